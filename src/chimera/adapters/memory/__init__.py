@@ -1,0 +1,1 @@
+"""The bus, the fast state and the objects of a world that is one process."""

@@ -1,0 +1,1 @@
+"""The simulated exchange, in process: matching, a market, a clock and a durable journal behind the venue port."""

@@ -1,0 +1,369 @@
+"""The venue port over the simulated exchange, in process.
+
+Owns the order of things at the exchange: a tick or a request changes the account, the change is in the journal, and
+only then is it told, to the caller and on the account stream. Everything the exchange decides stands in
+`domain/matching`; nothing is decided here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from typing import Generic, NoReturn, TypeVar
+
+from chimera.adapters.simulated_venue.feed import MarketFeed, Tick
+from chimera.adapters.simulated_venue.journal import Journal, JournalError
+from chimera.contracts.enums import Market, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.execution.orders import (
+    AccountChange,
+    Balance,
+    Income,
+    NewOco,
+    NewOrder,
+    Transfer,
+    VenueFill,
+    VenueOrder,
+    VenuePosition,
+)
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.market.quotes import Bar, BookTop, MarketEvent, MarkPrice
+from chimera.domain.matching.exchange import Exchange
+from chimera.domain.matching.refusals import Refusal
+from chimera.domain.matching.rules import ExchangeRules
+from chimera.ports.clock import Clock
+from chimera.ports.venue import (
+    DuplicateOrder,
+    InsufficientFunds,
+    NothingToReduce,
+    OutcomeUnknown,
+    Refused,
+    UnknownOrder,
+    VenueUnavailable,
+    WouldTake,
+    WouldTrigger,
+)
+
+T = TypeVar("T")
+Observer = Callable[[str, object], None]
+
+_BY_CODE: dict[int, type[Refused]] = {
+    -2019: InsufficientFunds,
+    -2021: WouldTrigger,
+    -2022: NothingToReduce,
+    -2011: UnknownOrder,
+    -2013: UnknownOrder,
+    -4116: DuplicateOrder,
+    -5022: WouldTake,
+}
+_BY_TEXT: tuple[tuple[str, type[Refused]], ...] = (
+    ("insufficient balance", InsufficientFunds),
+    ("Duplicate order", DuplicateOrder),
+    ("would immediately match", WouldTake),
+    ("would trigger immediately", WouldTrigger),
+)
+"""Spot says four things by one code, -2010; its text tells them apart. Source: the exchange's error tables."""
+
+MARGIN_UNCHANGED = -4046
+
+
+def meaning(refusal: Refusal) -> Refused:
+    kind = _BY_CODE.get(refusal.code)
+    if kind is None:
+        kind = next((word for text, word in _BY_TEXT if text in refusal.text), Refused)
+    return kind(refusal.code, refusal.text)
+
+
+class _Queue(Generic[T]):
+    """One listener's events, handed over in batches."""
+
+    def __init__(self) -> None:
+        self._events: deque[T] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def push(self, events: Sequence[T]) -> None:
+        self._events.extend(events)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def batches(self) -> AsyncIterator[Sequence[T]]:
+        while True:
+            while not self._events:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            batch = tuple(self._events)
+            self._events.clear()
+            yield batch
+
+
+class SimulatedVenue:
+    """
+    Args:
+        observe: told of every account change, in order: the trace digest hangs here.
+    """
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        rules: ExchangeRules,
+        feed: MarketFeed,
+        clock: Clock,
+        journal: Journal,
+        observe: Observer | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self._rules = rules
+        self._feed = feed
+        self._clock = clock
+        self._journal = journal
+        self._observe = observe
+        self._instruments = {instrument.key: instrument for instrument in rules.instruments}
+        self._books: dict[InstrumentKey, BookTop] = {}
+        self._marks: dict[str, MarkPrice] = {}
+        self._market: list[tuple[frozenset[tuple[Market, str]], _Queue[MarketEvent]]] = []
+        self._account: list[_Queue[AccountChange]] = []
+        self._down: str | None = None
+        self.ended = asyncio.Event()
+
+    # --- the market's own course
+
+    async def run(self, from_ms: int) -> None:
+        """Let the market go on from `from_ms`, for ever or until its source ends."""
+        at = from_ms
+        while (tick := self._feed.next_after(at, self._open_side)) is not None:
+            at = tick.ts
+            # A market that is behind catches up, and everybody has a turn after each tick all the same.
+            await self._clock.sleep_until_ms(max(tick.ts, self._clock.now_ms()))
+            self.apply(tick)
+        self.ended.set()
+
+    def apply(self, tick: Tick) -> None:
+        """One instant of the market: the account reacts, then everybody hears of it."""
+        now_ms = self._clock.now_ms()
+        changes: list[AccountChange] = []
+        for book in tick.books:
+            self._books[book.key] = book
+            changes += self.exchange.on_book(book, now_ms)
+        for mark in tick.marks:
+            self._marks[mark.symbol] = mark
+            changes += self.exchange.on_mark(mark, now_ms)
+        self._journal.mark_tick(tick.ts)
+        if changes:
+            self._settle(changes)
+        events: tuple[MarketEvent, ...] = (*tick.books, *tick.marks, *tick.bars)
+        for keys, queue in self._market:
+            queue.push([event for event in events if _name_of(event) in keys])
+
+    def show_again(self, ts: int) -> None:
+        """After a restart: the last tick once more, so that there are prices before anybody asks for them."""
+        last: Tick | None = None
+        at = ts - self._feed.tick_interval_ms - 1
+        while (tick := self._feed.next_after(at, self._open_side)) is not None and tick.ts <= ts:
+            last, at = tick, tick.ts
+        if last is not None:
+            self.apply(replace(last, bars=()))
+
+    def _open_side(self, symbol: str) -> Side | None:
+        for position in self.exchange.positions():
+            if position.symbol == symbol:
+                return Side.BUY if position.qty > 0 else Side.SELL
+        return None
+
+    def _settle(self, changes: Sequence[AccountChange]) -> None:
+        """Durable first, told second; the clock never resumes before what the exchange has stamped."""
+        self._journal.mark_time(self._clock.now_ms())
+        self._journal.commit(self.exchange.drain_rows())
+        for change in changes:
+            if self._observe is not None:
+                self._observe("venue", change)
+        for queue in self._account:
+            queue.push(changes)
+
+    def set_down(self, why: str | None) -> None:
+        """Refuse service, or serve again: a maintenance window of the exchange."""
+        self._down = why
+
+    def _serve(self) -> None:
+        if self._down is not None:
+            raise VenueUnavailable(self._down)
+
+    # --- the venue port
+
+    @property
+    def name(self) -> str:
+        return "sim"
+
+    @property
+    def tick_interval_ms(self) -> int:
+        return self._feed.tick_interval_ms
+
+    async def server_time_ms(self) -> int:
+        self._serve()
+        return self._clock.now_ms()
+
+    async def instruments(self) -> Sequence[Instrument]:
+        self._serve()
+        return self._rules.instruments
+
+    async def taker_fee_ratio(self, market: Market) -> Decimal:
+        return self._rules.fees[market].taker
+
+    async def maker_fee_ratio(self, market: Market) -> Decimal:
+        return self._rules.fees[market].maker
+
+    async def book(self, key: InstrumentKey) -> BookTop:
+        self._serve()
+        if key not in self._books:
+            raise VenueUnavailable(f"{key} has no book yet")
+        return self._books[key]
+
+    async def mark(self, symbol: str) -> MarkPrice:
+        self._serve()
+        if symbol not in self._marks:
+            raise VenueUnavailable(f"{symbol} has no mark price yet")
+        return self._marks[symbol]
+
+    async def klines(self, key: InstrumentKey, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        self._serve()
+        return self._feed.klines(key, interval, start_ms, min(end_ms, self._clock.now_ms()))
+
+    async def market_events(self, keys: Sequence[InstrumentKey]) -> AsyncIterator[Sequence[MarketEvent]]:
+        queue: _Queue[MarketEvent] = _Queue()
+        entry = (frozenset((key.market, key.symbol) for key in keys), queue)
+        self._market.append(entry)
+        try:
+            async for batch in queue.batches():
+                yield batch
+        finally:
+            self._market.remove(entry)
+
+    async def account_events(self) -> AsyncIterator[Sequence[AccountChange]]:
+        queue: _Queue[AccountChange] = _Queue()
+        self._account.append(queue)
+        try:
+            async for batch in queue.batches():
+                yield batch
+        finally:
+            self._account.remove(queue)
+
+    async def balances(self) -> Sequence[Balance]:
+        self._serve()
+        return self.exchange.balances()
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        self._serve()
+        return self.exchange.positions()
+
+    async def open_orders(self) -> Sequence[VenueOrder]:
+        self._serve()
+        return (
+            *self.exchange.open_orders(Market.FUT),
+            *self.exchange.open_conditional(),
+            *self.exchange.open_orders(Market.SPOT),
+        )
+
+    async def order(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> VenueOrder:
+        self._serve()
+        found = self.exchange.order(key.market, key.symbol, client_order_id)
+        if found is None:
+            raise UnknownOrder(-2013, "Order does not exist.")
+        return found
+
+    async def fills(self, key: InstrumentKey, since_ms: int) -> Sequence[VenueFill]:
+        self._serve()
+        return self.exchange.fills(key.market, key.symbol, since_ms=since_ms)
+
+    async def income(self, since_ms: int) -> Sequence[Income]:
+        self._serve()
+        return self.exchange.income(since_ms)
+
+    async def place(self, order: NewOrder) -> VenueOrder:
+        self._serve()
+        try:
+            placed, changes = self.exchange.place(order, self._clock.now_ms())
+        except Refusal as refusal:
+            self._refuse(refusal)
+        self._answer_for(changes)
+        return placed
+
+    async def place_oco(self, oco: NewOco) -> Sequence[VenueOrder]:
+        self._serve()
+        try:
+            legs, changes = self.exchange.place_oco(oco, self._clock.now_ms())
+        except Refusal as refusal:
+            self._refuse(refusal)
+        self._answer_for(changes)
+        return legs
+
+    async def cancel(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> VenueOrder:
+        self._serve()
+        try:
+            canceled, changes = self.exchange.cancel(
+                key.market, key.symbol, client_order_id, self._clock.now_ms(), conditional=conditional
+            )
+        except Refusal as refusal:
+            self._refuse(refusal)
+        self._answer_for(changes)
+        return canceled
+
+    async def ensure_isolated(self, symbol: str, leverage: int) -> None:
+        self._serve()
+        try:
+            self.exchange.set_margin_type(symbol, isolated=True)
+        except Refusal as refusal:
+            if refusal.code != MARGIN_UNCHANGED:
+                self._refuse(refusal)
+        if self.exchange.leverage(symbol) == leverage:
+            return
+        try:
+            changes = self.exchange.set_leverage(symbol, leverage, self._clock.now_ms())
+        except Refusal as refusal:
+            self._refuse(refusal)
+        self._answer_for(changes)
+
+    async def transfer(self, source: Market, target: Market, amount_usdt: Decimal) -> int:
+        self._serve()
+        try:
+            moved, changes = self.exchange.transfer(source, target, "USDT", amount_usdt, self._clock.now_ms())
+        except Refusal as refusal:
+            self._refuse(refusal)
+        self._answer_for(changes)
+        return moved.tran_id
+
+    async def transfers(self, since_ms: int) -> Sequence[Transfer]:
+        self._serve()
+        return self.exchange.transfers(since_ms)
+
+    def _answer_for(self, changes: Sequence[AccountChange]) -> None:
+        """What a request caused. An exchange that cannot write it down does not answer."""
+        try:
+            self._settle(changes)
+        except JournalError as error:
+            raise OutcomeUnknown(str(error)) from error
+
+    def _refuse(self, refusal: Refusal) -> NoReturn:
+        with suppress(JournalError):  # it keeps what it owes, and the refusal stands anyhow
+            self._journal.commit(self.exchange.drain_rows())
+        raise meaning(refusal) from refusal
+
+
+class SimulatedFactorFeed:
+    """MAX USDT/TWD of the same market."""
+
+    symbol = "USDTTWD"
+
+    def __init__(self, feed: MarketFeed, clock: Clock) -> None:
+        self._feed = feed
+        self._clock = clock
+
+    async def bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        return self._feed.factor_bars(interval, start_ms, min(end_ms, self._clock.now_ms()))
+
+
+def _name_of(event: MarketEvent) -> tuple[Market, str]:
+    if isinstance(event, MarkPrice):
+        return Market.FUT, event.symbol
+    return event.market, event.symbol

@@ -1,0 +1,132 @@
+"""The folder in which one system keeps its state, and the rule that only one process uses it.
+
+Owns the names in it and the clear refusals: not writable, in use, from a newer version.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+VERSION = 1
+VERSION_NAME = "version.json"
+DOCUMENTS_NAME = "documents.sqlite"
+KILL_NAME = "KILL"
+LOCK_NAME = "lock"
+RUN_NAME = "run.json"
+"""Written at every start: the process that has the folder, and where it listens."""
+API_TOKEN_NAME = "api-token"
+
+
+class DataFolderProblem(Exception):
+    """The folder cannot be used; the text says why and what to do."""
+
+
+@dataclass(slots=True)
+class DataFolder:
+    """An open data folder. `close` lets another process use it."""
+
+    path: Path
+    _lock: IO[str]
+
+    @property
+    def documents(self) -> Path:
+        return self.path / DOCUMENTS_NAME
+
+    @property
+    def venue(self) -> Path:
+        return self.path / "venue"
+
+    @property
+    def objects(self) -> Path:
+        return self.path / "objects"
+
+    @property
+    def web(self) -> Path:
+        """Where the page keeps its own files."""
+        return self.path / "web"
+
+    @property
+    def kill_file(self) -> Path:
+        """A file of this name stops new entries, whoever made it and however."""
+        return self.path / KILL_NAME
+
+    @property
+    def is_new(self) -> bool:
+        return not self.documents.exists()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Whole or not at all."""
+        part = self.path / f"{name}.part"
+        part.write_text(json.dumps(value), encoding="utf-8")
+        os.replace(part, self.path / name)
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def open_folder(path: Path) -> DataFolder:
+    """Make or open the folder and take it for this process.
+
+    Raises:
+        DataFolderProblem: naming the folder, the cause and the remedy.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (path / LOCK_NAME).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataFolderProblem(
+            f"data folder {path} cannot be written: {error.strerror}. Choose another with --data, or mend its rights."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise DataFolderProblem(
+            f"data folder {path} is in use by another process. Stop it, or choose another folder with --data."
+        ) from error
+    folder = DataFolder(path, lock)
+    try:
+        _check_version(folder)
+        for each in (folder.venue, folder.objects, folder.web):
+            each.mkdir(exist_ok=True)
+    except BaseException:
+        folder.close()
+        raise
+    return folder
+
+
+def version_of(path: Path) -> int | None:
+    """The version of what lies in the folder `path`; None where nothing was kept there yet.
+
+    Raises:
+        DataFolderProblem: the stamp is damaged.
+    """
+    stamp = path / VERSION_NAME
+    if not stamp.exists():
+        return None
+    try:
+        return int(json.loads(stamp.read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataFolderProblem(f"{stamp} is not readable: {error}. Restore it, or choose another --data.") from error
+
+
+def refuse_newer(path: Path) -> None:
+    """
+    Raises:
+        DataFolderProblem: a newer program has written the folder, or nobody can say which.
+    """
+    version = version_of(path)
+    if version is not None and version > VERSION:
+        raise DataFolderProblem(
+            f"data folder {path} has the newer version {version} (known here: {VERSION})."
+            " Use that program, or another --data."
+        )
+
+
+def _check_version(folder: DataFolder) -> None:
+    refuse_newer(folder.path)
+    if version_of(folder.path) is None:
+        folder.write_json(VERSION_NAME, {"version": VERSION})

@@ -1,0 +1,40 @@
+"""All services of one process: built, started in order, stopped in reverse."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chimera.app.registry import Settings, build_all
+from chimera.ports.world import World
+from chimera.runtime.http import LocalPeers
+from chimera.runtime.runner import Runner
+from chimera.runtime.service import Route
+
+
+@dataclass(slots=True)
+class House:
+    """The services of `world` in this process, reachable by each other through `peers`."""
+
+    world: World
+    settings: Settings
+    peers: LocalPeers
+    runners: dict[str, Runner] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, world: World, settings: Settings, peers: LocalPeers) -> "House":
+        house = cls(world, settings, peers)
+        for service_id, service in build_all(world, settings).items():
+            runner = Runner(service, world, settings.env, claim_every_ms=settings.pace.claim_ms)
+            house.runners[service_id] = runner
+            peers.add(service_id, runner.all_routes())
+        return house
+
+    def routes(self) -> Mapping[str, tuple[Route, ...]]:
+        return {service_id: runner.all_routes() for service_id, runner in self.runners.items()}
+
+    async def start(self) -> None:
+        for runner in self.runners.values():
+            await runner.start()
+
+    async def stop(self) -> None:
+        for runner in reversed(self.runners.values()):
+            await runner.stop()

@@ -1,0 +1,193 @@
+"""Which services there are, and how each is built from a world and the settings of this process.
+
+The one place that knows every service. A capability that is not there yet is not listed, and its port stays closed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chimera.contracts.enums import Market
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.settings import S3Settings, S4Settings
+from chimera.ports.world import World
+from chimera.runtime.service import Service
+from chimera.services.s01_exchange import service as s1
+from chimera.services.s01_exchange.settings import Settings as ExchangeSettings
+from chimera.services.s02_features import service as s2
+from chimera.services.s02_features.settings import Settings as FeatureSettings
+from chimera.services.s03_strategy import service as s3
+from chimera.services.s03_strategy.settings import Settings as StrategySettings
+from chimera.services.s04_router import service as s4
+from chimera.services.s04_router.settings import Settings as RouterSettings
+from chimera.services.s05_reconciler import service as s5
+from chimera.services.s05_reconciler.settings import Settings as ReconcilerSettings
+from chimera.services.s06_positions import service as s6
+from chimera.services.s06_positions.settings import Settings as PositionSettings
+from chimera.services.s10_config import service as s10
+from chimera.services.s10_config.settings import ConfigSettings
+from chimera.services.s11_health import service as s11
+from chimera.services.s11_health.settings import HealthSettings
+from chimera.services.s12_gateway import service as s12
+from chimera.services.s12_gateway.settings import GatewaySettings
+
+START_ORDER = ("s10", "s1", "s2", "s4", "s5", "s6", "s3", "s12", "s11")
+"""What others wait for comes first. Each service also waits by itself, so that the order is a courtesy, not a need."""
+
+
+KLINE_STALL_MS = 90_000
+"""SERVICES S1: bars and marks may be silent this long."""
+
+POSITION_TICK_MS = 1_000
+"""SERVICES S6: an open position is looked at each second, and not more often than the exchange moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often the services look by themselves, in ms of our own work. The defaults are SERVICES' numbers.
+
+    Attributes:
+        repair_ms: What a lost bus entry would leave behind is put right this often.
+        heal_ms: Open trades are read again whatever was told.
+        balances_ms: Balances are polled; `snapshot_ms` (market time): and recorded in full.
+        holdings_ms: Spot holdings are recorded.
+        compare_ms: Orders and positions are compared with the exchange; a comparison counts for 180 s.
+        look_again_ms: A refusal that no tick can change is brought up to date (market time).
+        stall_ms: A stream that is silent for so long is told of.
+        limits_ms: Equity, daily loss and drawdown are reckoned.
+        health_ms: Health is judged, in market time; older than 180 s it counts as RED.
+        claim_ms: Entries that a dead consumer of the group has in hand are looked for.
+    """
+
+    repair_ms: int = 5_000
+    heal_ms: int = 60_000
+    balances_ms: int = 10_000
+    snapshot_ms: int = 60_000
+    holdings_ms: int = 10_000
+    compare_ms: int = 30_000
+    look_again_ms: int = 60_000
+    stall_ms: int = 5_000
+    limits_ms: int = 5_000
+    health_ms: int = 60_000
+    claim_ms: int = 30_000
+
+
+VIRTUAL_PACE = Pace(
+    repair_ms=300_000,
+    heal_ms=600_000,
+    balances_ms=150_000,
+    snapshot_ms=300_000,
+    holdings_ms=150_000,
+    compare_ms=170_000,
+    look_again_ms=300_000,
+    stall_ms=300_000,
+    limits_ms=170_000,
+    health_ms=170_000,
+    claim_ms=600_000,
+)
+"""For virtual time, where the bus loses nothing and the market stands still between two ticks: looking more often finds
+what was found before, and most of a simulated day would be spent on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that the services of one system are told at start."""
+
+    env: str
+    keys: tuple[InstrumentKey, ...]
+    """What is traded."""
+    id_prefix: str
+    tick_interval_ms: int
+    s3: S3Settings
+    s4: S4Settings
+    gateway: GatewaySettings
+    kill_file: Callable[[], bool]
+    watched: tuple[InstrumentKey, ...] = ()
+    """What is watched besides, because the signal needs it."""
+    pace: Pace = Pace()
+
+
+def lead_of(keys: Sequence[InstrumentKey]) -> InstrumentKey:
+    """Whose days stand against USDT/TWD: BTCUSDT's perpetual, and where that is not watched, BTCUSDT spot."""
+    perpetual, spot = (InstrumentKey(market, "BTCUSDT") for market in (Market.FUT, Market.SPOT))
+    return spot if spot in keys and perpetual not in keys else perpetual
+
+
+def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
+    """Every running service by id, in the order of starting."""
+    env, keys, prefix, pace = settings.env, settings.keys, settings.id_prefix, settings.pace
+    poll_ms = max(pace.repair_ms, settings.s3.config_poll_sec * 1_000)
+    made = {
+        "s1": s1.build(
+            world,
+            ExchangeSettings(
+                env=env,
+                keys=tuple(dict.fromkeys((*keys, *settings.watched))),
+                balances_ms=pace.balances_ms,
+                snapshot_ms=pace.snapshot_ms,
+                stall_ms=pace.stall_ms,
+                kline_stall_ms=max(KLINE_STALL_MS, pace.stall_ms),
+            ),
+        ),
+        "s2": s2.build(world, FeatureSettings(env=env, keys=keys, lead_key=lead_of((*keys, *settings.watched)))),
+        "s3": s3.build(
+            world,
+            StrategySettings(
+                env=env,
+                keys=keys,
+                variables=settings.s3,
+                id_prefix=prefix,
+                tick_interval_ms=settings.tick_interval_ms,
+                config_poll_ms=poll_ms,
+                heal_ms=pace.heal_ms,
+                look_again_ms=pace.look_again_ms,
+            ),
+            kill_file=settings.kill_file,
+        ),
+        "s4": s4.build(
+            world,
+            RouterSettings(
+                env=env,
+                keys=keys,
+                id_prefix=prefix,
+                working_type=settings.s4.working_type,
+                leverage_max=settings.s3.leverage_default,
+                sync_wait_ms=settings.s4.sync_wait_ms,
+                holdings_ms=pace.holdings_ms,
+                stop_attempts=settings.s4.stop_tries_max,
+                order_notional_usdt_max=settings.s4.gate_notional_usdt_max,
+                day_notional_usdt_max=settings.s4.gate_day_notional_usdt_max,
+                orders_per_second_max=settings.s4.gate_orders_per_s_max,
+                mid_distance_max=settings.s4.gate_mid_distance_max,
+            ),
+            kill_file=settings.kill_file,
+        ),
+        "s5": s5.build(
+            world,
+            ReconcilerSettings(
+                env=env,
+                keys=keys,
+                id_prefix=prefix,
+                atr_mult=settings.s3.atr_mult,
+                compare_ms=pace.compare_ms,
+            ),
+        ),
+        "s6": s6.build(
+            world,
+            PositionSettings(
+                env=env,
+                keys=keys,
+                leverage_default=settings.s3.leverage_default,
+                tick_ms=max(POSITION_TICK_MS, settings.tick_interval_ms),
+                limits_ms=pace.limits_ms,
+                heal_ms=pace.heal_ms,
+                config_poll_ms=poll_ms,
+            ),
+        ),
+        "s10": s10.build(world, ConfigSettings(env=env, in_step_ms=pace.repair_ms)),
+        "s11": s11.build(
+            world,
+            HealthSettings(env=env, watched=tuple(id for id in START_ORDER if id != "s11"), tick_ms=pace.health_ms),
+        ),
+        "s12": s12.build(world, settings.gateway, kill_file=settings.kill_file),
+    }
+    return {service_id: made[service_id] for service_id in START_ORDER}

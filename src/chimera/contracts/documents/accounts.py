@@ -1,0 +1,122 @@
+"""Snapshots of what we hold, funding, transfers and approvals."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from chimera.contracts import ids
+from chimera.contracts.base import (
+    TWIN,
+    Document,
+    EpochMs,
+    EpochSec,
+    Estimate,
+    JsonObject,
+    NullableStr,
+    Number,
+    seconds_of,
+)
+from chimera.contracts.enums import ApprovalStatus, Market, PositionSide, TransferResult
+from chimera.contracts.instrument_key import InstrumentKey
+
+
+class PositionSnapshot(Document):
+    """`positions_snapshots`: a futures position as it stood. Schema: positions_snapshots.json, + market.
+
+    `roe` is a fraction of the margin, `qty` base asset without sign.
+    """
+
+    market: Market = Market.FUT
+    symbol: str
+    side: PositionSide
+    entry_price_avg: Number
+    isolated_margin_usdt: Number
+    unrealized_pnl_usdt: Number
+    roe: Estimate | None = None
+    add_on_count: int | None = None
+    ts: EpochMs
+    ts_sec: Annotated[EpochSec, seconds_of("ts")] = TWIN
+    qty: Number | None = None
+    mark_price: Number | None = None
+    liquidation_price: Number | None = None
+    trade_id: str | None = None
+
+    def doc_key(self) -> str:
+        return ids.snapshot_key(InstrumentKey(self.market, self.symbol), self.ts)
+
+
+class HoldingSnapshot(Document):
+    """`holdings_spot_snapshots`: a spot holding at its weighted average cost. Schema: holdings_spot_snapshots.json."""
+
+    symbol: str
+    qty: Number
+    avg_cost_usdt: Number
+    unrealized_pnl_usdt: Number | None = None
+    ts: EpochMs
+    ts_sec: Annotated[EpochSec, seconds_of("ts")] = TWIN
+
+    def doc_key(self) -> str:
+        return ids.snapshot_key(InstrumentKey(Market.SPOT, self.symbol), self.ts)
+
+
+class BalanceSnapshot(Document):
+    """`balances_snapshots`: a wallet's asset as it stood, in units of the asset. Schema: balances_snapshots.json."""
+
+    market: Market
+    asset: str
+    free: Number
+    locked: Number
+    ts: EpochMs
+    ts_sec: Annotated[EpochSec, seconds_of("ts")] = TWIN
+
+    def doc_key(self) -> str:
+        return ids.balance_key(self.market.value, self.asset, self.ts)
+
+
+class FundingRecord(Document):
+    """`funding_records`: funding settled, booked once. Received +, paid -. Schema: funding_records.json."""
+
+    symbol: str
+    funding_time: EpochMs
+    funding_rate: Number
+    amount_usdt: Number
+    venue_id: str | None = None
+
+    def doc_key(self) -> str:
+        return ids.funding_key(self.symbol, self.funding_time)
+
+
+class TreasuryTransfer(Document):
+    """`treasury_transfers`: money between our wallets. Schema: treasury_transfers.json, result + three states.
+
+    `from` and `to` are the wire's words; a query by index names them so.
+    """
+
+    key_field: ClassVar[str] = "transfer_id"
+
+    transfer_id: str
+    from_market: Market = Field(validation_alias="from", serialization_alias="from")
+    to_market: Market = Field(validation_alias="to", serialization_alias="to")
+    amount_usdt: Number
+    reason: str
+    result: TransferResult
+    tx_id: NullableStr = None
+    created_at: EpochMs
+    updated_at: EpochMs | None = None
+    requested_by: str | None = None
+    approved_by: str | None = None
+    message: str | None = None
+
+
+class Approval(Document):
+    """`approvals`: a one-time token for a large entry. Schema: approvals.json, + expires_at_sec. Kept 30 d at most."""
+
+    key_field: ClassVar[str] = "approval_id"
+
+    approval_id: str
+    subject: JsonObject | None = None
+    token: str
+    expires_at: EpochMs
+    expires_at_sec: Annotated[EpochSec, seconds_of("expires_at")] = TWIN
+    status: ApprovalStatus
+    created_at: EpochMs

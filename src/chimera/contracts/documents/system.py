@@ -1,0 +1,205 @@
+"""The system's own state, people, audit, alerts and metrics."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from chimera.contracts import ids
+from chimera.contracts.base import (
+    TWIN,
+    Contract,
+    Document,
+    EpochMs,
+    EpochSec,
+    Estimate,
+    Json,
+    Number,
+    seconds_of,
+)
+from chimera.contracts.enums import ReconcileStatus, Role, Severity, Switch
+
+
+class SystemState(Document):
+    """`system_state`: what must outlive every process. One subclass per key, below."""
+
+    key_field: ClassVar[str] = "key"
+
+    key: str
+    updated_at: EpochMs
+
+
+class KillSwitchState(SystemState):
+    """ON refuses every new entry. `until` (epoch ms) ends it by itself; absent means until a person releases it."""
+
+    key: Literal["kill_switch"] = "kill_switch"
+    state: Switch
+    reason: str | None = None
+    actor: str
+    until: EpochMs | None = None
+
+
+class Pause(Contract):
+    """Entries are paused by a person."""
+
+    at: EpochMs
+    actor: str
+    reason: str | None = None
+    until: EpochMs | None = None
+
+
+class PausesState(SystemState):
+    """Pauses by what they pause: `ALL`, a market, or an instrument as `FUT:BTCUSDT`."""
+
+    key: Literal["pauses"] = "pauses"
+    pauses: dict[str, Pause] = Field(default_factory=dict)
+
+
+class Halt(Contract):
+    """A limit was reached: entries stop until a person releases it. value and limit in the limit's own unit."""
+
+    at: EpochMs
+    reason: str
+    value: Estimate | None = None
+    limit: Estimate | None = None
+
+
+class HaltsState(SystemState):
+    """Halts by name: DAILY_LOSS, DRAWDOWN, BACKTEST_GUARD, IB_RATE."""
+
+    key: Literal["halts"] = "halts"
+    halts: dict[str, Halt] = Field(default_factory=dict)
+
+
+class LeaseState(SystemState):
+    """Who does a job that only one may do. Key `lease-<name>`; `fence` grows by one at each change of owner."""
+
+    name: str
+    owner: str
+    fence: int
+    expires_at: EpochMs
+
+
+class ReconState(SystemState):
+    """The last reconciliation; new entries need one that is not FAILED and younger than 180 s."""
+
+    key: Literal["recon"] = "recon"
+    last_run_ts: EpochMs
+    status: ReconcileStatus
+    orders_jaccard: Estimate | None = None
+    agreement_ratio: Estimate | None = None
+    detail: str | None = None
+
+
+class EquityPeakState(SystemState):
+    """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT."""
+
+    key: Literal["equity_peak"] = "equity_peak"
+    equity_peak_usdt: Number
+    transfers_net_usdt: Number
+    day: str
+    day_start_equity_usdt: Number
+
+
+SYSTEM_STATES: dict[str, type[SystemState]] = {
+    "kill_switch": KillSwitchState,
+    "pauses": PausesState,
+    "halts": HaltsState,
+    "recon": ReconState,
+    "equity_peak": EquityPeakState,
+}
+"""Key to type; every `lease-…` is a `LeaseState`."""
+
+
+def system_state_type(key: str) -> type[SystemState]:
+    """The type of the document under `key`.
+
+    Raises:
+        KeyError: no such state is declared.
+    """
+    return LeaseState if key.startswith(ids.lease_key("")) else SYSTEM_STATES[key]
+
+
+class AuditRecord(Document):
+    """`audit_events`: all of `ops:events`, kept for ever. `hash` covers this record and `prev_hash`: a chain."""
+
+    key_field: ClassVar[str] = "audit_id"
+
+    audit_id: str
+    seq: int
+    ts: EpochMs
+    actor: str
+    action: str
+    subject: str
+    before: Json = None
+    after: Json = None
+    prev_hash: str
+    hash: str
+
+
+class User(Document):
+    """`users`: a person. The password as argon2 hash only."""
+
+    key_field: ClassVar[str] = "name"
+
+    name: str
+    role: Role
+    password_hash: str
+    created_at: EpochMs
+    updated_at: EpochMs
+    language: str = "en"
+
+
+class Session(Document):
+    """`sessions`: a login. Of the cookie only the hash is kept; ends at `expires_at`."""
+
+    key_field: ClassVar[str] = "session_hash"
+
+    session_hash: str
+    user: str
+    role: Role
+    csrf_token: str
+    created_at: EpochMs
+    expires_at: EpochMs
+    expires_at_sec: Annotated[EpochSec, seconds_of("expires_at")] = TWIN
+
+
+class Alert(Document):
+    """`alerts`: something a person should know. Schema: alerts.json, + code, tags, count of repeats within 5 min."""
+
+    key_field: ClassVar[str] = "alert_id"
+
+    alert_id: str
+    severity: Severity
+    source: str
+    message: str
+    ts: EpochMs
+    code: str | None = None
+    tags: dict[str, str] | None = None
+    count: int = 1
+    last_ts: EpochMs | None = None
+
+
+class MetricPoint(Document):
+    """`metrics_timeseries`: one value of a metric. Schema: metrics_timeseries.json."""
+
+    metric: str
+    value: Estimate
+    tags: dict[str, str] | None = None
+    ts: EpochMs
+
+    def doc_key(self) -> str:
+        return ids.metric_key(self.metric, self.ts, *sorted((self.tags or {}).items()))
+
+
+class StrategyMetricDay(Document):
+    """`strategy_metrics_daily`: a metric's value for one UTC day `yyyy-mm-dd`. Key `<metric>:<day>`."""
+
+    metric: str
+    day: str
+    value: Estimate
+    count: int | None = None
+    tags: dict[str, str] | None = None
+    updated_at: EpochMs
+
+    def doc_key(self) -> str:
+        return ids.metric_day_key(self.metric, self.day)

@@ -1,0 +1,143 @@
+"""Bodies of S10."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from chimera.contracts.base import Contract, EpochMs, Estimate, Json, JsonObject
+from chimera.contracts.documents.config import ConfigBundle, Factor, Instrument, StrategyRule
+from chimera.contracts.enums import BundleStatus, PromotionMode, PromotionStatus, SimulationStatus
+from chimera.contracts.flags import Flags
+from chimera.contracts.messages.research import Sensitivity, SimWindow
+
+
+class BundleDraft(Contract):
+    """`POST /bundles`: a whole configuration. What is not told is as in the default bundle's groups."""
+
+    flags: Flags = Flags()
+    rules: tuple[StrategyRule, ...] = ()
+    factors: tuple[Factor, ...] = ()
+    instruments: tuple[Instrument, ...] = ()
+    note: str | None = None
+
+
+class LintFinding(Contract):
+    """One thing amiss in a bundle: where (a path as `rules[0].when`), what, and how to mend it."""
+
+    level: Literal["error", "warning"]
+    path: str
+    message: str
+    remedy: str | None = None
+
+
+class BundleAnswer(Contract):
+    """A bundle's place in its life, after `POST /bundles`, `/lint` and `/stage`."""
+
+    bundle_id: str
+    status: BundleStatus
+    hash: str
+    rev: int | None = None
+    findings: tuple[LintFinding, ...] = ()
+    created_at: EpochMs | None = None
+    created_by: str | None = None
+
+
+class BundlesAnswer(Contract):
+    """`GET /bundles`: newest first."""
+
+    bundles: tuple[BundleAnswer, ...] = ()
+
+
+class BundleBody(Contract):
+    """`GET /bundles/{id}`."""
+
+    bundle: ConfigBundle
+
+
+class Difference(Contract):
+    """One path at which two bundles differ."""
+
+    path: str
+    before: Json = None
+    after: Json = None
+
+
+class BundleDiff(Contract):
+    """`GET /bundles/{id}/diff?against=`."""
+
+    bundle_id: str
+    against: str
+    differences: tuple[Difference, ...] = ()
+
+
+class DryRunAnswer(Contract):
+    """`POST /bundles/{id}/dry-run`: shares of the replayed signals; `jaccard` compares the sets of opened ones."""
+
+    bundle_id: str
+    signals: int
+    skip_entry_ratio: Estimate
+    size_up_ratio: Estimate
+    jaccard: Estimate
+    passed: bool
+    findings: tuple[LintFinding, ...] = ()
+
+
+class SimulateRequest(Contract):
+    """`POST /simulate`: the fields of SimCmd; without sim_id one is derived."""
+
+    sim_id: str | None = None
+    bundle_id: str
+    ref_rev: int | str | None = None
+    window: SimWindow
+    symbols: tuple[str, ...] | None = None
+    horizons: tuple[str, ...] | None = None
+    sensitivity: Sensitivity | None = None
+
+
+class SimulateAnswer(Contract):
+    """`POST /simulate` and `GET /simulations/{id}`."""
+
+    sim_id: str
+    bundle_id: str
+    status: SimulationStatus
+    summary: JsonObject | None = None
+    approx_effect: JsonObject | None = None
+    sensitivity_analysis: JsonObject | None = None
+    bounds_guard: JsonObject | None = None
+
+
+class PromoteRequest(Contract):
+    """`POST /promote`. `expected_seq` refuses (409) when somebody else switched meanwhile."""
+
+    bundle_id: str = Field(min_length=1)
+    mode: PromotionMode = PromotionMode.FULL
+    expected_seq: int | None = None
+    reason: str | None = None
+
+
+class RollbackRequest(Contract):
+    """`POST /rollback`: to `to_rev`, else to the revision before the present one."""
+
+    to_rev: int | None = None
+    expected_seq: int | None = None
+    reason: str | None = None
+
+
+class PromoteAnswer(Contract):
+    promotion_id: str
+    bundle_id: str
+    from_rev: int
+    to_rev: int
+    mode: PromotionMode
+    status: PromotionStatus
+    seq: int
+
+
+class ActiveAnswer(Contract):
+    """`GET /active`: what is in force, and how to tell that one holds the same."""
+
+    bundle_id: str
+    rev: int
+    seq: int
+    hash: str
+    activated_at: EpochMs

@@ -1,0 +1,142 @@
+"""Bodies of S12."""
+
+from decimal import Decimal
+
+from pydantic import Field, SecretStr
+
+from chimera.contracts.base import Contract, EpochMs, Estimate, Number
+from chimera.contracts.enums import Action, HealthLevel, Market, Role, Switch
+from chimera.contracts.http.positions import PositionView
+
+
+class LoginRequest(Contract):
+    """`POST /auth/login`: a name and password, or the one-time token of the printed link."""
+
+    name: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+
+
+class LoginAnswer(Contract):
+    """The session itself is a cookie; `csrf_token` goes into the header X-CSRF-Token of every change."""
+
+    name: str
+    role: Role
+    csrf_token: str
+    expires_at: EpochMs
+
+
+class KillSwitchRequest(Contract):
+    """`POST /kill-switch`. ON by any role, OFF by the highest alone; `ttl_s` ends an ON by itself."""
+
+    state: Switch = Switch.ON
+    reason: str | None = None
+    ttl_s: int | None = Field(default=None, gt=0, le=31_536_000)
+
+
+class KillSwitchAnswer(Contract):
+    state: Switch
+    reason: str | None = None
+    actor: str | None = None
+    updated_at: EpochMs
+    until: EpochMs | None = None
+
+
+class PauseRequest(Contract):
+    """`POST /pause` and `POST /resume`: everything, a market, or one instrument as `FUT:BTCUSDT`."""
+
+    scope: str = Field(default="ALL", min_length=1)
+    reason: str | None = None
+    ttl_s: int | None = Field(default=None, gt=0, le=31_536_000)
+
+
+class PauseAnswer(Contract):
+    """What is paused now."""
+
+    paused: tuple[str, ...] = ()
+
+
+class HaltReleaseRequest(Contract):
+    """`POST /halts/{name}/release`."""
+
+    reason: str = Field(min_length=1)
+
+
+class HaltReleaseAnswer(Contract):
+    name: str
+    released: bool
+
+
+class ClosePositionRequest(Contract):
+    """`POST /positions/{INSTR}/close`: at market, all of it or a share."""
+
+    ratio: Number = Field(default=Decimal(1), gt=0, le=1)
+    reason: str = "MANUAL"
+
+
+class StopPriceRequest(Contract):
+    """`POST /positions/{INSTR}/stop`: a new stop price in USDT; it may only move towards profit."""
+
+    price: Number = Field(gt=0)
+    reason: str = "MANUAL"
+
+
+class PositionOrderAnswer(Contract):
+    """The intent that was told to the router."""
+
+    market: Market
+    symbol: str
+    intent_id: str
+
+
+class FlattenRequest(Contract):
+    """`POST /flatten`: kill switch ON, then every position is closed at market."""
+
+    confirm: bool
+    reason: str = "MANUAL"
+
+
+class FlattenAnswer(Contract):
+    closing: tuple[PositionOrderAnswer, ...] = ()
+
+
+class TransferDecision(Contract):
+    """`POST /treasury/transfers/{id}/approve`."""
+
+    approve: bool = True
+    reason: str | None = None
+
+
+class LastDecision(Contract):
+    """The newest decision: `action` OPEN or SKIP, `reason` a word of `Reason`, `detail` the gate, rule or figure."""
+
+    instrument: str
+    action: Action
+    reason: str
+    detail: str = ""
+    t0: EpochMs
+
+
+class StatusAnswer(Contract):
+    """`GET /status`: the whole system in one look.
+
+    health: as a new entry would find it, so RED where nobody has judged it lately. trades: open and closed.
+    realised_pnl_usdt: of closed trades, after fees and funding. config_rev and seq are those of the bundle in force.
+    equity_usdt, config_rev, seq and last_decision are left out until there are any.
+    """
+
+    health: HealthLevel
+    equity_usdt: Number | None = None
+    realised_pnl_usdt: Number
+    trades: int
+    open_trades: int
+    positions: tuple[PositionView, ...] = ()
+    kill_switch: Switch
+    reconciled: bool
+    config_rev: int | None = None
+    seq: int | None = None
+    last_decision: LastDecision | None = None
+    market_time: str
+    market_time_ms: EpochMs
+    venue: str
+    speed: Estimate

@@ -1,0 +1,106 @@
+"""Bodies of S4. How the three spellings of `POST /orders` are read is in `order_spellings`."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from chimera.contracts.base import Contract, EpochMs, Estimate, Number
+from chimera.contracts.enums import (
+    AnswerStatus,
+    CancelReason,
+    IntentState,
+    Market,
+    OrderStatus,
+    OrderType,
+    Purpose,
+    Result,
+    Side,
+)
+
+
+class OrderAnswer(Contract):
+    """`POST /orders`: the state at its end, or ACCEPTED after S4_SYNC_WAIT_MS. A repeat answers the present state.
+
+    `order_id` is the entry's, `order_ids` all that the intent sends; slippage_bps positive is worse.
+    """
+
+    result: Result
+    status: AnswerStatus
+    intent_id: str
+    order_id: str | None = None
+    order_ids: tuple[str, ...] = ()
+    oco_legs: tuple[str, ...] = ()
+    avg_price: Number | None = None
+    filled_qty: Number | None = None
+    slippage_bps: Estimate | None = None
+    message: str | None = None
+
+
+class LookupRequest(Contract):
+    """`POST /orders/lookup` (added): ask the exchange what became of one order, and book it.
+
+    `conditional` where it rests in the futures algo book. `adopt` takes an order on file that nobody here sent: a
+    person's own, which closed what we held.
+    """
+
+    market: Market
+    symbol: str
+    client_order_id: str
+    conditional: bool = False
+    adopt: bool = False
+
+
+class OrderView(Contract):
+    """One order as `GET /orders/{intent_id}` shows it."""
+
+    order_id: str
+    type: OrderType
+    side: Side
+    purpose: Purpose | None = None
+    status: OrderStatus
+    quantity: Number | None = None
+    filled_qty: Number | None = None
+    price: Number | None = None
+    stop_price: Number | None = None
+    avg_price: Number | None = None
+    reason: str | None = None
+
+
+class IntentAnswer(Contract):
+    """`GET /orders/{intent_id}`: the machine's state and every order of the intent."""
+
+    intent_id: str
+    state: IntentState
+    market: Market
+    symbol: str
+    purpose: Purpose
+    filled_qty: Number
+    avg_price: Number | None = None
+    reason: str | None = None
+    orders: tuple[OrderView, ...] = ()
+    updated_at: EpochMs
+
+
+class CancelRequest(Contract):
+    """`POST /cancel`: one of the three ids names what goes; `escalate` sells the rest at market after the cancel."""
+
+    order_id: str | None = None
+    client_order_id: str | None = None
+    intent_id: str | None = None
+    cascade_oco: bool = True
+    reason: CancelReason | str = CancelReason.MANUAL
+    escalate: bool = False
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not (self.order_id or self.client_order_id or self.intent_id):
+            raise ValueError("name what to cancel by order_id, client_order_id or intent_id")
+        return self
+
+
+class CancelAnswer(Contract):
+    """200 canceled now or before, 404 unknown, 409 already filled."""
+
+    status: OrderStatus
+    canceled_ids: tuple[str, ...] = ()
+    message: str | None = None

@@ -1,0 +1,136 @@
+"""Every message that travels on a stream, and the registry by type name."""
+
+from chimera.contracts.base import Message
+from chimera.contracts.messages.config import CfgEvent
+from chimera.contracts.messages.features import (
+    PENDING,
+    DecisionSummary,
+    FeatureEvent,
+    FeatureValue,
+    SignalEvent,
+)
+from chimera.contracts.messages.health import (
+    AlertEvent,
+    AuditEvent,
+    HealthEvent,
+    MetricEvent,
+)
+from chimera.contracts.messages.market import (
+    AccountEvent,
+    BookTop3,
+    DepthEvent,
+    FundingEvent,
+    KlineEvent,
+    TickerEvent,
+    TransferEvent,
+)
+from chimera.contracts.messages.orders import (
+    ExecPolicy,
+    ExecSummary,
+    GuardStop,
+    Oco,
+    OrderCmd,
+    OrderResult,
+    ResultFill,
+    RiskRef,
+    RouterEvent,
+    StopSpec,
+    TargetSpec,
+    Twap,
+)
+from chimera.contracts.messages.positions import (
+    PositionEvent,
+    ReconcileCmd,
+    ReconcileResult,
+)
+from chimera.contracts.messages.research import (
+    AutopsyCmd,
+    AutopsyResult,
+    HorizonH,
+    LabelCmd,
+    LabelReady,
+    LabelResult,
+    Sensitivity,
+    SimCmd,
+    SimResult,
+    SimWindow,
+)
+
+MESSAGES: dict[str, type[Message]] = {
+    message.__name__: message
+    for message in (
+        TickerEvent,
+        DepthEvent,
+        KlineEvent,
+        FundingEvent,
+        AccountEvent,
+        FeatureEvent,
+        SignalEvent,
+        OrderCmd,
+        OrderResult,
+        PositionEvent,
+        ReconcileCmd,
+        ReconcileResult,
+        LabelCmd,
+        LabelResult,
+        LabelReady,
+        AutopsyCmd,
+        AutopsyResult,
+        SimCmd,
+        SimResult,
+        CfgEvent,
+        HealthEvent,
+        AlertEvent,
+        RouterEvent,
+        TransferEvent,
+        AuditEvent,
+        MetricEvent,
+    )
+}
+"""Type name of the envelope to class."""
+
+__all__ = [
+    "MESSAGES",
+    "PENDING",
+    "AccountEvent",
+    "AlertEvent",
+    "AuditEvent",
+    "AutopsyCmd",
+    "AutopsyResult",
+    "BookTop3",
+    "CfgEvent",
+    "DecisionSummary",
+    "DepthEvent",
+    "ExecPolicy",
+    "ExecSummary",
+    "FeatureEvent",
+    "FeatureValue",
+    "FundingEvent",
+    "GuardStop",
+    "HealthEvent",
+    "HorizonH",
+    "KlineEvent",
+    "LabelCmd",
+    "LabelReady",
+    "LabelResult",
+    "MetricEvent",
+    "Oco",
+    "OrderCmd",
+    "OrderResult",
+    "PositionEvent",
+    "ReconcileCmd",
+    "ReconcileResult",
+    "ResultFill",
+    "RiskRef",
+    "RouterEvent",
+    "Sensitivity",
+    "SignalEvent",
+    "SimCmd",
+    "SimResult",
+    "SimWindow",
+    "StopSpec",
+    "TargetSpec",
+    "TickerEvent",
+    "TransferEvent",
+    "Twap",
+]

@@ -1,0 +1,175 @@
+"""Everything that is wrong with a bundle, before it can do harm.
+
+Owns the checks that need nothing but the bundle itself: schema, ranges, whitelist, names that must exist. A bundle
+without findings can be used as it is; each finding names the path, the value and the remedy. It reads JSON, so that a
+draft, a stored bundle and one from elsewhere are held to the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from chimera.contracts.base import Contract
+from chimera.contracts.documents.config import Factor, Instrument, StrategyRule
+from chimera.contracts.enums import EntryStatus
+from chimera.contracts.flags import Flags
+from chimera.domain.config.bundle import content_hash
+from chimera.domain.decision.rules import Finding, check_rule, parse_rule
+from chimera.domain.features.registry import FACTOR_IDS
+
+_GOOD_WHEN_HIGH = ("maker_fill_ratio", "model_auc")
+
+_C = TypeVar("_C", bound=Contract)
+
+
+def lint(content: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Findings about flags, rules, factors and instruments, and about `hash` where one is given.
+
+    What is left out is as in the defaults. Names that nothing reads are findings: a misspelt limit is no limit.
+    """
+    found: list[Finding] = []
+    flags = _one(Flags, content.get("flags", {}), "flags", found)
+    rules = _many(StrategyRule, content.get("rules", ()), "rules", found)
+    factors = _many(Factor, content.get("factors", ()), "factors", found)
+    instruments = _many(Instrument, content.get("instruments", ()), "instruments", found)
+    if found or flags is None:
+        # What does not even have its shape says nothing about what it means.
+        return tuple(found)
+    enabled = [factor.factor_id for factor in factors if factor.status is EntryStatus.ENABLED]
+    symbols = [instrument.symbol for instrument in instruments]
+    found += _check_flags(flags)
+    found += _check_markets(flags, instruments)
+    found += _repeated("factors", [factor.factor_id for factor in factors])
+    found += _repeated("instruments", [instrument.doc_key() for instrument in instruments])
+    found += _repeated("rules", [rule.rule_id for rule in rules])
+    found += [
+        Finding(f"factors[{i}].factor_id", factor.factor_id, f"disable it, or use one of {', '.join(FACTOR_IDS)}")
+        for i, factor in enumerate(factors)
+        if factor.status is EntryStatus.ENABLED and factor.factor_id not in FACTOR_IDS
+    ]
+    for i, rule in enumerate(rules):
+        found += _check_rule(rule, f"rules[{i}]", enabled, symbols)
+    given, computed = content.get("hash"), content_hash(flags, rules, factors, instruments)
+    if given is not None and given != computed:
+        found.append(Finding("hash", given, f"the content's own hash is {computed}: make the bundle again"))
+    return tuple(found)
+
+
+def unknown_names(raw: Any, known: Any, path: str = "") -> list[Finding]:
+    """Names in `raw` that nothing reads: `known` is the same value as its model writes it."""
+    if isinstance(raw, Mapping) and isinstance(known, Mapping):
+        found = []
+        for name, value in raw.items():
+            here = f"{path}.{name}" if path else str(name)
+            if name not in known:
+                found.append(Finding(here, value, f"nothing reads this; known here: {', '.join(sorted(known))}"))
+            else:
+                found += unknown_names(value, known[name], here)
+        return found
+    if isinstance(raw, list | tuple) and isinstance(known, list | tuple):
+        return [
+            finding
+            for i, (value, read) in enumerate(zip(raw, known, strict=False))
+            for finding in unknown_names(value, read, f"{path}[{i}]")
+        ]
+    return []
+
+
+def _one(model: type[_C], body: Any, path: str, found: list[Finding]) -> _C | None:
+    try:
+        value = model.model_validate(body)
+    except ValidationError as error:
+        found += [
+            Finding(_json_path(path, item["loc"]), item.get("input"), item["msg"])
+            for item in error.errors(include_url=False, include_context=False)
+        ]
+        return None
+    # A field that stands at None may be left out of what is written, and yet be named.
+    found += unknown_names(body, {**dict.fromkeys(_wire_names(model)), **value.to_dict()}, path)
+    return value
+
+
+def _wire_names(model: type[Contract]) -> tuple[str, ...]:
+    return tuple(field.serialization_alias or name for name, field in model.model_fields.items())
+
+
+def _many(model: type[_C], bodies: Any, path: str, found: list[Finding]) -> tuple[_C, ...]:
+    if not isinstance(bodies, list | tuple):
+        found.append(Finding(path, bodies, "give a list"))
+        return ()
+    values = [_one(model, body, f"{path}[{i}]", found) for i, body in enumerate(bodies)]
+    return tuple(value for value in values if value is not None)
+
+
+def _json_path(path: str, loc: Sequence[int | str]) -> str:
+    return path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+
+
+def _check_rule(rule: StrategyRule, path: str, enabled: Sequence[str], symbols: Sequence[str]) -> list[Finding]:
+    body = rule.to_dict()
+    found = list(check_rule(body, path))
+    if found:
+        return found
+    if symbols:
+        found += [
+            Finding(f"{path}.applies.symbols[{i}]", symbol, "no instrument of this bundle has that symbol")
+            for i, symbol in enumerate(rule.applies.symbols)
+            if symbol not in symbols
+        ]
+    if rule.status is EntryStatus.ENABLED:
+        # A DISABLED rule refuses nothing, so it may wait for its factors.
+        found += [
+            Finding(f"{path}.when", factor, "enable this factor in the bundle, or disable the rule")
+            for factor in parse_rule(body).factors
+            if factor not in enabled
+        ]
+    return found
+
+
+def _check_markets(flags: Flags, instruments: Sequence[Instrument]) -> list[Finding]:
+    """A bundle that names no instrument at all leaves it to the registry which there are."""
+    listed = [instrument.doc_key() for instrument in instruments]
+    return [
+        Finding(f"flags.strategy.markets.{symbol}", market.value, f"add the instrument {market.value}-{symbol}")
+        for symbol, markets in flags.strategy.markets.items()
+        for market in markets
+        if listed and f"{market.value}-{symbol}" not in listed
+    ]
+
+
+def _check_flags(flags: Flags) -> list[Finding]:
+    """What no field can say about itself: order between fields."""
+    found: list[Finding] = []
+    risk, position = flags.risk, flags.position
+    if risk.slip_bp_hard < risk.slip_bp_max:
+        found.append(Finding("flags.risk.slip_bp_hard", risk.slip_bp_hard, f"at least slip_bp_max {risk.slip_bp_max}"))
+    found += [
+        Finding(f"flags.risk.windows[{i}]", window.to_dict(), "a window holds at least one minute of one day")
+        for i, window in enumerate(risk.windows)
+        if window.from_minute == window.to_minute or not window.days
+    ]
+    edges = [float(edge) for bucket in flags.execution.routing.twap.buckets for edge in bucket.range]
+    if not edges or edges != sorted(edges):
+        found.append(Finding("flags.execution.routing.twap.buckets", edges, "at least one bucket; ranges rise"))
+    thresholds = flags.health_guard.thresholds
+    for name in type(thresholds).model_fields:
+        limits = getattr(thresholds, name)
+        steps = [limits.yellow, limits.orange, limits.red]
+        if steps != sorted(steps, reverse=name in _GOOD_WHEN_HIGH):
+            remedy = f"yellow, orange, red {'fall' if name in _GOOD_WHEN_HIGH else 'rise'}"
+            found.append(Finding(f"flags.health_guard.thresholds.{name}", steps, remedy))
+    tiers = [[float(tier.roe_min), float(tier.lock_roe)] for tier in position.tiers]
+    if not tiers or any(b[0] <= a[0] or b[1] < a[1] for a, b in pairwise(tiers)):
+        found.append(Finding("flags.position.tiers", tiers, "at least one tier; roe_min and lock_roe rise"))
+    if any(lock >= roe for roe, lock in tiers):
+        found.append(Finding("flags.position.tiers", tiers, "lock less than what has been reached"))
+    rungs = [[float(rung.roe_min), float(rung.close_ratio)] for rung in position.ladder]
+    if any(b[0] <= a[0] for a, b in pairwise(rungs)):
+        found.append(Finding("flags.position.ladder", rungs, "roe_min rises"))
+    return found
+
+
+def _repeated(path: str, names: Sequence[str]) -> list[Finding]:
+    return [Finding(f"{path}[{i}]", name, "named twice; keep one") for i, name in enumerate(names) if name in names[:i]]

@@ -1,0 +1,226 @@
+"""Orders, fills, balances and positions as an exchange reports them, in our words.
+
+The vocabulary that matching, the venue port and the services share. Values only.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
+from chimera.contracts.instrument_key import InstrumentKey
+
+CONDITIONAL_FUT = frozenset({OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET})
+"""Futures types that rest in the exchange's algo book until their price is reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """What we ask for. `client_order_id` is ours and durable before this leaves.
+
+    `price` for LIMIT, LIMIT_MAKER, STOP_LOSS_LIMIT; `stop_price` for conditional types. `close_position` excludes qty.
+    """
+
+    client_order_id: str
+    market: Market
+    symbol: str
+    side: Side
+    type: OrderType
+    qty: Decimal
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    reduce_only: bool = False
+    close_position: bool = False
+    working_type: WorkingType = WorkingType.MARK_PRICE
+
+    @property
+    def key(self) -> InstrumentKey:
+        return InstrumentKey(self.market, self.symbol)
+
+    @property
+    def conditional(self) -> bool:
+        """True where the order goes to the futures algo book."""
+        return self.market is Market.FUT and self.type in CONDITIONAL_FUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOco:
+    """A spot order list: a limit-maker leg on the profit side, a stop leg on the loss side, for the same quantity.
+
+    `stop_limit_price` None asks for a market stop (STOP_LOSS), else STOP_LOSS_LIMIT.
+    """
+
+    list_client_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    target_client_id: str
+    target_price: Decimal
+    stop_client_id: str
+    stop_price: Decimal
+    stop_limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueOrder:
+    """An order as the exchange holds it.
+
+    `conditional` orders live in the algo book under `venue_algo_id`; once triggered they become a regular order with a
+    new `venue_order_id` and the same client id, and `triggered` is True. `reason` is filled for CANCELED and REJECTED
+    (EXPIRED, OCO_TRIGGER, …). `updated_at_ms` orders two reports of one order, then `filled_qty`, then finality.
+    """
+
+    client_order_id: str
+    venue_order_id: str
+    market: Market
+    symbol: str
+    side: Side
+    type: OrderType
+    status: OrderStatus
+    qty: Decimal
+    filled_qty: Decimal
+    price: Decimal | None
+    stop_price: Decimal | None
+    reduce_only: bool
+    conditional: bool
+    created_at_ms: int
+    updated_at_ms: int
+    close_position: bool = False
+    triggered: bool = False
+    venue_algo_id: str | None = None
+    order_list_id: str | None = None
+    reason: str | None = None
+    working_type: WorkingType = WorkingType.MARK_PRICE
+    time_in_force: TimeInForce = TimeInForce.GTC
+
+    @property
+    def key(self) -> InstrumentKey:
+        return InstrumentKey(self.market, self.symbol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueFill:
+    """One trade of one of our orders. `fee` is positive when paid, in `fee_asset`. `trade_id` is unique per symbol.
+
+    `realized_pnl_usdt` is what the exchange booked for the closed part (FUT), before fees.
+    """
+
+    market: Market
+    symbol: str
+    side: Side
+    trade_id: int
+    client_order_id: str
+    venue_order_id: str
+    price: Decimal
+    qty: Decimal
+    fee: Decimal
+    fee_asset: str
+    maker: bool
+    realized_pnl_usdt: Decimal
+    ts: int
+
+    @property
+    def key(self) -> InstrumentKey:
+        return InstrumentKey(self.market, self.symbol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What one wallet holds of one asset. FUT: `free` can open positions, `locked` is isolated and order margin."""
+
+    market: Market
+    asset: str
+    free: Decimal
+    locked: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenuePosition:
+    """An isolated one-way futures position. `qty` is signed: positive is long. Flat positions are not reported."""
+
+    symbol: str
+    qty: Decimal
+    entry_price: Decimal
+    mark_price: Decimal
+    unrealized_pnl_usdt: Decimal
+    isolated_wallet_usdt: Decimal
+    leverage: int
+    liquidation_price: Decimal
+
+
+class IncomeKind(StrEnum):
+    TRANSFER = "TRANSFER"
+    REALIZED_PNL = "REALIZED_PNL"
+    FUNDING_FEE = "FUNDING_FEE"
+    COMMISSION = "COMMISSION"
+    INSURANCE_CLEAR = "INSURANCE_CLEAR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Income:
+    """One line of the exchange's own futures ledger. `amount` is signed: received +, paid -."""
+
+    tran_id: int
+    symbol: str
+    kind: IncomeKind
+    asset: str
+    amount: Decimal
+    ts: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """A movement between the two wallets, as the exchange's history lists it."""
+
+    tran_id: int
+    source: Market
+    target: Market
+    asset: str
+    amount: Decimal
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUpdated:
+    """An order changed; `fill` is set when a trade caused it."""
+
+    ts: int
+    order: VenueOrder
+    fill: VenueFill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BalancesChanged:
+    """Only what changed, and why: ORDER, FUNDING_FEE, TRANSFER, LIQUIDATION."""
+
+    ts: int
+    cause: str
+    balances: tuple[Balance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PositionChanged:
+    """`position` None: the symbol is flat now."""
+
+    ts: int
+    symbol: str
+    position: VenuePosition | None
+
+
+@dataclass(frozen=True, slots=True)
+class FundingSettled:
+    ts: int
+    income: Income
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset:
+    """The account stream was re-established: whatever happened meanwhile was not told. Reconcile."""
+
+    ts: int
+
+
+AccountChange = OrderUpdated | BalancesChanged | PositionChanged | FundingSettled | StreamReset

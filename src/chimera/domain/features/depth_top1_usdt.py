@@ -1,0 +1,21 @@
+"""`depth_top1_usdt`: how much money rests at the thinner of the two best levels.
+
+Formula min(bid_qty * bid, ask_qty * ask). Source: depth. Unit: USDT. No lag.
+"""
+
+from chimera.domain.features.factor import FactorSpec
+
+SPEC = FactorSpec(
+    factor_id="depth_top1_usdt",
+    family="book",
+    version="1",
+    freq="tick",
+    lag_ms=0,
+    definition="min(bid_qty*bid,ask_qty*ask)",
+    deps=("mkt:depth",),
+    range=(0.0, 1e12),
+)
+
+
+def depth_top1_usdt(bid: float, ask: float, bid_qty: float, ask_qty: float) -> float:
+    return min(bid_qty * bid, ask_qty * ask)

@@ -1,0 +1,327 @@
+"""The simulated exchange: one account, both markets. The face of the matching.
+
+Owns nothing but the desks and the order of what happens: a new outside book or mark is shown to its desk, a request
+goes to its desk, and every operation ends with the changes it caused, in the order they happened. A refused request
+changes nothing. Pure and exact: the same calls give the same ids, fills and balances.
+
+    on_book, on_mark            the market moves; () when nothing of ours reacts
+    place, place_oco, cancel…   requests; raise Refusal with the exchange's own code and text
+    order, fills, balances…     questions
+    drain_rows                  what a journal must store after each operation, in one transaction
+    export_state, restore       the whole state, exactly; restore also takes the tables gathered from drained rows
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from chimera.contracts.enums import Market, OrderStatus
+from chimera.domain.execution.orders import (
+    AccountChange,
+    Balance,
+    Income,
+    IncomeKind,
+    NewOco,
+    NewOrder,
+    Transfer,
+    VenueFill,
+    VenueOrder,
+    VenuePosition,
+)
+from chimera.domain.market.quotes import BookTop, MarkPrice
+from chimera.domain.matching import refusals
+from chimera.domain.matching.account import Account, State, StateRow
+from chimera.domain.matching.desk import Desk
+from chimera.domain.matching.futures import FuturesDesk
+from chimera.domain.matching.records import EndReason, Flow, ListRecord, OrderRecord
+from chimera.domain.matching.rules import ExchangeRules
+from chimera.domain.matching.spot import SpotDesk
+
+Changes = tuple[AccountChange, ...]
+
+NOTHING: Changes = ()
+
+
+class Exchange:
+    def __init__(
+        self,
+        rules: ExchangeRules,
+        *,
+        spot_balances: Mapping[str, Decimal] | None = None,
+        fut_balances: Mapping[str, Decimal] | None = None,
+    ) -> None:
+        """A new account holding the given free balances."""
+        self._rules = rules
+        self._account = Account()
+        self._open_desks()
+        for market, balances in ((Market.SPOT, spot_balances), (Market.FUT, fut_balances)):
+            for asset in sorted(balances or {}):
+                amount = (balances or {})[asset]
+                self._account.post(self._account.wallet(market, asset), Flow.DEPOSIT, amount)
+        self._account.tell_balances("DEPOSIT", 0)
+        self._account.take_changes()  # what was there from the start is not news
+
+    @classmethod
+    def restore(cls, rules: ExchangeRules, state: State) -> "Exchange":
+        """The exchange that wrote `state`. Without the table `book` it has no prices until the next tick."""
+        exchange = cls(rules)
+        exchange._account = account = Account()
+        account.restore(state)
+        exchange._open_desks()
+        for position in account.positions.values():
+            instrument = exchange._futures[position.symbol].instrument
+            account.wallet(Market.FUT, instrument.quote_asset).isolated += position.isolated_usdt
+        for record in account.open.values():
+            exchange._desk(record.market, record.symbol).adopt(record)
+        for (market, symbol), desk in exchange._desks.items():
+            row = state.get("book", {}).get(f"{market}:{symbol}")
+            if row is not None:
+                desk.book.restore(market, symbol, row)
+            desk.refresh()
+        return exchange
+
+    def _open_desks(self) -> None:
+        self._futures: dict[str, FuturesDesk] = {}
+        self._spot: dict[str, SpotDesk] = {}
+        self._desks: dict[tuple[Market, str], Desk] = {}
+        for instrument in self._rules.instruments:
+            if instrument.market is Market.FUT:
+                futures = FuturesDesk(instrument, self._rules, self._account)
+                self._futures[instrument.symbol] = self._desks[Market.FUT, instrument.symbol] = futures
+            else:
+                spot = SpotDesk(instrument, self._rules, self._account)
+                self._spot[instrument.symbol] = self._desks[Market.SPOT, instrument.symbol] = spot
+
+    # --- the market
+
+    def on_book(self, top: BookTop, now_ms: int) -> Changes:
+        """The outside book is now `top`: what rests may fill, what listens to the last price may trigger.
+
+        Raises:
+            KeyError: the exchange does not list this instrument.
+        """
+        desk = self._desks[top.market, top.symbol]
+        if not desk.show(top):
+            return NOTHING
+        desk.react(now_ms)
+        return self._finish(desk, "ORDER", now_ms)
+
+    def on_mark(self, mark: MarkPrice, now_ms: int) -> Changes:
+        """The mark is now `mark`: funding when its time has come, then triggers, then liquidation.
+
+        Raises:
+            KeyError: the exchange does not list this perpetual.
+        """
+        desk = self._futures[mark.symbol]
+        if not desk.show_mark(mark, now_ms):
+            return NOTHING
+        desk.react_to_mark(mark, now_ms)
+        return self._account.take_changes()
+
+    # --- requests
+
+    def place(self, order: NewOrder, now_ms: int) -> tuple[VenueOrder, Changes]:
+        """The order as it stands after everything it caused at once.
+
+        Raises:
+            Refusal: nothing was placed.
+        """
+        desk = self._desk(order.market, order.symbol)
+        record = desk.place(order, now_ms)
+        changes = self._finish(desk, "ORDER", now_ms)
+        return record.view(), changes
+
+    def place_oco(self, oco: NewOco, now_ms: int) -> tuple[tuple[VenueOrder, VenueOrder], Changes]:
+        """A spot order list: the target leg and the stop leg.
+
+        Raises:
+            Refusal: nothing was placed.
+        """
+        desk = self._spot_desk(oco.symbol)
+        target, stop = desk.place_list(oco, now_ms)
+        changes = self._finish(desk, "ORDER", now_ms)
+        return (target.view(), stop.view()), changes
+
+    def cancel(
+        self, market: Market, symbol: str, client_order_id: str, now_ms: int, *, conditional: bool = False
+    ) -> tuple[VenueOrder, Changes]:
+        """Cancel one open order, of the algo book when `conditional`. A leg of an OCO takes the other with it.
+
+        Raises:
+            Refusal: -2011, it is not open there: final, never known, or triggered meanwhile.
+        """
+        desk = self._desk(market, symbol)
+        record = self._account.open.get((market, symbol, client_order_id))
+        if record is None or _in_algo_book(record) is not conditional:
+            raise refusals.unknown_to_cancel()
+        desk.end(record, OrderStatus.CANCELED, EndReason.USER, now_ms)
+        changes = self._finish(desk, "ORDER", now_ms)
+        return record.view(), changes
+
+    def cancel_all(self, market: Market, symbol: str, now_ms: int, *, conditional: bool = False) -> Changes:
+        """Cancel every open order of the symbol in one of the two books; the other book is not touched."""
+        desk = self._desk(market, symbol)
+        for record in self._open_records(market, symbol):
+            if not record.status.is_final and _in_algo_book(record) is conditional:
+                desk.end(record, OrderStatus.CANCELED, EndReason.USER, now_ms)
+        return self._finish(desk, "ORDER", now_ms)
+
+    def cancel_list(self, symbol: str, list_client_id: str, now_ms: int) -> tuple[tuple[VenueOrder, ...], Changes]:
+        """Cancel both legs of an open OCO.
+
+        Raises:
+            Refusal: -2011, no such list is open.
+        """
+        desk = self._spot_desk(symbol)
+        for pair in desk.open_lists():
+            if pair.list_client_id == list_client_id:
+                legs = [self._account.orders[number] for number in (pair.target_no, pair.stop_no)]
+                for leg in legs:
+                    if not leg.status.is_final:
+                        desk.end(leg, OrderStatus.CANCELED, EndReason.USER, now_ms)
+                changes = self._finish(desk, "ORDER", now_ms)
+                return tuple(leg.view() for leg in legs), changes
+        raise refusals.unknown_to_cancel()
+
+    def set_leverage(self, symbol: str, leverage: int, now_ms: int) -> Changes:
+        """For later fills and resting orders; an open position keeps its isolated wallet.
+
+        Raises:
+            Refusal: -4028 not allowed, -4161 lower with an open position, -2027, -2019.
+        """
+        self._futures_desk(symbol).set_leverage(leverage, now_ms)
+        return self._account.take_changes()
+
+    def set_margin_type(self, symbol: str, *, isolated: bool) -> None:
+        """Only isolated margin is offered, and every symbol starts with it.
+
+        Raises:
+            Refusal: -4046 when asked for what already is, -1130 for cross margin.
+        """
+        self._futures_desk(symbol)
+        raise refusals.margin_type_unchanged() if isolated else refusals.bad_parameter("marginType")
+
+    def transfer(
+        self, source: Market, target: Market, asset: str, amount: Decimal, now_ms: int
+    ) -> tuple[Transfer, Changes]:
+        """Move a free amount between the two wallets. Not idempotent: asking twice moves twice.
+
+        Raises:
+            Refusal: -5013 when it is not free, -1130 for a senseless amount or direction.
+        """
+        if amount <= 0 or source is target:
+            raise refusals.bad_parameter("amount" if amount <= 0 else "type")
+        account = self._account
+        if account.wallet(source, asset).free < amount:
+            raise refusals.transfer_short()
+        tran_id = account.number("tran")
+        for market, signed in ((source, -amount), (target, amount)):
+            wallet = account.wallet(market, asset)
+            if market is Market.FUT:
+                account.earn(wallet, IncomeKind.TRANSFER, signed, symbol="", now_ms=now_ms, detail=str(tran_id))
+            else:
+                account.post(wallet, Flow.TRANSFER, signed)
+        transfer = Transfer(tran_id=tran_id, source=source, target=target, asset=asset, amount=amount, ts=now_ms)
+        account.add_transfer(transfer)
+        account.tell_balances("TRANSFER", now_ms)
+        return transfer, account.take_changes()
+
+    # --- questions
+
+    def order(self, market: Market, symbol: str, client_order_id: str) -> VenueOrder | None:
+        """The newest order under this id; a final one may have been followed by another with the same id."""
+        record = self._account.newest.get((market, symbol, client_order_id))
+        return record.view() if record is not None else None
+
+    def open_orders(self, market: Market, symbol: str | None = None) -> tuple[VenueOrder, ...]:
+        """The regular book (spot: waiting stops too), oldest first."""
+        return tuple(record.view() for record in self._open_records(market, symbol) if not _in_algo_book(record))
+
+    def open_conditional(self, symbol: str | None = None) -> tuple[VenueOrder, ...]:
+        """The futures algo book: what has not triggered yet, oldest first."""
+        return tuple(record.view() for record in self._open_records(Market.FUT, symbol) if _in_algo_book(record))
+
+    def orders(self, market: Market, symbol: str | None = None, since_ms: int = 0) -> tuple[VenueOrder, ...]:
+        """Every order ever accepted and created at or after `since_ms`, oldest first."""
+        return tuple(
+            record.view()
+            for record in self._account.orders.values()
+            if record.market is market
+            and (symbol is None or record.symbol == symbol)
+            and record.created_at_ms >= since_ms
+        )
+
+    def order_lists(self, symbol: str) -> tuple[ListRecord, ...]:
+        """Every OCO of the symbol, oldest first, open or not."""
+        return tuple(record for record in self._account.lists.values() if record.symbol == symbol)
+
+    def fills(self, market: Market, symbol: str, since_ms: int = 0, from_id: int = 0) -> tuple[VenueFill, ...]:
+        """Trades of ours, oldest first; `from_id` (inclusive) wins over `since_ms`."""
+        return self._account.fills_from(market, symbol, since_ms, from_id)
+
+    def balances(self, market: Market | None = None) -> tuple[Balance, ...]:
+        """Every wallet that was ever used, ordered by market and asset."""
+        wallets = self._account.wallets
+        return tuple(
+            wallets[key].view()
+            for key in sorted(wallets)
+            if (market is None or key[0] is market) and wallets[key].flows
+        )
+
+    def positions(self) -> tuple[VenuePosition, ...]:
+        """Open positions by symbol, valued at the last mark."""
+        views = (self._futures[symbol].position_view() for symbol in sorted(self._account.positions))
+        return tuple(view for view in views if view is not None)
+
+    def income(self, since_ms: int = 0) -> tuple[Income, ...]:
+        return self._account.incomes_from(since_ms)
+
+    def transfers(self, since_ms: int = 0) -> tuple[Transfer, ...]:
+        return self._account.transfers_from(since_ms)
+
+    def leverage(self, symbol: str) -> int:
+        return self._futures_desk(symbol).contract.leverage
+
+    def flows(self, market: Market, asset: str) -> dict[Flow, Decimal]:
+        """Everything that ever moved this wallet, by kind; the sum is free + locked, to the last digit."""
+        return dict(self._account.wallet(market, asset).flows)
+
+    # --- storing
+
+    def drain_rows(self) -> tuple[StateRow, ...]:
+        """What changed since the last call. Prices are not among it: the market is not the account's."""
+        return self._account.drain()
+
+    def export_state(self) -> State:
+        """Everything, as JSON values; the last outside books included."""
+        books = {f"{market}:{symbol}": desk.book.export() for (market, symbol), desk in self._desks.items()}
+        return {**self._account.export(), "book": {key: row for key, row in books.items() if row is not None}}
+
+    # --- inside
+
+    def _finish(self, desk: Desk, cause: str, now_ms: int) -> Changes:
+        desk.tell_money(cause, now_ms)
+        return self._account.take_changes()
+
+    def _open_records(self, market: Market, symbol: str | None) -> list[OrderRecord]:
+        return [
+            record
+            for record in self._account.open.values()
+            if record.market is market and (symbol is None or record.symbol == symbol)
+        ]
+
+    def _desk(self, market: Market, symbol: str) -> FuturesDesk | SpotDesk:
+        return self._futures_desk(symbol) if market is Market.FUT else self._spot_desk(symbol)
+
+    def _futures_desk(self, symbol: str) -> FuturesDesk:
+        if symbol not in self._futures:
+            raise refusals.bad_symbol()
+        return self._futures[symbol]
+
+    def _spot_desk(self, symbol: str) -> SpotDesk:
+        if symbol not in self._spot:
+            raise refusals.bad_symbol()
+        return self._spot[symbol]
+
+
+def _in_algo_book(record: OrderRecord) -> bool:
+    return record.conditional and not record.triggered

@@ -1,0 +1,169 @@
+"""Whether a request keeps the instrument's rules, before anybody looks at money or at the book.
+
+Futures and spot check nearly the same things and say them differently, in their own order.
+"""
+
+import re
+from decimal import Decimal
+
+from chimera.contracts.enums import Market, OrderType, Side, TimeInForce
+from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.matching import refusals
+from chimera.domain.matching.records import PRICED, TRIGGERED_TYPES
+
+CLIENT_ID = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}")
+
+FUT_TYPES = frozenset(
+    {OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET},
+)
+SPOT_TYPES = frozenset(
+    {
+        OrderType.MARKET,
+        OrderType.LIMIT,
+        OrderType.LIMIT_MAKER,
+        OrderType.STOP_LOSS,
+        OrderType.STOP_LOSS_LIMIT,
+        OrderType.TAKE_PROFIT,
+        OrderType.TAKE_PROFIT_LIMIT,
+    }
+)
+
+
+def check_client_id(market: Market, client_id: str) -> None:
+    if not CLIENT_ID.fullmatch(client_id):
+        raise refusals.bad_client_id(market)
+
+
+def check_futures(instrument: Instrument, new: NewOrder, reference: Decimal | None) -> None:
+    """`reference` is the mark (or the mid before the first mark); None skips what is measured against it."""
+    check_client_id(Market.FUT, new.client_order_id)
+    if new.type not in FUT_TYPES:
+        raise refusals.bad_type()
+    if instrument.status != "TRADING":
+        raise refusals.closed(Market.FUT)
+    if new.close_position:
+        _check_close_position(new)
+    else:
+        _check_futures_qty(instrument, new)
+    if new.type in TRIGGERED_TYPES:
+        if new.stop_price is None:
+            raise refusals.missing("triggerPrice")
+        if new.stop_price <= 0:
+            raise refusals.stop_price_not_positive()
+        if not instrument.price_on_tick(new.stop_price):
+            raise refusals.price_off_tick()
+    if new.type is OrderType.LIMIT:
+        _check_futures_price(instrument, new, reference)
+    if not new.reduce_only and not new.close_position:
+        price = new.price if new.type is OrderType.LIMIT else reference
+        if price is not None and price * new.qty < instrument.min_notional:
+            raise refusals.notional_too_small(instrument.min_notional)
+
+
+def check_spot(instrument: Instrument, new: NewOrder, last: Decimal | None) -> None:
+    """`last` is the last trade's price; None skips what is measured against it."""
+    check_client_id(Market.SPOT, new.client_order_id)
+    if new.type not in SPOT_TYPES:
+        raise refusals.bad_type()
+    if instrument.status != "TRADING":
+        raise refusals.closed(Market.SPOT)
+    if new.reduce_only:
+        raise refusals.not_required("reduceOnly")
+    if new.close_position:
+        raise refusals.not_required("closePosition")
+    if new.time_in_force is TimeInForce.GTX:
+        raise refusals.bad_time_in_force()
+    price = new.price if new.type in PRICED else None
+    if new.type in PRICED:
+        if price is None:
+            raise refusals.missing("price")
+        check_spot_price(instrument, new.side, price, last)
+    if new.type in TRIGGERED_TYPES:
+        if new.stop_price is None:
+            raise refusals.missing("stopPrice")
+        check_spot_stop_price(instrument, new.stop_price)
+        price = price or new.stop_price
+    check_spot_qty(instrument, new.qty, market=new.type is OrderType.MARKET)
+    check_spot_notional(instrument, new.qty, price or last)
+
+
+def check_spot_list(instrument: Instrument, new: NewOco, last: Decimal | None) -> None:
+    for client_id in (new.list_client_id, new.target_client_id, new.stop_client_id):
+        check_client_id(Market.SPOT, client_id)
+    if instrument.status != "TRADING":
+        raise refusals.closed(Market.SPOT)
+    check_spot_price(instrument, new.side, new.target_price, last)
+    check_spot_stop_price(instrument, new.stop_price)
+    if new.stop_limit_price is not None:
+        check_spot_price(instrument, new.side, new.stop_limit_price, last)
+    check_spot_qty(instrument, new.qty, market=False)
+    for price in (new.target_price, new.stop_limit_price or new.stop_price):
+        check_spot_notional(instrument, new.qty, price)
+
+
+def check_spot_price(instrument: Instrument, side: Side, price: Decimal, last: Decimal | None) -> None:
+    if price <= 0 or not instrument.price_on_tick(price):
+        raise refusals.filter_failed("PRICE_FILTER")
+    if last is not None and not last * instrument.percent_down <= price <= last * instrument.percent_up:
+        raise refusals.filter_failed("PERCENT_PRICE_BY_SIDE")
+
+
+def check_spot_stop_price(instrument: Instrument, stop_price: Decimal) -> None:
+    if stop_price <= 0 or not instrument.price_on_tick(stop_price):
+        raise refusals.filter_failed("PRICE_FILTER")
+
+
+def check_spot_qty(instrument: Instrument, qty: Decimal, *, market: bool) -> None:
+    if not instrument.min_qty <= qty <= instrument.max_qty or qty <= 0 or not instrument.qty_on_step(qty):
+        raise refusals.filter_failed("LOT_SIZE")
+    if market and (qty > instrument.market_max_qty or qty % instrument.market_step != 0):
+        raise refusals.filter_failed("MARKET_LOT_SIZE")
+
+
+def check_spot_notional(instrument: Instrument, qty: Decimal, price: Decimal | None) -> None:
+    if price is not None and price * qty < instrument.min_notional:
+        raise refusals.filter_failed("NOTIONAL")
+
+
+def _check_close_position(new: NewOrder) -> None:
+    if new.type not in TRIGGERED_TYPES:
+        raise refusals.not_required("closePosition")
+    if new.qty != 0:
+        raise refusals.qty_with_close_position()
+    if new.reduce_only:
+        raise refusals.reduce_only_with_close_position()
+
+
+def _check_futures_qty(instrument: Instrument, new: NewOrder) -> None:
+    market = new.type is not OrderType.LIMIT
+    if new.qty <= 0:
+        raise refusals.qty_not_positive()
+    step = instrument.market_step if market else instrument.step_size
+    if new.qty % step != 0:
+        raise refusals.qty_too_precise() if _places(new.qty) > _places(step) else refusals.qty_off_step()
+    if new.qty < instrument.min_qty:
+        raise refusals.qty_too_small()
+    if new.qty > (instrument.market_max_qty if market else instrument.max_qty):
+        raise refusals.qty_too_large()
+
+
+def _check_futures_price(instrument: Instrument, new: NewOrder, reference: Decimal | None) -> None:
+    if new.price is None:
+        raise refusals.missing("price")
+    if new.price <= 0:
+        raise refusals.price_not_positive()
+    if not instrument.price_on_tick(new.price):
+        raise refusals.price_off_tick()
+    if reference is None:
+        return
+    if new.side is Side.BUY and new.price > reference * instrument.percent_up:
+        raise refusals.price_too_high(instrument.floor_price(reference * instrument.percent_up))
+    if new.side is Side.SELL and new.price < reference * instrument.percent_down:
+        raise refusals.price_too_low(instrument.ceil_price(reference * instrument.percent_down))
+
+
+def _places(number: Decimal) -> int:
+    """Digits behind the point that are not trailing zeros."""
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0

@@ -1,0 +1,474 @@
+"""One perpetual on the simulated exchange: isolated margin, one-way positions, conditionals, funding, liquidation.
+
+Owns what a futures order may do and what its fills do to money. Choices where the exchange is richer:
+
+    order margin   a resting order that is not reduce-only locks its whole initial margin and entry fee, also where it
+                   would only close: closing orders should say reduce_only, which locks nothing
+    reduce-only    capped by the position when placed, shrunk or expired when the position shrinks
+    a loss beyond  the isolated wallet is taken from what is free, then from the insurance fund (INSURANCE_CLEAR), so
+                   no balance falls below zero; at a liquidation nothing but the isolated wallet pays
+    liquidation    the whole position at the mark, its open orders canceled; conditionals stay, as orphans do there
+"""
+
+from decimal import Decimal
+
+from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
+from chimera.domain.execution.orders import (
+    FundingSettled,
+    IncomeKind,
+    NewOrder,
+    PositionChanged,
+    VenuePosition,
+)
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.market.quotes import Level, MarkPrice
+from chimera.domain.matching import refusals
+from chimera.domain.matching.account import Account
+from chimera.domain.matching.desk import NEVER_ABOVE, NEVER_BELOW, Desk
+from chimera.domain.matching.filters import check_futures
+from chimera.domain.matching.margin import (
+    initial_margin,
+    isolated_liquidation_price,
+    maintenance_margin,
+    notional_max,
+)
+from chimera.domain.matching.money import ZERO, average, ceil8, floor8
+from chimera.domain.matching.records import ContractRecord, EndReason, OrderRecord, PositionRecord, Wallet
+from chimera.domain.matching.refusals import Refusal
+from chimera.domain.matching.rules import ExchangeRules
+
+HOUR_MS = 3_600_000
+
+
+class FuturesDesk(Desk):
+    def __init__(self, instrument: Instrument, rules: ExchangeRules, account: Account) -> None:
+        super().__init__(instrument, rules, account)
+        symbol = instrument.symbol
+        if symbol not in account.contracts:
+            account.contracts[symbol] = ContractRecord(
+                symbol=symbol, leverage=min(rules.leverage_default, instrument.brackets[0].initial_leverage)
+            )
+        self.contract = account.contracts[symbol]
+        self.fees = rules.fees[Market.FUT]
+        self.wallet = account.wallet(Market.FUT, instrument.quote_asset)
+        self.mark_low = NEVER_BELOW
+        self.mark_high = NEVER_ABOVE
+        self._position_touched = False
+
+    # --- questions
+
+    @property
+    def position(self) -> PositionRecord | None:
+        return self.account.positions.get(self.instrument.symbol)
+
+    @property
+    def signed_qty(self) -> Decimal:
+        position = self.position
+        return position.qty if position is not None else ZERO
+
+    @property
+    def reference(self) -> Decimal | None:
+        """The mark; before the first one the middle of the book."""
+        if self.contract.mark is not None:
+            return self.contract.mark
+        return self.book.top.mid if self.book.top is not None else None
+
+    def closable(self, side: Side) -> Decimal:
+        """How much of the position an order on `side` can close."""
+        return max(ZERO, -side.sign * self.signed_qty)
+
+    def position_view(self) -> VenuePosition | None:
+        position = self.position
+        if position is None:
+            return None
+        size = abs(position.qty)
+        mark = self.reference or average(position.cost_usdt, size)
+        return VenuePosition(
+            symbol=position.symbol,
+            qty=position.qty,
+            entry_price=average(position.cost_usdt, size),
+            mark_price=mark,
+            unrealized_pnl_usdt=floor8(_pnl(position, mark)),
+            isolated_wallet_usdt=position.isolated_usdt,
+            leverage=self.contract.leverage,
+            liquidation_price=ceil8(self._liquidation_price(position)),
+        )
+
+    # --- orders
+
+    def place(self, new: NewOrder, now_ms: int) -> OrderRecord:
+        check_futures(self.instrument, new, self.reference)
+        self.refuse_duplicate(Market.FUT, new.client_order_id)
+        # A late mark must not charge what is opened after the funding was due.
+        self._settle_due_funding(now_ms)
+        return self._place_conditional(new, now_ms) if new.conditional else self._place_regular(new, now_ms)
+
+    def set_leverage(self, leverage: int, now_ms: int) -> None:
+        if not 1 <= leverage <= self.instrument.brackets[0].initial_leverage:
+            raise refusals.bad_leverage(leverage)
+        contract = self.contract
+        position = self.position
+        if position is not None and leverage < contract.leverage:
+            raise refusals.leverage_fixed()
+        cap = notional_max(self.instrument.brackets, leverage)
+        if position is not None and abs(position.qty) * (self.reference or ZERO) > cap:
+            raise refusals.position_too_large()
+        resting = [record for record in self.buys + self.sells if not record.reduce_only]
+        need = sum((self._margin_and_fee(record.left, record.price, leverage) for record in resting), ZERO)
+        if need - sum((record.locked for record in resting), ZERO) > self.wallet.free:
+            raise refusals.no_funds(Market.FUT)
+        contract.leverage = leverage
+        self.account.mark_dirty("contract", contract.symbol)
+        for record in resting:
+            self.relock(record)
+        self.tell_money("ORDER", now_ms)
+
+    def _place_regular(self, new: NewOrder, now_ms: int) -> OrderRecord:
+        qty = new.qty
+        if new.reduce_only:
+            qty = min(qty, self.closable(new.side))
+            if qty == 0:
+                raise refusals.nothing_to_reduce()
+        if new.type is OrderType.LIMIT and len(self.buys) + len(self.sells) >= self.rules.open_orders_max:
+            raise refusals.too_many_orders()
+        limit = new.price if new.type is OrderType.LIMIT else self._market_limit(new.side)
+        post_only = new.type is OrderType.LIMIT and new.time_in_force is TimeInForce.GTX
+        if post_only and new.price is not None and self.would_take(new.side, new.price):
+            raise refusals.would_take(Market.FUT)
+        plan = self.book.plan(new.side, qty, limit)
+        rest = qty - sum((part for _, part in plan), ZERO)
+        if new.time_in_force is TimeInForce.FOK and new.type is OrderType.LIMIT and rest > 0:
+            raise refusals.fok_unfillable()
+        if not new.reduce_only:
+            rests = new.type is OrderType.LIMIT and new.time_in_force in (TimeInForce.GTC, TimeInForce.GTX)
+            self._check_margin(new.side, plan, rest if rests else ZERO, new.price)
+        record = self.book_order(new, qty, now_ms)
+        self.work(record, now_ms)
+        return record
+
+    def _market_limit(self, side: Side) -> Decimal | None:
+        best = self.book.best(side)
+        limit = self.take_limit(side)
+        if best is not None and limit is not None and (best > limit if side is Side.BUY else best < limit):
+            raise refusals.counterparty_too_far()
+        return limit
+
+    def _place_conditional(self, new: NewOrder, now_ms: int) -> OrderRecord:
+        """No margin is asked for until it triggers, and nothing must be there to reduce yet."""
+        waiting = sum(1 for record in self.account.open.values() if record.conditional)
+        if waiting >= self.rules.conditionals_max:
+            raise refusals.too_many_conditionals()
+        if new.close_position and any(
+            record.close_position and record.side is new.side and record.type is new.type for record in self.stops
+        ):
+            raise refusals.second_close_position()
+        top = self.book.top
+        price = self.reference if new.working_type is WorkingType.MARK_PRICE else top.last if top else None
+        if price is not None and new.stop_price is not None:
+            upwards = (new.side is Side.BUY) == (new.type is OrderType.STOP_MARKET)
+            if price >= new.stop_price if upwards else price <= new.stop_price:
+                raise refusals.would_trigger(Market.FUT)
+        record = self.book_order(new, new.qty, now_ms)
+        self.wait(record)
+        return record
+
+    def _check_margin(self, side: Side, plan: tuple[Level, ...], rest: Decimal, price: Decimal | None) -> None:
+        """Refuse what free margin cannot carry: the opening part's margin, fee and loss at the mark.
+
+        Raises:
+            Refusal: -2019, or -2027 above the largest position of this leverage.
+        """
+        closing = self.closable(side)
+        parts: list[Level] = []
+        for level_price, qty in plan:
+            closed = min(closing, qty)
+            closing -= closed
+            parts.append((level_price, qty - closed))
+        if rest and price is not None:
+            parts.append((price, rest))  # a rest locks its whole margin, see the module
+        opened = sum((qty for _, qty in parts), ZERO)
+        notional = sum((level_price * qty for level_price, qty in parts), ZERO)
+        mark = self.reference
+        open_loss = ZERO
+        if mark is not None:
+            open_loss = sum((max(ZERO, side.sign * (level_price - mark)) * qty for level_price, qty in parts), ZERO)
+        leverage = self.contract.leverage
+        need = ceil8(initial_margin(notional, leverage)) + ceil8(notional * self._fee_max) + ceil8(open_loss)
+        if need > self.wallet.free:
+            raise refusals.no_funds(Market.FUT)
+        if opened > 0 and mark is not None:
+            same_side = self.buys if side is Side.BUY else self.sells
+            resting = sum((record.left for record in same_side if not record.reduce_only), ZERO)
+            size = opened + resting + max(ZERO, side.sign * self.signed_qty)
+            if size * mark > notional_max(self.instrument.brackets, leverage):
+                raise refusals.position_too_large()
+
+    # --- what the desk asks
+
+    def payer(self, side: Side) -> Wallet:
+        return self.wallet
+
+    def lock_for(self, record: OrderRecord) -> Decimal:
+        if record.reduce_only or record.waiting or record.price is None or not record.rests:
+            return ZERO
+        return self._margin_and_fee(record.left, record.price, self.contract.leverage)
+
+    def take_limit(self, side: Side) -> Decimal | None:
+        mark = self.contract.mark
+        if mark is None:
+            return None
+        bound = mark * (1 + side.sign * self.rules.market_take_bound)
+        return self.instrument.floor_price(bound) if side is Side.BUY else self.instrument.ceil_price(bound)
+
+    def affordable(self, record: OrderRecord, price: Decimal, qty: Decimal) -> Decimal:
+        """First what closes, on its own; then what opens, whole or not at all."""
+        closable = self.closable(record.side)
+        if closable > 0 or record.reduce_only or record.close_position:
+            return min(qty, closable)
+        notional = qty * price
+        need = floor8(initial_margin(notional, self.contract.leverage)) + floor8(notional * self.fees.taker)
+        return qty if need <= self.wallet.free else ZERO
+
+    def shortage(self, record: OrderRecord) -> EndReason:
+        return EndReason.REDUCE_ONLY if record.reduce_only or record.close_position else EndReason.MARGIN
+
+    def settle(
+        self, record: OrderRecord, price: Decimal, qty: Decimal, maker: bool, now_ms: int
+    ) -> tuple[Decimal, str, Decimal]:
+        closed = min(qty, self.closable(record.side))
+        realized = self._close(closed, price) if closed else ZERO
+        if qty > closed:
+            self._open(record.side, qty - closed, price)
+        fee = floor8(qty * price * (self.fees.maker if maker else self.fees.taker))
+        symbol, detail = self.instrument.symbol, record.client_order_id
+        if closed:
+            self.account.earn(
+                self.wallet, IncomeKind.REALIZED_PNL, realized, symbol=symbol, now_ms=now_ms, detail=detail
+            )
+        self.account.earn(self.wallet, IncomeKind.COMMISSION, -fee, symbol=symbol, now_ms=now_ms, detail=detail)
+        self._cover(now_ms)
+        self._touch_position()
+        return fee, self.wallet.asset, realized
+
+    def trigger(self, record: OrderRecord, now_ms: int) -> None:
+        """The algo order becomes a new market order: new venue id, same client id."""
+        self.stops.remove(record)
+        record.triggered = True
+        record.venue_order_id = str(self.account.number("order"))
+        record.updated_at_ms = now_ms
+        if record.reduce_only or record.close_position:
+            closable = self.closable(record.side)
+            if closable == 0:
+                self.end(record, OrderStatus.REJECTED, EndReason.REDUCE_ONLY, now_ms)
+                return
+            record.qty = closable if record.close_position else min(record.qty, closable)
+        else:
+            plan = self.book.plan(record.side, record.qty, self.take_limit(record.side))
+            try:
+                self._check_margin(record.side, plan, ZERO, None)
+            except Refusal:
+                self.end(record, OrderStatus.REJECTED, EndReason.MARGIN, now_ms)
+                return
+        self.account.tell_order(record)
+        self.work(record, now_ms)
+
+    def after_fill(self, record: OrderRecord, now_ms: int) -> None:
+        """Resting reduce-only orders never exceed the position."""
+        for other in [*self.buys, *self.sells]:
+            if other.reduce_only and other.status is not OrderStatus.FILLED:
+                closable = self.closable(other.side)
+                if closable == 0:
+                    self.end(other, OrderStatus.CANCELED, EndReason.REDUCE_ONLY, now_ms)
+                elif other.left > closable:
+                    other.qty = other.filled_qty + closable
+                    other.updated_at_ms = now_ms
+                    self.account.tell_order(other)
+
+    def after_end(self, record: OrderRecord, reason: EndReason, now_ms: int) -> None:
+        """Futures orders end alone."""
+
+    def refresh(self) -> None:
+        super().refresh()
+        self.mark_low, self.mark_high = self.trigger_bounds(WorkingType.MARK_PRICE)
+        position = self.position
+        if position is not None:
+            price = self._liquidation_price(position)
+            if position.qty > 0:
+                self.mark_low = max(self.mark_low, ceil8(price))
+            else:
+                self.mark_high = min(self.mark_high, floor8(price))
+
+    # --- the mark
+
+    def show_mark(self, mark: MarkPrice, now_ms: int) -> bool:
+        """Take the new mark; False when nothing reacts to it."""
+        contract = self.contract
+        if now_ms < contract.funding_at_ms == mark.funding_time and self.mark_low < mark.mark < self.mark_high:
+            contract.mark = mark.mark
+            contract.funding_rate = mark.funding_rate
+            return False
+        return True
+
+    def react_to_mark(self, mark: MarkPrice, now_ms: int) -> None:
+        """Funding, then triggers, then liquidation: a stop lies nearer than the liquidation price on any path."""
+        contract = self.contract
+        contract.mark = mark.mark
+        self._settle_due_funding(now_ms)
+        contract.funding_rate = mark.funding_rate
+        # Some ms of jitter in an announced time must not make a second settlement of the same one.
+        fresh = mark.funding_time > contract.funding_done_ms + mark.interval_h * HOUR_MS // 2
+        if fresh and mark.funding_time != contract.funding_at_ms:
+            contract.funding_at_ms = mark.funding_time
+            self.account.mark_dirty("contract", contract.symbol)
+        self.fire(WorkingType.MARK_PRICE, mark.mark, now_ms)
+        self.tell_money("ORDER", now_ms)
+        self._liquidate_if_due(now_ms)
+        self.tell_money("LIQUIDATION", now_ms)
+
+    def tell_money(self, cause: str, now_ms: int) -> None:
+        self.account.tell_balances(cause, now_ms)
+        if self._position_touched:
+            self._position_touched = False
+            self.account.tell(PositionChanged(now_ms, self.instrument.symbol, self.position_view()))
+
+    def _settle_due_funding(self, now_ms: int) -> None:
+        if 0 < self.contract.funding_at_ms <= now_ms:
+            self._settle_funding(now_ms)
+
+    def _settle_funding(self, now_ms: int) -> None:
+        """Pay -qty * mark * rate once for the announced time, and once more for each interval a gap skipped."""
+        contract = self.contract
+        interval_ms = self.instrument.funding_interval_h * HOUR_MS
+        due_ms, contract.funding_at_ms = contract.funding_at_ms, 0
+        rate = Decimal(repr(contract.funding_rate))
+        while due_ms <= now_ms:
+            contract.funding_done_ms = due_ms
+            position = self.position
+            if position is not None and contract.mark is not None and rate:
+                amount = floor8(-position.qty * contract.mark * rate)
+                income = self.account.earn(
+                    self.wallet,
+                    IncomeKind.FUNDING_FEE,
+                    amount,
+                    symbol=contract.symbol,
+                    now_ms=now_ms,
+                    detail=str(due_ms),
+                )
+                self._move_to_isolated(position, max(amount, -position.isolated_usdt))
+                self._cover(now_ms)
+                self._touch_position()
+                self.account.tell(FundingSettled(now_ms, income, contract.funding_rate))
+            due_ms += interval_ms
+        self.account.mark_dirty("contract", contract.symbol)
+        self.refresh()
+        self.tell_money("FUNDING_FEE", now_ms)
+
+    def _liquidate_if_due(self, now_ms: int) -> None:
+        position, mark = self.position, self.contract.mark
+        if position is None or mark is None:
+            return
+        balance = position.isolated_usdt + _pnl(position, mark)
+        if balance > maintenance_margin(abs(position.qty) * mark, self.instrument.brackets):
+            return
+        for record in [*self.buys, *self.sells]:
+            if not record.status.is_final:
+                self.end(record, OrderStatus.CANCELED, EndReason.LIQUIDATION, now_ms)
+        side = Side.SELL if position.qty > 0 else Side.BUY
+        size = abs(position.qty)
+        price = self.instrument.floor_price(mark) if side is Side.SELL else self.instrument.ceil_price(mark)
+        price = max(price, self.instrument.tick_size)
+        left = position.isolated_usdt + floor8(_pnl(position, price)) - floor8(size * price * self.fees.taker)
+        if left < 0:
+            # The fund steps in first, so that the loss never reaches the free balance.
+            self._insure(-left, now_ms)
+        order = NewOrder(
+            client_order_id=f"autoclose-{self.account.number('autoclose')}",
+            market=Market.FUT,
+            symbol=self.instrument.symbol,
+            side=side,
+            type=OrderType.MARKET,
+            qty=size,
+            reduce_only=True,
+        )
+        self.fill(self.book_order(order, size, now_ms), price, size, maker=False, now_ms=now_ms)
+        fee = min(left, floor8(size * price * self.instrument.liquidation_fee_ratio))
+        if fee > 0:
+            self._insure(-fee, now_ms)
+
+    # --- positions
+
+    @property
+    def _fee_max(self) -> Decimal:
+        return max(self.fees.maker, self.fees.taker)
+
+    def _margin_and_fee(self, qty: Decimal, price: Decimal | None, leverage: int) -> Decimal:
+        assert price is not None
+        notional = qty * price
+        return ceil8(initial_margin(notional, leverage)) + ceil8(notional * self._fee_max)
+
+    def _open(self, side: Side, qty: Decimal, price: Decimal) -> None:
+        symbol = self.instrument.symbol
+        position = self.position
+        if position is None:
+            position = PositionRecord(symbol=symbol, qty=ZERO, cost_usdt=ZERO, isolated_usdt=ZERO)
+            self.account.positions[symbol] = position
+        position.qty += side.sign * qty
+        position.cost_usdt += qty * price
+        self._move_to_isolated(position, floor8(initial_margin(qty * price, self.contract.leverage)))
+
+    def _close(self, qty: Decimal, price: Decimal) -> Decimal:
+        """Take `qty` off the position and its share of the isolated wallet back; returns the realised PnL.
+
+        A loss beyond that share is taken from the rest of the isolated wallet first.
+        """
+        position = self.position
+        assert position is not None
+        size = abs(position.qty)
+        whole = qty == size
+        cost = position.cost_usdt if whole else floor8(position.cost_usdt * qty / size)
+        share = position.isolated_usdt if whole else floor8(position.isolated_usdt * qty / size)
+        realized = floor8(qty * price - cost if position.qty > 0 else cost - qty * price)
+        shortfall = max(ZERO, -(share + realized))
+        position.qty -= qty if position.qty > 0 else -qty
+        position.cost_usdt -= cost
+        self._move_to_isolated(position, -min(position.isolated_usdt, share + shortfall))
+        if whole:
+            del self.account.positions[position.symbol]
+        return realized
+
+    def _move_to_isolated(self, position: PositionRecord, amount: Decimal) -> None:
+        position.isolated_usdt += amount
+        self.wallet.isolated += amount
+        self.account.touch(self.wallet)
+
+    def _cover(self, now_ms: int) -> None:
+        """The insurance fund pays what neither the position nor the free balance can."""
+        if self.wallet.free < 0:
+            self._insure(-self.wallet.free, now_ms)
+
+    def _insure(self, amount: Decimal, now_ms: int) -> None:
+        """From the insurance fund to the account; negative is the liquidation fee, to the fund."""
+        self.account.earn(
+            self.wallet,
+            IncomeKind.INSURANCE_CLEAR,
+            amount,
+            symbol=self.instrument.symbol,
+            now_ms=now_ms,
+        )
+
+    def _touch_position(self) -> None:
+        self._position_touched = True
+        self.account.mark_dirty("position", self.instrument.symbol)
+
+    def _liquidation_price(self, position: PositionRecord) -> Decimal:
+        return isolated_liquidation_price(
+            wallet_usdt=position.isolated_usdt,
+            qty=position.qty,
+            cost_usdt=position.cost_usdt,
+            brackets=self.instrument.brackets,
+        )
+
+
+def _pnl(position: PositionRecord, price: Decimal) -> Decimal:
+    value = abs(position.qty) * price
+    return value - position.cost_usdt if position.qty > 0 else position.cost_usdt - value

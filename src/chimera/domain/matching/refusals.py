@@ -1,0 +1,190 @@
+"""Why the exchange says no, with the code and the text that Binance uses.
+
+A refusal changes nothing. Futures and spot name the same reason differently; both spellings stand here, so that a
+server in front of the matching can pass them on unchanged. Source: the exchange's error tables.
+"""
+
+from decimal import Decimal
+
+from chimera.contracts.enums import Market
+
+
+class Refusal(Exception):
+    """The request itself is wrong: `code` is negative, `text` is what the exchange would print."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+
+def bad_symbol() -> Refusal:
+    return Refusal(-1121, "Invalid symbol.")
+
+
+def missing(parameter: str) -> Refusal:
+    return Refusal(-1102, f"Mandatory parameter '{parameter}' was not sent, was empty/null, or malformed.")
+
+
+def not_required(parameter: str) -> Refusal:
+    return Refusal(-1106, f"Parameter '{parameter}' sent when not required.")
+
+
+def bad_type() -> Refusal:
+    return Refusal(-1116, "Invalid orderType.")
+
+
+def bad_time_in_force() -> Refusal:
+    return Refusal(-1115, "Invalid timeInForce.")
+
+
+def bad_parameter(parameter: str) -> Refusal:
+    return Refusal(-1130, f"Data sent for parameter '{parameter}' is not valid.")
+
+
+def bad_client_id(market: Market) -> Refusal:
+    if market is Market.FUT:
+        return Refusal(-4015, "Client order id is not valid.")
+    return Refusal(
+        -1100,
+        "Illegal characters found in parameter 'newClientOrderId'; legal range is '^[\\.A-Z\\:/a-z0-9_-]{1,36}$'.",
+    )
+
+
+def closed(market: Market) -> Refusal:
+    if market is Market.FUT:
+        return Refusal(-4141, "Symbol is closed.")
+    return Refusal(-2010, "Market is closed.")
+
+
+def duplicate(market: Market) -> Refusal:
+    if market is Market.FUT:
+        return Refusal(-4116, "ClientOrderId is duplicated.")
+    return Refusal(-2010, "Duplicate order sent.")
+
+
+def no_funds(market: Market) -> Refusal:
+    if market is Market.FUT:
+        return Refusal(-2019, "Margin is insufficient.")
+    return Refusal(-2010, "Account has insufficient balance for requested action.")
+
+
+def would_take(market: Market) -> Refusal:
+    if market is Market.FUT:
+        return Refusal(-5022, "Due to the order could not be executed as maker, the Post Only order will be rejected.")
+    return Refusal(-2010, "Order would immediately match and take.")
+
+
+def would_trigger(market: Market) -> Refusal:
+    if market is Market.FUT:
+        return Refusal(-2021, "Order would immediately trigger.")
+    return Refusal(-2010, "Order would trigger immediately.")
+
+
+def filter_failed(name: str) -> Refusal:
+    """Spot answers every filter with one code and the filter's name."""
+    return Refusal(-1013, f"Filter failure: {name}")
+
+
+def price_off_tick() -> Refusal:
+    return Refusal(-4014, "Price not increased by tick size.")
+
+
+def price_not_positive() -> Refusal:
+    return Refusal(-4001, "Price less than 0.")
+
+
+def stop_price_not_positive() -> Refusal:
+    return Refusal(-4006, "Stop price less than zero.")
+
+
+def price_too_high(limit: Decimal) -> Refusal:
+    return Refusal(-4016, f"Limit price can't be higher than {limit}.")
+
+
+def price_too_low(limit: Decimal) -> Refusal:
+    return Refusal(-4024, f"Limit price can't be lower than {limit}.")
+
+
+def qty_not_positive() -> Refusal:
+    return Refusal(-4003, "Quantity less than or equal to zero.")
+
+
+def qty_too_small() -> Refusal:
+    return Refusal(-4004, "Quantity less than min quantity.")
+
+
+def qty_too_large() -> Refusal:
+    return Refusal(-4005, "Quantity greater than max quantity.")
+
+
+def qty_too_precise() -> Refusal:
+    return Refusal(-1111, "Precision is over the maximum defined for this asset.")
+
+
+def qty_off_step() -> Refusal:
+    return Refusal(-4023, "Qty not increased by step size.")
+
+
+def notional_too_small(minimum: Decimal) -> Refusal:
+    return Refusal(-4164, f"Order's notional must be no smaller than {minimum} (unless you choose reduce only)")
+
+
+def counterparty_too_far() -> Refusal:
+    return Refusal(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+
+
+def fok_unfillable() -> Refusal:
+    return Refusal(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
+
+
+def nothing_to_reduce() -> Refusal:
+    return Refusal(-2022, "ReduceOnly Order is rejected.")
+
+
+def qty_with_close_position() -> Refusal:
+    return Refusal(-4137, "Quantity must be zero with closePosition equals true")
+
+
+def reduce_only_with_close_position() -> Refusal:
+    return Refusal(-4138, "Reduce only must be true with closePosition equals true")
+
+
+def second_close_position() -> Refusal:
+    return Refusal(-4130, "An open stop or take profit order with GTE and closePosition in the direction is existing.")
+
+
+def too_many_orders() -> Refusal:
+    return Refusal(-2025, "Reach max open order limit.")
+
+
+def too_many_conditionals() -> Refusal:
+    return Refusal(-4045, "Reach max stop order limit.")
+
+
+def position_too_large() -> Refusal:
+    return Refusal(-2027, "Exceeded the maximum allowable position at current leverage.")
+
+
+def bad_leverage(leverage: int) -> Refusal:
+    return Refusal(-4028, f"Leverage {leverage} is not valid")
+
+
+def leverage_fixed() -> Refusal:
+    return Refusal(-4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions")
+
+
+def margin_type_unchanged() -> Refusal:
+    return Refusal(-4046, "No need to change margin type.")
+
+
+def price_relation() -> Refusal:
+    return Refusal(-2010, "The relationship of the prices for the orders is not correct.")
+
+
+def unknown_to_cancel() -> Refusal:
+    return Refusal(-2011, "Unknown order sent.")
+
+
+def transfer_short() -> Refusal:
+    return Refusal(-5013, "Asset transfer failed: insufficient balance")

@@ -1,0 +1,255 @@
+"""One spot pair on the simulated exchange: two assets change hands, and order lists of two legs.
+
+Owns what a spot order may do and what its fills do to the two wallets. The fee is taken from what is received: base
+for a BUY, quote for a SELL, cut to eight places. A BUY locks quote, a SELL base; a waiting market stop that buys locks
+its quantity at the stop price and expires what it cannot pay when it triggers. The two legs of an OCO lock once, on
+the target leg, the dearer of both; the first fill or trigger of one ends the other.
+"""
+
+from decimal import Decimal
+
+from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
+from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.matching import refusals
+from chimera.domain.matching.account import Account
+from chimera.domain.matching.desk import Desk
+from chimera.domain.matching.filters import check_spot, check_spot_list
+from chimera.domain.matching.money import ZERO, ceil8, floor8
+from chimera.domain.matching.records import (
+    STOP_LIKE,
+    TRIGGERED_TYPES,
+    EndReason,
+    Flow,
+    ListRecord,
+    OrderRecord,
+    Wallet,
+)
+from chimera.domain.matching.rules import ExchangeRules
+
+
+class SpotDesk(Desk):
+    def __init__(self, instrument: Instrument, rules: ExchangeRules, account: Account) -> None:
+        super().__init__(instrument, rules, account)
+        self.fees = rules.fees[Market.SPOT]
+        self.base = account.wallet(Market.SPOT, instrument.base_asset)
+        self.quote = account.wallet(Market.SPOT, instrument.quote_asset)
+
+    @property
+    def last(self) -> Decimal | None:
+        return self.book.top.last if self.book.top is not None else None
+
+    # --- orders
+
+    def place(self, new: NewOrder, now_ms: int) -> OrderRecord:
+        check_spot(self.instrument, new, self.last)
+        self.refuse_duplicate(Market.SPOT, new.client_order_id)
+        if new.type in TRIGGERED_TYPES:
+            return self._place_stop(new, now_ms)
+        if new.type is not OrderType.MARKET:
+            self._check_count(1)
+        if new.type is OrderType.LIMIT_MAKER and new.price is not None and self.would_take(new.side, new.price):
+            raise refusals.would_take(Market.SPOT)
+        limit = None if new.type is OrderType.MARKET else new.price
+        plan = self.book.plan(new.side, new.qty, limit)
+        rest = new.qty - sum((part for _, part in plan), ZERO)
+        rests = limit is not None and (new.type is OrderType.LIMIT_MAKER or new.time_in_force is TimeInForce.GTC)
+        cost = sum((price * qty for price, qty in plan), ZERO)
+        if rests and limit is not None:
+            cost += ceil8(limit * rest)
+        self._check_funds(new.side, new.qty, ceil8(cost))
+        # Unlike futures, spot accepts a fill-or-kill order that cannot fill, and expires it.
+        record = self.book_order(new, new.qty, now_ms)
+        self.work(record, now_ms)
+        return record
+
+    def place_list(self, new: NewOco, now_ms: int) -> tuple[OrderRecord, OrderRecord]:
+        """The target leg and the stop leg.
+
+        Raises:
+            Refusal: nothing of the list was placed.
+        """
+        check_spot_list(self.instrument, new, self.last)
+        for client_id in (new.target_client_id, new.stop_client_id):
+            self.refuse_duplicate(Market.SPOT, client_id)
+        lists = self.open_lists()
+        if new.target_client_id == new.stop_client_id or any(
+            record.list_client_id == new.list_client_id for record in lists
+        ):
+            raise refusals.duplicate(Market.SPOT)
+        if len(lists) >= self.rules.spot_lists_max:
+            raise refusals.filter_failed("MAX_NUM_ORDER_LISTS")
+        self._check_count(2)
+        self._check_stop_count()
+        low, high = sorted((new.target_price, new.stop_price))
+        inside = self.last is None or low < self.last < high
+        ordered = (new.side is Side.SELL) == (new.target_price > new.stop_price)
+        if not inside or not ordered:
+            raise refusals.price_relation()
+        if self.would_take(new.side, new.target_price):
+            raise refusals.would_take(Market.SPOT)
+        self._check_funds(new.side, new.qty, ceil8(new.qty * max(new.target_price, _stop_price(new))))
+        return self._book_list(new, now_ms)
+
+    def open_lists(self) -> list[ListRecord]:
+        """The symbol's lists with a leg still open, oldest first."""
+        numbers = {
+            int(record.order_list_id) for record in [*self.buys, *self.sells, *self.stops] if record.order_list_id
+        }
+        return [self.account.lists[number] for number in sorted(numbers)]
+
+    def _book_list(self, new: NewOco, now_ms: int) -> tuple[OrderRecord, OrderRecord]:
+        list_id = self.account.number("list")
+        target = self.book_order(
+            NewOrder(
+                client_order_id=new.target_client_id,
+                market=Market.SPOT,
+                symbol=new.symbol,
+                side=new.side,
+                type=OrderType.LIMIT_MAKER,
+                qty=new.qty,
+                price=new.target_price,
+            ),
+            new.qty,
+            now_ms,
+            str(list_id),
+        )
+        stop = self.book_order(
+            NewOrder(
+                client_order_id=new.stop_client_id,
+                market=Market.SPOT,
+                symbol=new.symbol,
+                side=new.side,
+                type=OrderType.STOP_LOSS if new.stop_limit_price is None else OrderType.STOP_LOSS_LIMIT,
+                qty=new.qty,
+                price=new.stop_limit_price,
+                stop_price=new.stop_price,
+            ),
+            new.qty,
+            now_ms,
+            str(list_id),
+        )
+        self.account.add_list(
+            ListRecord(
+                list_id=list_id,
+                list_client_id=new.list_client_id,
+                symbol=new.symbol,
+                target_no=target.no,
+                stop_no=stop.no,
+                created_at_ms=now_ms,
+            )
+        )
+        self.rest(target)
+        self.wait(stop)
+        return target, stop
+
+    def _place_stop(self, new: NewOrder, now_ms: int) -> OrderRecord:
+        self._check_count(1)
+        self._check_stop_count()
+        last = self.last
+        if last is not None and new.stop_price is not None:
+            upwards = (new.side is Side.BUY) == (new.type in STOP_LIKE)
+            if last >= new.stop_price if upwards else last <= new.stop_price:
+                raise refusals.would_trigger(Market.SPOT)
+        price = new.price if new.price is not None else new.stop_price
+        assert price is not None
+        self._check_funds(new.side, new.qty, ceil8(new.qty * price))
+        record = self.book_order(new, new.qty, now_ms)
+        self.wait(record)
+        return record
+
+    def _check_count(self, more: int) -> None:
+        if len(self.buys) + len(self.sells) + len(self.stops) + more > self.rules.open_orders_max:
+            raise refusals.filter_failed("MAX_NUM_ORDERS")
+
+    def _check_stop_count(self) -> None:
+        if len(self.stops) >= self.rules.spot_stops_max:
+            raise refusals.filter_failed("MAX_NUM_ALGO_ORDERS")
+
+    def _check_funds(self, side: Side, qty: Decimal, cost: Decimal) -> None:
+        if (cost if side is Side.BUY else qty) > self.payer(side).free:
+            raise refusals.no_funds(Market.SPOT)
+
+    # --- what the desk asks
+
+    def payer(self, side: Side) -> Wallet:
+        return self.quote if side is Side.BUY else self.base
+
+    def lock_for(self, record: OrderRecord) -> Decimal:
+        sibling = self._sibling(record)
+        if sibling is None:
+            return _need(record)
+        if record.no > sibling.no:
+            return ZERO  # the target leg, which was booked first, locks for both
+        return max(_need(record), _need(sibling))
+
+    def take_limit(self, side: Side) -> Decimal | None:
+        return None
+
+    def affordable(self, record: OrderRecord, price: Decimal, qty: Decimal) -> Decimal:
+        if record.side is Side.SELL:
+            return min(qty, self.instrument.floor_qty(self.base.free))
+        return min(qty, self.instrument.floor_qty(self.quote.free / price))
+
+    def shortage(self, record: OrderRecord) -> EndReason:
+        return EndReason.BALANCE
+
+    def settle(
+        self, record: OrderRecord, price: Decimal, qty: Decimal, maker: bool, now_ms: int
+    ) -> tuple[Decimal, str, Decimal]:
+        ratio = self.fees.maker if maker else self.fees.taker
+        value = floor8(price * qty)
+        buying = record.side is Side.BUY
+        received, paid = (self.base, self.quote) if buying else (self.quote, self.base)
+        gross = qty if buying else value
+        fee = floor8(gross * ratio)
+        self.account.post(paid, Flow.TRADE, -(value if buying else qty))
+        self.account.post(received, Flow.TRADE, gross)
+        self.account.post(received, Flow.COMMISSION, -fee)
+        return fee, received.asset, ZERO
+
+    def trigger(self, record: OrderRecord, now_ms: int) -> None:
+        """The order keeps its id; from now on it works. Its sibling gives way first."""
+        sibling = self._sibling(record)
+        self.stops.remove(record)
+        record.triggered = True
+        record.updated_at_ms = now_ms
+        self.account.tell_order(record)
+        if sibling is not None:
+            self.end(sibling, OrderStatus.CANCELED, EndReason.OCO_TRIGGER, now_ms)
+        self.account.lock(self.payer(record.side), record, ZERO)
+        self.work(record, now_ms)
+
+    def after_fill(self, record: OrderRecord, now_ms: int) -> None:
+        sibling = self._sibling(record)
+        if sibling is not None:
+            self.end(sibling, OrderStatus.CANCELED, EndReason.OCO_TRIGGER, now_ms)
+            if not record.status.is_final:
+                self.relock(record)
+
+    def after_end(self, record: OrderRecord, reason: EndReason, now_ms: int) -> None:
+        """A leg that ends for its own reason takes the other with it."""
+        sibling = self._sibling(record)
+        if sibling is not None and reason is not EndReason.OCO_TRIGGER:
+            self.end(sibling, OrderStatus.CANCELED, reason, now_ms)
+
+    def _sibling(self, record: OrderRecord) -> OrderRecord | None:
+        """The other leg while it is open."""
+        if record.order_list_id is None:
+            return None
+        pair = self.account.lists.get(int(record.order_list_id))
+        if pair is None:
+            return None
+        other = self.account.orders[pair.stop_no if record.no == pair.target_no else pair.target_no]
+        return None if other.status.is_final else other
+
+
+def _need(record: OrderRecord) -> Decimal:
+    if record.side is Side.SELL:
+        return record.left
+    price = record.price if record.price is not None else record.stop_price
+    return ceil8(record.left * price) if price is not None else ZERO
+
+
+def _stop_price(new: NewOco) -> Decimal:
+    return new.stop_limit_price if new.stop_limit_price is not None else new.stop_price

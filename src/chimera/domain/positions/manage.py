@@ -1,0 +1,183 @@
+"""How an open futures trade is led, from one look at it to what should be done about it.
+
+Owns the whole of S6's thinking: the stop's tiers and size, the profit ladder, the liquidation buffer, the end of the
+trade. It compares what is with what should be, so asking twice asks for the same, and once done asks for nothing. It
+acts only when the entry intent is final: until then stops belong to the router.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from chimera.contracts.enums import Side
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.positions.ladder import DEFAULT_RUNGS, Rung, rung_qty
+from chimera.domain.positions.liquidation import inside_buffer
+from chimera.domain.positions.roe import price_at_roe, roe
+from chimera.domain.positions.stops import TierParams, ratchet, would_trigger
+
+_HALF = Decimal("0.5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManageParams:
+    """The bundle's `position` group."""
+
+    tiers: TierParams = field(default_factory=TierParams)
+    ladder: tuple[Rung, ...] = DEFAULT_RUNGS
+    liquidation_buffer_min: Decimal = Decimal("0.25")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeView:
+    """A trade as documents and exchange show it now.
+
+    `open_qty` is unsigned; `stop_price` the last stop ordered (durable), `stop_qty` what a listed stop covers (0: none
+    is listed); `tier` the tier of that stop. `rungs_filled` counts ladder rungs, `target_rests` whether the next one is
+    at the exchange, `first_target_price` where the router put rung 1. The `…_pending` flags say that an order for it is
+    on its way and not settled. `orders_resting` counts every order of this trade on both books.
+    """
+
+    instrument: Instrument
+    side: Side
+    entry_price: Decimal
+    open_qty: Decimal
+    leverage: int
+    fee_ratio: Decimal
+    entry_final: bool
+    closed: bool = False
+    tier: int = 0
+    stop_price: Decimal
+    stop_qty: Decimal = Decimal(0)
+    stop_pending: bool = False
+    rungs_filled: int = 0
+    target_rests: bool = False
+    target_pending: bool = False
+    first_target_price: Decimal | None = None
+    exit_pending: bool = False
+    orders_resting: int = 0
+    liquidation_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStop:
+    """List a stop at `price` for `qty`, then cancel the old one; `tier` is what it locks."""
+
+    price: Decimal
+    qty: Decimal
+    tier: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeStop:
+    """The same stop for another quantity; also the first one, where none is listed."""
+
+    price: Decimal
+    qty: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceTarget:
+    """Rest rung `rung` (1 is the first) as a take-profit."""
+
+    rung: int
+    price: Decimal
+    qty: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceAtMarket:
+    """Close `qty` now. `reason`: LADDER, LIQUIDATION_BUFFER, STOP_PASSED."""
+
+    qty: Decimal
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResting:
+    """The position is flat: nothing of ours may rest any longer, on either book."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTrade:
+    """Flat, and nothing rests: release the reservation, say EXIT, close the trade."""
+
+
+Effect = MoveStop | ResizeStop | PlaceTarget | ReduceAtMarket | CancelResting | CloseTrade
+
+
+def manage(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:
+    """What should be done now. Nothing while the entry is not final."""
+    if view.closed or not view.entry_final:
+        return ()
+    if view.open_qty == 0:
+        return (CancelResting(),) if view.orders_resting else (CloseTrade(),)
+    if view.exit_pending:
+        # One exit at a time: a second one would be sized on a quantity that is already leaving.
+        return _stop(view, mark, params)
+    urgent = _urgent_exit(view, mark, params)
+    if urgent is not None:
+        return (urgent, *_stop(view, mark, params))
+    return (*_stop(view, mark, params), *_target(view, mark, params))
+
+
+def _urgent_exit(view: TradeView, mark: Decimal, params: ManageParams) -> ReduceAtMarket | None:
+    if view.stop_qty == 0 and not view.stop_pending and would_trigger(view.side, view.stop_price, mark):
+        return ReduceAtMarket(view.open_qty, "STOP_PASSED")
+    if view.liquidation_price is not None and inside_buffer(
+        price=mark,
+        entry_price=view.entry_price,
+        liquidation=view.liquidation_price,
+        ratio=params.liquidation_buffer_min,
+    ):
+        return ReduceAtMarket(rung_qty(view.instrument, view.open_qty, _HALF), "LIQUIDATION_BUFFER")
+    return None
+
+
+def _stop(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:
+    if view.stop_pending:
+        return ()
+    tier, price = ratchet(
+        view.instrument,
+        side=view.side,
+        entry_price=view.entry_price,
+        leverage=view.leverage,
+        fee_ratio=view.fee_ratio,
+        roe=roe(
+            side=view.side,
+            entry_price=view.entry_price,
+            mark=mark,
+            leverage=view.leverage,
+            fee_ratio=view.fee_ratio,
+        ),
+        mark=mark,
+        stop_price=view.stop_price,
+        tier=view.tier,
+        params=params.tiers,
+    )
+    if tier > view.tier:
+        return (MoveStop(price, view.open_qty, tier),)
+    if view.stop_qty != view.open_qty and not would_trigger(view.side, view.stop_price, mark):
+        return (ResizeStop(view.stop_price, view.open_qty),)
+    return ()
+
+
+def _target(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:
+    if view.target_rests or view.target_pending or view.rungs_filled >= len(params.ladder):
+        return ()
+    rung = params.ladder[view.rungs_filled]
+    qty = rung_qty(view.instrument, view.open_qty, rung.share)
+    if view.rungs_filled == 0 and view.first_target_price is not None:
+        price = view.first_target_price
+    else:
+        raw = price_at_roe(
+            side=view.side,
+            entry_price=view.entry_price,
+            leverage=view.leverage,
+            fee_ratio=view.fee_ratio,
+            roe=rung.roe,
+        )
+        price = view.instrument.ceil_price(raw) if view.side is Side.BUY else view.instrument.floor_price(raw)
+    if view.side.sign * (mark - price) >= 0:
+        # The exchange would refuse it (-2021): the price is already there, so take it.
+        return (ReduceAtMarket(qty, "LADDER"),)
+    return (PlaceTarget(view.rungs_filled + 1, price, qty),)

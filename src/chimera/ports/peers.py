@@ -1,0 +1,47 @@
+"""Calling another service, the same way whether it lives in this process or behind HTTP.
+
+PeerError
+├── PeerUnavailable   no answer that we can trust: whether the call took effect is unknown
+└── (business refusals are answers, with their status; see PeerAnswer)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chimera.ports.errors import DependencyDown
+
+
+class PeerUnavailable(DependencyDown):
+    """Outcome unknown: ask the peer what became of it, or tell it again by the same id."""
+
+    def __init__(self, service: str, why: str) -> None:
+        super().__init__(f"service {service}", why)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    status: int
+    body: Any
+    """Parsed JSON, or text where `content_type` says so."""
+    content_type: str = "application/json"
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCall:
+    """`actor` is who asks in the end (`s3`, or a user's name): it goes into the audit trail."""
+
+    service: str
+    method: str
+    path: str
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    actor: str = ""
+
+
+class Peers(Protocol):
+    async def call(self, call: PeerCall) -> PeerAnswer: ...

@@ -1,0 +1,90 @@
+"""Waiting for something or for a deadline, in any world.
+
+asyncio's own helpers take real durations and order their callbacks by address; these take the clock's time.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from chimera.ports.clock import Clock
+
+T = TypeVar("T")
+
+
+class DeadlinePassed(Exception):
+    pass
+
+
+async def until(clock: Clock, deadline_ms: int, work: Awaitable[T]) -> T:
+    """Await `work`, at most to market time `deadline_ms`; then cancel it.
+
+    Raises:
+        DeadlinePassed: it was not done by then.
+    """
+    task = asyncio.ensure_future(work)
+    late = False
+
+    def give_up() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    timer = clock.call_at_ms(deadline_ms, give_up)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if late and task.cancelled():
+            raise DeadlinePassed from None
+        task.cancel()
+        raise
+    finally:
+        timer.cancel()
+
+
+class Changed:
+    """Something that waiters can wait for again and again. `tell` wakes all who wait now, in the order they came."""
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def idle(self) -> bool:
+        """Nobody waits now."""
+        return not self._waiters
+
+    def tell(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_until(self, clock: Clock, deadline_ms: int) -> bool:
+        """True when told, False at the deadline."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        told = True
+
+        def give_up() -> None:
+            nonlocal told
+            if not waiter.done():
+                told = False
+                waiter.set_result(None)
+
+        timer = clock.call_at_ms(deadline_ms, give_up)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return told
+
+
+async def wait_for(clock: Clock, changed: Changed, deadline_ms: int, is_so: Callable[[], bool]) -> bool:
+    """Wait until `is_so()`, looking again whenever `changed` is told; False at the deadline."""
+    while not is_so():
+        if clock.now_ms() >= deadline_ms:
+            return False
+        await changed.wait_until(clock, deadline_ms)
+    return True

@@ -1,0 +1,91 @@
+"""The exchange's rules of our instruments, on file.
+
+Owns everything in `instrument_registry` but what a person sets there: our own gates, and whether it is enabled.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from chimera.contracts.collections import INSTRUMENT_REGISTRY
+from chimera.contracts.documents import Instrument as InstrumentDoc
+from chimera.contracts.documents import LeverageBracket
+from chimera.contracts.enums import EntryStatus
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents
+from chimera.ports.venue import Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """The account's own rates in one market, as ratios of the traded amount."""
+
+    taker: Decimal
+    maker: Decimal
+
+
+class UnknownInstrument(Exception):
+    """The exchange does not list an instrument that we are to watch."""
+
+
+def document_of(instrument: Instrument, known: InstrumentDoc | None, now_ms: int, fees: Fees) -> InstrumentDoc:
+    """An instrument that does not trade is disabled; one that a person disabled stays so."""
+    trades = instrument.status == "TRADING" and (known is None or known.status is EntryStatus.ENABLED)
+    return InstrumentDoc(
+        market=instrument.market,
+        symbol=instrument.symbol,
+        tick_size=instrument.tick_size,
+        step_size=instrument.step_size,
+        min_notional=instrument.min_notional,
+        leverage_bracket=tuple(
+            LeverageBracket(
+                bracket=bracket.bracket,
+                notional_floor_usdt=bracket.notional_floor,
+                notional_cap_usdt=bracket.notional_cap,
+                leverage_max=bracket.initial_leverage,
+                maint_margin_ratio=bracket.maint_margin_ratio,
+                cum_usdt=bracket.cum,
+            )
+            for bracket in instrument.brackets
+        )
+        or None,
+        spread_bp_limit=known.spread_bp_limit if known else instrument.spread_bp_limit,
+        depth_top1_usdt_min=known.depth_top1_usdt_min if known else instrument.depth_top1_usdt_min,
+        status=EntryStatus.ENABLED if trades else EntryStatus.DISABLED,
+        updated_at=now_ms,
+        contract_size=instrument.contract_size,
+        min_qty=instrument.min_qty,
+        max_qty=instrument.max_qty,
+        market_step=instrument.market_step,
+        market_max_qty=instrument.market_max_qty,
+        max_leverage=instrument.max_leverage,
+        base_asset=instrument.base_asset,
+        quote_asset=instrument.quote_asset,
+        taker_fee_ratio=fees.taker,
+        maker_fee_ratio=fees.maker,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruments:
+    keys: tuple[InstrumentKey, ...]
+    venue: Venue
+    documents: Documents
+    clock: Clock
+
+    async def register(self) -> None:
+        """
+        Raises:
+            UnknownInstrument: naming what the exchange lacks.
+        """
+        listed = {instrument.key: instrument for instrument in await self.venue.instruments()}
+        missing = [str(key) for key in self.keys if key not in listed]
+        if missing:
+            raise UnknownInstrument(f"{self.venue.name} does not list {', '.join(missing)}; choose other symbols")
+        for key in self.keys:
+            known = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
+            fees = Fees(await self.venue.taker_fee_ratio(key.market), await self.venue.maker_fee_ratio(key.market))
+            document = document_of(listed[key], known, self.clock.now_ms(), fees)
+            if known is None or known.but(updated_at=document.updated_at) != document:
+                await self.documents.put(INSTRUMENT_REGISTRY, document)

@@ -1,0 +1,34 @@
+"""What S1 needs to know before it starts."""
+
+from dataclasses import dataclass
+
+from chimera.contracts.instrument_key import InstrumentKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Attributes:
+    keys: What is watched and recorded; S2 needs FUT:BTCUSDT among them for the signal.
+    throttle_ms: Market time: least distance of two ticker or depth events of an instrument.
+    stall_ms: Our own time: a book that is silent for so long, and never less than 2.5 ticks of the venue, is told of.
+    kline_stall_ms: The same for bars and marks.
+    balances_ms: Our own time between two polls of the balances.
+    snapshot_ms: Market time between two full records of the balances, changed or not.
+    clock_skew_ms_max: Above it CLOCK_SKEW is told; S4 refuses new entries.
+    minute_days, hour_days, day_days: How much history of each interval is kept complete. 45 days of hours, so that
+        nothing of an average's beginning is left in `atr_14`.
+    factor_days: The same for USDT/TWD.
+    """
+
+    env: str
+    keys: tuple[InstrumentKey, ...]
+    throttle_ms: int = 100
+    stall_ms: int = 5_000
+    kline_stall_ms: int = 90_000
+    balances_ms: int = 10_000
+    snapshot_ms: int = 60_000
+    clock_skew_ms_max: int = 1_000
+    minute_days: int = 2
+    hour_days: int = 45
+    day_days: int = 45
+    factor_days: int = 10

@@ -1,0 +1,234 @@
+"""Accepting an intent, by HTTP or by stream: once, on file, and only if it may be.
+
+Telling the same intent again answers how it stands; another body under its id, or its order id under another intent, is
+a conflict. What is refused here leaves no trace at the exchange.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.documents import IntentRecord
+from chimera.contracts.enums import AnswerStatus, EventKind, IntentState, Market, OrderStatus, Result
+from chimera.contracts.http import IntentAnswer, OrderAnswer
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.keys import CFG_ACTIVE_REV
+from chimera.contracts.messages import OrderCmd, OrderResult
+from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.streams import ORD_RESULT
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.bus import Bus
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, DuplicateKey, Query
+from chimera.ports.metrics import Metrics
+from chimera.ports.state import Snapshots
+from chimera.ports.venue import Venue, VenueError
+from chimera.runtime.restraints import Restraints
+from chimera.runtime.service import Problem
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.answer import answer_of, intent_answer_of
+from chimera.services.s04_router.handlers.execute import Execute
+from chimera.services.s04_router.intents import VENUE_UNAVAILABLE, Intents
+from chimera.services.s04_router.ledger import Ledger
+from chimera.services.s04_router.market import Market as MarketView
+from chimera.services.s04_router.rules import (
+    check_entry_allowed,
+    check_reduces,
+    check_shape,
+    is_late,
+    legs_of,
+    now_of,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Expired(Exception):
+    """A new entry that arrived too late: nothing is written and nothing is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accept:
+    env: str
+    instruments: dict[InstrumentKey, Instrument]
+    documents: Documents
+    bus: Bus
+    intents: Intents
+    ledger: Ledger
+    venue: Venue
+    market: MarketView
+    execute: Execute
+    restraints: Restraints
+    snapshots: Snapshots
+    clock: Clock
+    metrics: Metrics
+    teller: Teller
+    sync_wait_ms: int
+
+    async def submit(self, intent: OrderIntent) -> OrderAnswer:
+        """POST /orders: accept, then wait a little for the end.
+
+        Raises:
+            Problem: 400, 409 or 422, naming what is wrong and what would be right; 503, the exchange took nothing.
+        """
+        arrived_ms = self.clock.now_ms()
+        try:
+            record = await self._accept(intent)
+        except Expired:
+            return OrderAnswer(
+                result=Result.FAIL,
+                status=AnswerStatus.REJECTED,
+                intent_id=intent.intent_id,
+                order_id=intent.client_order_id,
+                message="EXPIRED",
+            )
+        deadline_ms = arrived_ms + self.clock.work_ms(self.sync_wait_ms)
+        record = await self._until_final(record, deadline_ms)
+        if record.state is IntentState.FAILED and record.reason == VENUE_UNAVAILABLE:
+            raise Problem(
+                503,
+                "exchange-unreachable",
+                f"the exchange did not serve us; nothing of {intent.intent_id!r} was sent or will be."
+                " Order again under another intent_id.",
+                intent_id=intent.intent_id,
+            )
+        self.metrics.observe_ms("router_e2e_latency_ms", (self.clock.now_ms() - arrived_ms) / self.clock.speed)
+        return await answer_of(record, self.ledger)
+
+    async def on_cmd(self, cmd: OrderCmd) -> None:
+        """`ord:cmd`: the second road. A refusal is told as a result, since nobody waits for an answer."""
+        intent = OrderIntent.from_cmd(cmd)
+        try:
+            await self._accept(intent)
+        except Expired:
+            await self._tell_refused(intent, "EXPIRED")
+        except Problem as problem:
+            log.info("a command was refused", intent=intent.intent_id, why=problem.detail)
+            if problem.kind != "intent-conflict":
+                await self._tell_refused(intent, f"{problem.kind}: {problem.detail}")
+
+    async def present(self, intent_id: str) -> IntentAnswer:
+        """GET /orders/{intent_id}."""
+        record = await self.intents.get(intent_id)
+        if record is None:
+            raise Problem(404, "unknown-intent", f"no intent {intent_id!r} was ever accepted")
+        return await intent_answer_of(record, self.ledger)
+
+    async def _accept(self, intent: OrderIntent) -> IntentRecord:
+        known = await self.intents.get(intent.intent_id)
+        if known is not None:
+            return self._same(known, intent)
+        try:
+            await self._check(intent)
+        except (Problem, Expired):
+            # While we looked, the other road may have brought it: what is accepted is not refused any more.
+            known = await self.intents.get(intent.intent_id)
+            if known is None:
+                raise
+            return self._same(known, intent)
+        intent = await self._with_revision(intent)
+        try:
+            record = await self.intents.accept(intent, legs_of(intent))
+        except DuplicateKey:
+            return await self._lost_race(intent)
+        # First of all: an intent on file that nobody drives would keep its instrument waiting for ever.
+        self.execute.begin(record)
+        await self.teller.event(
+            EventKind.ROUTER_ORDER_ACCEPTED, intent.instrument, intent.intent_id, purpose=intent.purpose.value
+        )
+        return record
+
+    async def _check(self, intent: OrderIntent) -> None:
+        instrument = self.instruments.get(intent.instrument)
+        mid = await self.market.mid(intent.instrument) if instrument else None
+        check_shape(intent, instrument, intent.entry_ref_price or mid)
+        if intent.purpose.is_new_entry:
+            check_entry_allowed(now_of(await self.restraints.standing(), intent.instrument))
+            if is_late(intent, self.clock):
+                raise Expired
+        elif intent.market is Market.FUT:
+            await self._check_reduces(intent)
+        holder = await self.documents.get(ORDERS, intent.client_order_id)
+        if holder is not None and holder.intent_id != intent.intent_id:
+            raise Problem(
+                409, "client-order-id-taken", f"client_order_id {intent.client_order_id!r} belongs to another intent"
+            )
+
+    async def _check_reduces(self, intent: OrderIntent) -> None:
+        """An exchange that cannot be asked decides by itself: an exit never waits for our question."""
+        try:
+            positions = await self.venue.positions()
+        except VenueError as error:
+            log.warning("cannot ask for positions", intent=intent.intent_id, why=str(error))
+            return
+        check_reduces(intent, positions)
+
+    async def _with_revision(self, intent: OrderIntent) -> OrderIntent:
+        """An order that names no config revision was given under the active one."""
+        if intent.risk.rcu_rev is not None:
+            return intent
+        rev = await self.snapshots.get(CFG_ACTIVE_REV.name(self.env))
+        return intent.but(risk=intent.risk.but(rcu_rev=int(rev))) if rev is not None else intent
+
+    async def _lost_race(self, intent: OrderIntent) -> IntentRecord:
+        """Somebody wrote the same intent, or the same order id, between our look and our write."""
+        known = await self.intents.get(intent.intent_id)
+        if known is not None:
+            return self._same(known, intent)
+        holders = await self.documents.find(
+            Query(collection=INTENTS, index="by_client", equal=(("intent.client_order_id", intent.client_order_id),))
+        )
+        raise Problem(
+            409,
+            "client-order-id-taken",
+            f"client_order_id {intent.client_order_id!r} belongs to intent {holders[0].intent_id if holders else '?'}",
+        )
+
+    def _same(self, known: IntentRecord, intent: OrderIntent) -> IntentRecord:
+        if known.body_hash != intent.body_hash():
+            raise Problem(
+                409,
+                "intent-conflict",
+                f"intent {intent.intent_id!r} was accepted with another body; use an id of its own for another order",
+            )
+        if not known.state.is_final:
+            # Written although the store could not say so: nobody drives it. One that is driven is left alone.
+            self.execute.begin(known)
+        return known
+
+    async def _until_final(self, record: IntentRecord, deadline_ms: int) -> IntentRecord:
+        changed = self.intents.changed(record.intent_id)
+        present = record
+
+        async def look() -> bool:
+            nonlocal present
+            present = await self.intents.get(record.intent_id) or present
+            return present.state.is_final
+
+        while not await look():
+            if not await changed.wait_until(self.clock, deadline_ms):
+                await look()
+                break
+        self.intents.forget(record.intent_id)
+        return present
+
+    async def _tell_refused(self, intent: OrderIntent, why: str) -> None:
+        await self.bus.publish(
+            ORD_RESULT.name(self.env, intent.instrument),
+            OrderResult(
+                cmd_id=intent.intent_id,
+                intent_id=intent.intent_id,
+                client_order_id=intent.client_order_id,
+                market=intent.market,
+                symbol=intent.symbol,
+                status=OrderStatus.REJECTED,
+                purpose=intent.purpose,
+                signal_id=intent.signal_id,
+                parent_id=intent.parent_id,
+                error=why,
+                reason=why,
+                final=True,
+                ts=self.clock.now_ms(),
+            ),
+        )

@@ -1,0 +1,80 @@
+"""Listening to the account: every order change and fill goes into the ledger, in the exchange's order."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from chimera.contracts.enums import Market, Severity, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueOrder
+from chimera.ports.clock import Clock
+from chimera.ports.errors import DependencyDown
+from chimera.ports.metrics import Metrics
+from chimera.ports.randomness import Randomness
+from chimera.ports.venue import Venue
+from chimera.runtime.retry import Backoff
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.holdings import Holdings
+from chimera.services.s04_router.handlers.recover import Recover
+from chimera.services.s04_router.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    ledger: Ledger
+    holdings: Holdings
+    recover: Recover
+    venue: Venue
+    clock: Clock
+    randomness: Randomness
+    metrics: Metrics
+    teller: Teller
+    _listened: bool = False
+
+    async def listen(self) -> None:
+        """For ever. A run after the first begins by asking: the one before it ended, and nobody listened since."""
+        if self._listened:
+            await self.recover.catch_up()
+        self._listened = True
+        async for changes in self.venue.account_events():
+            for change in changes:
+                await self._take_in(change)
+
+    async def _take_in(self, change: AccountChange) -> None:
+        """The exchange tells a change once, so that what cannot be booked now holds up what follows it."""
+        backoff = Backoff(self.clock, self.randomness)
+        while True:
+            try:
+                if isinstance(change, OrderUpdated):
+                    await self._order(change)
+                elif isinstance(change, StreamReset):
+                    await self.recover.catch_up()
+                return
+            except DependencyDown as down:
+                log.warning("a change of the account waits", why=str(down))
+            await backoff.wait()
+
+    async def _order(self, change: OrderUpdated) -> None:
+        fills = () if change.fill is None else (change.fill,)
+        order = await self.ledger.book(change.order, fills)
+        if order is None:
+            await self._stranger(change.order)
+            return
+        if change.fill is not None:
+            self.metrics.count("fee_usdt_total", float(change.fill.fee) if change.fill.fee_asset == "USDT" else 0.0)
+            if change.fill.market is Market.SPOT:
+                await self.holdings.refresh(InstrumentKey(Market.SPOT, change.fill.symbol))
+        if change.fill is not None and order.reason == "LIQUIDATION":
+            await self.teller.alert(
+                AlertCode.LIQUIDATION,
+                Severity.FATAL,
+                f"the exchange liquidated {change.fill.qty} {change.fill.symbol} at {change.fill.price}",
+                symbol=change.fill.symbol,
+                side=Side(change.fill.side).value,
+            )
+
+    async def _stranger(self, order: VenueOrder) -> None:
+        log.warning("an order that is not ours", order=order.client_order_id, symbol=order.symbol)

@@ -1,0 +1,157 @@
+"""Taking orders back. Canceling twice is canceling once; what has filled is said to have filled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import structlog
+
+from chimera.contracts import ids
+from chimera.contracts.collections import ORDERS
+from chimera.contracts.documents import Order
+from chimera.contracts.enums import EventKind, Intent, Market, OrderStatus, Purpose
+from chimera.contracts.http import CancelAnswer, CancelRequest
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.order_intent import OrderIntent
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, Query
+from chimera.ports.randomness import Randomness
+from chimera.ports.venue import OutcomeUnknown, Refused, UnknownOrder, Venue
+from chimera.runtime.retry import Backoff
+from chimera.runtime.service import Problem
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.accept import Accept
+from chimera.services.s04_router.ledger import Ledger, is_conditional
+
+ATTEMPTS = 3
+"""How often one order is asked to go before the caller is told that it has not."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    documents: Documents
+    ledger: Ledger
+    venue: Venue
+    accept: Accept
+    clock: Clock
+    randomness: Randomness
+    teller: Teller
+    lookup_lag_ms: int
+
+    async def cancel(self, request: CancelRequest) -> CancelAnswer:
+        """
+        Raises:
+            Problem: 404 nothing of that name, 409 it has filled already.
+        """
+        orders = await self._orders(request)
+        now = [order.order_id for order in orders if not order.status.is_final]
+        ended = [order if order.status.is_final else await self._cancel_one(order) for order in orders]
+        gone = [order.order_id for order in ended if order.status is OrderStatus.CANCELED]
+        filled = [order.order_id for order in ended if order.status is OrderStatus.FILLED]
+        # Who names one order asks about that one; who names an intent asks that nothing of it is left.
+        by_name = request.order_id or request.client_order_id
+        if by_name in filled or (by_name is None and filled and not gone):
+            raise Problem(409, "already-filled", f"{', '.join(filled)} has filled already")
+        if request.escalate:
+            await self._sell_rest(ended, str(request.reason))
+        return CancelAnswer(
+            status=OrderStatus.CANCELED,
+            canceled_ids=tuple([order_id for order_id in gone if order_id in now] or gone),
+            message=str(request.reason),
+        )
+
+    async def _orders(self, request: CancelRequest) -> list[Order]:
+        one = request.order_id or request.client_order_id
+        if one is not None:
+            order = await self.ledger.order(one)
+            if order is None:
+                raise Problem(404, "unknown-order", f"no order {one!r} is on file")
+            return [order, *(await self._sibling(order) if request.cascade_oco else [])]
+        orders = list(
+            await self.documents.find(
+                Query(collection=ORDERS, index="by_intent", equal=(("intent_id", request.intent_id),))
+            )
+        )
+        if not orders:
+            raise Problem(404, "unknown-intent", f"no order of intent {request.intent_id!r} is on file")
+        return orders
+
+    async def _sibling(self, order: Order) -> list[Order]:
+        if order.oco_pair_id is None or order.intent_id is None:
+            return []
+        family: Sequence[Order] = await self.documents.find(
+            Query(collection=ORDERS, index="by_intent", equal=(("intent_id", order.intent_id),))
+        )
+        return [each for each in family if each.oco_pair_id == order.oco_pair_id and each.order_id != order.order_id]
+
+    async def _cancel_one(self, order: Order) -> Order:
+        """The order as it ended: a cancel that comes too late finds a fill. Asking twice is harmless.
+
+        Raises:
+            Problem: 503, it is still open as far as anybody knows.
+        """
+        key = InstrumentKey(order.market, order.symbol)
+        known = await self.ledger.order(order.order_id) or order
+        backoff = Backoff(self.clock, self.randomness)
+        for attempt in range(ATTEMPTS):
+            if known.status.is_final:
+                break
+            if attempt:
+                await backoff.wait()
+            known = await self._try(key, known)
+        if not known.status.is_final:
+            raise Problem(503, "not-canceled", f"the exchange still holds {order.order_id}. Try again.")
+        await self.teller.event(EventKind.CANCEL, key, order.order_id, purpose=order.purpose, status=known.status.value)
+        return known
+
+    async def _try(self, key: InstrumentKey, order: Order) -> Order:
+        conditional = is_conditional(order)
+        try:
+            reported = await self.venue.cancel(key, order.order_id, conditional=conditional)
+            return await self.ledger.book(reported) or order
+        except (UnknownOrder, OutcomeUnknown):
+            # Not open, or nobody knows: neither says that it did nothing.
+            log.info("a cancel is settled by asking", order=order.order_id)
+        except Refused as refusal:
+            raise Problem(503, "not-canceled", f"the exchange did not cancel {order.order_id}: {refusal}") from refusal
+        try:
+            return await self.ledger.refresh(key, order.order_id, conditional=conditional) or order
+        except UnknownOrder:
+            if self.clock.now_ms() - order.created_at < self.clock.work_ms(self.lookup_lag_ms):
+                return order
+            return await self.ledger.lose(order.order_id, "NOT_AT_EXCHANGE")
+
+    async def _sell_rest(self, orders: Sequence[Order], why: str) -> None:
+        """`escalate`: what the canceled exit orders would have closed is closed at market."""
+        exits = [order for order in orders if order.purpose is not None and not order.purpose.is_new_entry]
+        if not exits:
+            return
+        # Of a pair, and of a stop and its target, one ends what the other would: their fills count together.
+        wanted = max(each.quantity or Decimal(0) for each in exits)
+        rest = wanted - sum((each.filled_qty or Decimal(0) for each in exits), Decimal(0))
+        if rest <= 0:
+            return
+        # Whichever of them was named: the rest is sold once.
+        order = min(exits, key=lambda each: each.order_id)
+        now_ms = self.clock.now_ms()
+        intent_id = f"{order.intent_id}-CLOSE-{ids.digest(order.order_id, why, length=8)}"
+        intent = OrderIntent(
+            intent_id=intent_id,
+            client_order_id=ids.child_order_id(order.order_id, 9),
+            parent_id=order.parent_id or order.intent_id,
+            ts=now_ms,
+            market=order.market,
+            symbol=order.symbol,
+            side=order.side,
+            intent=Intent.EXIT,
+            purpose=Purpose.EXIT,
+            qty=rest,
+            reduce_only=order.market is Market.FUT,
+        )
+        try:
+            await self.accept.submit(intent)
+        except Problem as problem:
+            if problem.kind != "nothing-to-reduce":
+                raise

@@ -1,0 +1,113 @@
+"""Coming back: what the exchange did while nobody listened is booked, and unfinished intents are led to their end.
+
+Start-up and crash recovery are the same path. Nothing here sends an entry.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import structlog
+
+from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.documents import IntentRecord, Order
+from chimera.contracts.enums import IntentState, Market, OrderStatus
+from chimera.contracts.http import LookupRequest
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, Query
+from chimera.ports.venue import UnknownOrder, Venue
+from chimera.runtime.service import Problem
+from chimera.services.s04_router.handlers.execute import Execute
+from chimera.services.s04_router.handlers.holdings import Holdings
+from chimera.services.s04_router.ledger import Ledger, is_conditional
+from chimera.services.s04_router.rules import DAY_MS, LastGate
+
+OPEN_STATES = tuple(state for state in IntentState if not state.is_final)
+OPEN_STATUSES = tuple(status for status in OrderStatus if not status.is_final)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recover:
+    documents: Documents
+    venue: Venue
+    ledger: Ledger
+    execute: Execute
+    holdings: Holdings
+    last_gate: LastGate
+    clock: Clock
+    keys: tuple[InstrumentKey, ...]
+    lookup_lag_ms: int
+
+    async def start(self) -> None:
+        await self.catch_up()
+        await self._count_the_day()
+        for record in await self.open_intents():
+            await self.execute.resume(record)
+        for key in self.keys:
+            if key.market is Market.SPOT:
+                await self.holdings.refresh(key)
+
+    async def _count_the_day(self) -> None:
+        """A restart does not grant the day's entries anew."""
+        now_ms = self.clock.now_ms()
+        today = Query(collection=ORDERS, index="by_time", at_least=now_ms - now_ms % DAY_MS)
+        for order in await self.documents.find(today):
+            price = order.avg_price or order.mid_at_send
+            if (
+                order.purpose is not None
+                and order.purpose.is_new_entry
+                and order.sent_at is not None
+                and price is not None
+            ):
+                self.last_gate.remember(order.created_at, (order.quantity or Decimal(0)) * price)
+
+    async def open_intents(self) -> list[IntentRecord]:
+        found: list[IntentRecord] = []
+        for state in OPEN_STATES:
+            found += await self.documents.find(
+                Query(collection=INTENTS, index="by_open", equal=(("state", state.value),))
+            )
+        return sorted(found, key=lambda record: (record.created_at, record.intent_id))
+
+    async def open_orders(self) -> list[Order]:
+        found: list[Order] = []
+        for status in OPEN_STATUSES:
+            found += await self.documents.find(
+                Query(collection=ORDERS, index="by_status", equal=(("status", status.value),))
+            )
+        return sorted(found, key=lambda order: (order.created_at, order.order_id))
+
+    async def look_up(self, wanted: LookupRequest) -> None:
+        """POST /orders/lookup.
+
+        Raises:
+            Problem: 404, the exchange does not know it, or it is nobody's on file and was not to be adopted.
+        """
+        key = InstrumentKey(wanted.market, wanted.symbol)
+        ask = self.ledger.adopt if wanted.adopt else self.ledger.refresh
+        try:
+            order = await ask(key, wanted.client_order_id, conditional=wanted.conditional)
+        except UnknownOrder:
+            order = None
+        if order is None:
+            raise Problem(404, "unknown-order", f"no order {wanted.client_order_id!r} of ours at the exchange")
+
+    async def catch_up(self) -> None:
+        """Ask for every order that is open on file. One that the exchange has never heard of is left to its intent if
+        that is unfinished, and ended otherwise: nobody will send it any more.
+
+        Raises:
+            VenueUnavailable: it could not be asked; nothing is concluded from silence.
+        """
+        unfinished = {record.intent_id for record in await self.open_intents()}
+        for order in await self.open_orders():
+            key = InstrumentKey(order.market, order.symbol)
+            try:
+                await self.ledger.refresh(key, order.order_id, conditional=is_conditional(order))
+            except UnknownOrder:
+                settled = self.clock.now_ms() - order.created_at > self.clock.work_ms(self.lookup_lag_ms)
+                if order.intent_id not in unfinished and settled:
+                    log.warning("an order on file never reached the exchange", order=order.order_id)
+                    await self.ledger.lose(order.order_id, "NOT_AT_EXCHANGE")

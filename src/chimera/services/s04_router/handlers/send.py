@@ -1,0 +1,149 @@
+"""Sending one order: on file first, sent second, and an answer that never came is asked for, never sent again."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from chimera.contracts.documents import Order
+from chimera.contracts.enums import Severity
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.orders import NewOrder
+from chimera.ports.clock import Clock
+from chimera.ports.metrics import Metrics
+from chimera.ports.randomness import Randomness
+from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
+from chimera.runtime.retry import Backoff
+from chimera.runtime.telling import Teller
+from chimera.runtime.waiting import wait_for
+from chimera.services.s04_router.ledger import Ledger, is_listed
+
+log = structlog.get_logger(__name__)
+
+
+class Landing(StrEnum):
+    """What became of a send."""
+
+    TAKEN = "TAKEN"
+    """The exchange has it; fills follow."""
+    REFUSED = "REFUSED"
+    """Definitely not taken; the order document says why."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """Definitely not taken, because the exchange did not serve us: the same order may be sent later."""
+    UNSURE = "UNSURE"
+    """Nobody knows yet, and the caller finds out by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    landing: Landing
+    refusal: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    ledger: Ledger
+    venue: Venue
+    clock: Clock
+    randomness: Randomness
+    metrics: Metrics
+    teller: Teller
+    lookup_lag_ms: int
+    fill_wait_ms: int
+    retry_max_ms: int
+
+    async def place(self, new: NewOrder, *, settle: bool = True) -> Sending:
+        """Send an order that `ledger.open` has on file, and settle what became of it. `settle` False: where the answer
+        is lost, say so at once instead of asking for as long as the exchange's queries lag."""
+        began_ns = self.clock.perf_ns()
+        try:
+            answer = await self.venue.place(new)
+        except (DuplicateOrder, OutcomeUnknown) as unsure:
+            log.warning("outcome unknown, asking", order=new.client_order_id, why=str(unsure))
+            return await self.settle_unknown(new) if settle else Sending(Landing.UNSURE)
+        except Refused as refusal:
+            await self.ledger.refuse(new.client_order_id, refusal.text, code=refusal.code)
+            return Sending(Landing.REFUSED, refusal)
+        except VenueUnavailable as down:
+            log.warning("not sent", order=new.client_order_id, why=str(down))
+            return Sending(Landing.UNAVAILABLE)
+        self.metrics.observe_ms("router_submit_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
+        await self.ledger.acknowledge(new.client_order_id, answer)
+        return Sending(Landing.TAKEN)
+
+    async def settle_unknown(self, new: NewOrder) -> Sending:
+        """Ask until the exchange knows the order, or has not known it for longer than its queries lag.
+
+        While it cannot be asked the outcome stays unknown and nothing else happens with this order.
+        """
+        backoff = Backoff(self.clock, self.randomness, max_ms=self.retry_max_ms)
+        unknown_since_ms: int | None = None
+        while True:
+            try:
+                await self.ledger.refresh(new.key, new.client_order_id, conditional=new.conditional)
+                return Sending(Landing.TAKEN)
+            except UnknownOrder:
+                now_ms = self.clock.now_ms()
+                unknown_since_ms = now_ms if unknown_since_ms is None else unknown_since_ms
+                if now_ms - unknown_since_ms >= self.clock.work_ms(self.lookup_lag_ms):
+                    return Sending(Landing.UNAVAILABLE)
+            except VenueUnavailable as down:
+                unknown_since_ms = None
+                log.warning("cannot ask for an order yet", order=new.client_order_id, why=str(down))
+                await self.teller.alert(
+                    AlertCode.ORDER_RETRY_EXHAUSTED,
+                    Severity.ERROR,
+                    f"the outcome of order {new.client_order_id} is unknown and the exchange does not answer",
+                    order_id=new.client_order_id,
+                )
+            await backoff.wait()
+
+    async def until_final(self, key: InstrumentKey, client_order_id: str) -> Order:
+        """Wait for a market order's end: first for the account stream, then by asking.
+
+        Raises:
+            UnknownOrder: the exchange does not know an order that it took. S5's to judge.
+        """
+        backoff = Backoff(self.clock, self.randomness, max_ms=self.retry_max_ms)
+        changed = self.ledger.changed(client_order_id)
+        deadline_ms = self.clock.now_ms() + self.clock.work_ms(self.fill_wait_ms)
+        while True:
+            order = await self.ledger.order(client_order_id)
+            assert order is not None
+            if order.status.is_final:
+                self.ledger.forget_waiters(client_order_id)
+                return order
+            if await wait_for(self.clock, changed, deadline_ms, lambda: self._is_final(client_order_id)):
+                continue
+            try:
+                await self.ledger.refresh(key, client_order_id, conditional=False)
+            except VenueUnavailable as down:
+                log.warning("waiting for fills", order=client_order_id, why=str(down))
+            await backoff.wait()
+            deadline_ms = self.clock.now_ms() + self.clock.work_ms(self.fill_wait_ms)
+
+    def _is_final(self, client_order_id: str) -> bool:
+        order = self.ledger.present(client_order_id)
+        return order is not None and order.status.is_final
+
+    async def until_listed(self, client_order_id: str, within_ms: int) -> bool:
+        """True once the exchange lists the order: by the account stream, else by its list of open orders."""
+
+        def listed() -> bool:
+            order = self.ledger.present(client_order_id)
+            return order is not None and (is_listed(order) or order.status.is_final)
+
+        deadline_ms = self.clock.now_ms() + within_ms
+        seen = await wait_for(self.clock, self.ledger.changed(client_order_id), deadline_ms, listed)
+        self.ledger.forget_waiters(client_order_id)
+        if seen:
+            return True
+        try:
+            for each in await self.venue.open_orders():
+                if each.client_order_id == client_order_id:
+                    await self.ledger.book(each)
+                    return True
+        except VenueUnavailable as down:
+            log.warning("cannot list orders", why=str(down))
+        return False

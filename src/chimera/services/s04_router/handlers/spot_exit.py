@@ -1,0 +1,202 @@
+"""A spot buy gets its pair of sell orders; where the exchange refuses the pair, what was bought is sold at once.
+
+Until the guard stop comes, holding spot without a stop is not an option: a refused leg means market.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import structlog
+
+from chimera.contracts.documents import IntentRecord, Order
+from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.keys import SPOT_OCO_STATE
+from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.ports.randomness import Randomness
+from chimera.ports.state import Snapshots
+from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
+from chimera.runtime.retry import Backoff
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.protect import Protect
+from chimera.services.s04_router.intents import LIST, STOP, TARGET, leg_id
+from chimera.services.s04_router.ledger import Ledger
+from chimera.services.s04_router.market import Market
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotExit:
+    env: str
+    instruments: dict[InstrumentKey, Instrument]
+    ledger: Ledger
+    venue: Venue
+    protect: Protect
+    market: Market
+    snapshots: Snapshots
+    clock: Clock
+    randomness: Randomness
+    teller: Teller
+    lookup_lag_ms: int
+
+    async def arm(self, record: IntentRecord, entry: Order) -> str | None:
+        """Place the pair for what was received. Returns why it was sold instead, or None (also: no pair was asked)."""
+        oco = record.intent.exec_policy.oco
+        if oco is None or not oco.enabled:
+            return None
+        qty = await self.received(record, entry)
+        if qty == 0:
+            return None
+        if oco.tp is None or oco.sl is None:
+            return await self._sell(record, qty, "OCO_WITHOUT_BOTH_PRICES")
+        instrument = self.instruments[record.intent.instrument]
+        if qty * oco.sl < instrument.min_notional:
+            return await self._sell(record, qty, "OCO_BELOW_MIN_NOTIONAL")
+        base = record.intent.client_order_id
+        pair = NewOco(
+            list_client_id=leg_id(base, LIST),
+            symbol=record.symbol,
+            side=Side.SELL,
+            qty=qty,
+            target_client_id=leg_id(base, TARGET),
+            target_price=oco.tp,
+            stop_client_id=leg_id(base, STOP),
+            stop_price=oco.sl,
+        )
+        met = await self._met_before(record.intent.instrument, pair)
+        target, stop = await self._open(record, pair)
+        if target.status.is_final or stop.status.is_final:
+            return await self._after_restart(record, qty, target, stop)
+        why = None if met else await self._place(record, pair)
+        if why is not None:
+            return await self._sell(record, qty, why)
+        await self._remember(record, pair, OcoStatus.ARMED)
+        await self.teller.event(
+            EventKind.OCO_ARMED,
+            record.intent.instrument,
+            record.intent_id,
+            tp_price=float(oco.tp),
+            sl_price=float(oco.sl),
+            qty=float(qty),
+        )
+        return None
+
+    async def received(self, record: IntentRecord, entry: Order) -> Decimal:
+        """What the buy put into the wallet, net of a fee taken in the base asset, floored to step."""
+        instrument = self.instruments[record.intent.instrument]
+        qty = Decimal(0)
+        for fill in await self.ledger.fills(entry.order_id):
+            in_base = fill.fee_asset == instrument.base_asset
+            qty += fill.qty - (fill.fee_qty or Decimal(0) if in_base else Decimal(0))
+        return instrument.floor_qty(qty)
+
+    async def _open(self, record: IntentRecord, pair: NewOco) -> tuple[Order, Order]:
+        sent = await self.market.seen(record.intent.instrument)
+        orders = []
+        for client_id, type, price, stop_price, purpose in (
+            (pair.target_client_id, OrderType.LIMIT_MAKER, pair.target_price, None, Purpose.TP),
+            (pair.stop_client_id, OrderType.STOP_LOSS, None, pair.stop_price, Purpose.SL),
+        ):
+            leg = NewOrder(
+                client_order_id=client_id,
+                market=record.market,
+                symbol=record.symbol,
+                side=pair.side,
+                type=type,
+                qty=pair.qty,
+                price=price,
+                stop_price=stop_price,
+            )
+            orders.append(
+                await self.ledger.open(
+                    leg,
+                    sent=sent,
+                    purpose=purpose,
+                    intent_id=record.intent_id,
+                    parent_id=None,
+                    rev=record.intent.risk.rcu_rev or 0,
+                    oco_pair_id=pair.list_client_id,
+                )
+            )
+        return orders[0], orders[1]
+
+    async def _met_before(self, key: InstrumentKey, pair: NewOco) -> bool:
+        """Whether a pair on file is at the exchange, or was. Asked before it is sent: the exchange would accept the
+        ids of a pair that has sold already a second time.
+
+        Raises:
+            VenueUnavailable: it could not be asked.
+        """
+        if await self.ledger.order(pair.stop_client_id) is None:
+            return False
+        try:
+            for client_id in (pair.target_client_id, pair.stop_client_id):
+                await self.ledger.refresh(key, client_id, conditional=False)
+        except UnknownOrder:
+            return False
+        return True
+
+    async def _place(self, record: IntentRecord, pair: NewOco) -> str | None:
+        """None once the exchange holds the pair, else why it does not."""
+        key = record.intent.instrument
+        backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=2_000)
+        while True:
+            try:
+                for reported in await self.venue.place_oco(pair):
+                    await self.ledger.book(reported)
+                return None
+            except (DuplicateOrder, OutcomeUnknown):
+                if await self._known(key, pair):
+                    return None
+            except Refused as refusal:
+                for client_id in (pair.target_client_id, pair.stop_client_id):
+                    await self.ledger.refuse(client_id, refusal.text, code=refusal.code)
+                return f"OCO_REFUSED {refusal}"
+            except VenueUnavailable as down:
+                log.warning("pair not sent yet", list=pair.list_client_id, why=str(down))
+            await backoff.wait()
+
+    async def _known(self, key: InstrumentKey, pair: NewOco) -> bool:
+        """Both legs are booked if the exchange has the pair; after the lookup lag its silence is an answer."""
+        backoff = Backoff(self.clock, self.randomness)
+        since_ms = self.clock.now_ms()
+        while True:
+            try:
+                for client_id in (pair.target_client_id, pair.stop_client_id):
+                    await self.ledger.refresh(key, client_id, conditional=False)
+                return True
+            except UnknownOrder:
+                if self.clock.now_ms() - since_ms >= self.clock.work_ms(self.lookup_lag_ms):
+                    return False
+            except VenueUnavailable:
+                since_ms = self.clock.now_ms()
+            await backoff.wait()
+
+    async def _after_restart(self, record: IntentRecord, qty: Decimal, target: Order, stop: Order) -> str | None:
+        """The pair is on file and a leg has ended: sold, or refused while nobody was there to sell."""
+        if OrderStatus.FILLED in (target.status, stop.status):
+            return None
+        sold = (target.filled_qty or Decimal(0)) + (stop.filled_qty or Decimal(0))
+        rest = self.instruments[record.intent.instrument].floor_qty(qty - sold)
+        return await self._sell(record, rest, "OCO_REFUSED") if rest > 0 else None
+
+    async def _sell(self, record: IntentRecord, qty: Decimal, why: str) -> str:
+        await self.teller.event(
+            EventKind.OCO_FALLBACK, record.intent.instrument, record.intent_id, why=why, qty=float(qty)
+        )
+        await self.protect.sell_at_market(record, qty, why)
+        return why
+
+    async def _remember(self, record: IntentRecord, pair: NewOco, status: OcoStatus) -> None:
+        await self.snapshots.set_hash(
+            SPOT_OCO_STATE.name(self.env, record.intent.instrument),
+            {
+                record.intent_id: (
+                    f'{{"parent_id":"{pair.list_client_id}","tp_id":"{pair.target_client_id}",'
+                    f'"sl_id":"{pair.stop_client_id}","status":"{status.value}","updated_at":{self.clock.now_ms()}}}'
+                )
+            },
+        )

@@ -1,0 +1,112 @@
+"""S4's memory of intents: durable first, in memory for those who wait."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from chimera.contracts.collections import INTENTS
+from chimera.contracts.documents import IntentRecord
+from chimera.contracts.enums import IntentState, OrderStatus
+from chimera.contracts.messages import OrderResult
+from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.streams import ORD_RESULT
+from chimera.ports.bus import Bus
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents
+from chimera.runtime.waiting import Changed
+
+ENTRY, STOP, TARGET, CLOSE, LIST = 0, 1, 2, 3, 4
+"""Legs of one intent: the order itself, its first stop, its target, the emergency close, the OCO list."""
+
+VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
+"""Why an intent failed of which the exchange has taken nothing, because it did not serve us."""
+
+FINAL_STATUS = {
+    IntentState.DONE: OrderStatus.FILLED,
+    IntentState.CANCELED: OrderStatus.CANCELED,
+    IntentState.REJECTED: OrderStatus.REJECTED,
+    IntentState.FAILED: OrderStatus.REJECTED,
+}
+
+
+def leg_id(client_order_id: str, leg: int) -> str:
+    return client_order_id if leg == ENTRY else f"{client_order_id}-{leg}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Intents:
+    env: str
+    documents: Documents
+    bus: Bus
+    clock: Clock
+    _waiting: dict[str, Changed] = field(default_factory=dict)
+
+    async def get(self, intent_id: str) -> IntentRecord | None:
+        return await self.documents.get(INTENTS, intent_id)
+
+    async def accept(self, intent: OrderIntent, legs: int) -> IntentRecord:
+        """Make the intent and every id it may send durable.
+
+        Raises:
+            DuplicateKey: it was accepted before, or its client order id belongs to another.
+        """
+        now_ms = self.clock.now_ms()
+        record = IntentRecord(
+            intent_id=intent.intent_id,
+            state=IntentState.ACCEPTED,
+            intent=intent,
+            body_hash=intent.body_hash(),
+            market=intent.market,
+            symbol=intent.symbol,
+            purpose=intent.purpose,
+            order_ids=tuple(leg_id(intent.client_order_id, leg) for leg in range(legs)),
+            created_at=now_ms,
+            updated_at=now_ms,
+        )
+        await self.documents.insert(INTENTS, record)
+        return record
+
+    async def advance(self, record: IntentRecord, state: IntentState, **changes: Any) -> IntentRecord:
+        """Write the new state; a final one is also told as the intent's last result."""
+        moved = record.but(state=state, updated_at=self.clock.now_ms(), **changes)
+        await self.documents.put(INTENTS, moved)
+        if state.is_final:
+            await self.bus.publish(ORD_RESULT.name(self.env, moved.intent.instrument), last_word(moved))
+        waiting = self._waiting.get(moved.intent_id)
+        if waiting is not None:
+            waiting.tell()
+        return moved
+
+    def changed(self, intent_id: str) -> Changed:
+        """Told whenever this intent's document changes; `forget` it after waiting."""
+        return self._waiting.setdefault(intent_id, Changed())
+
+    def forget(self, intent_id: str) -> None:
+        """A waiter has what it wanted; others may still wait."""
+        waiting = self._waiting.get(intent_id)
+        if waiting is not None and waiting.idle:
+            del self._waiting[intent_id]
+
+
+def last_word(record: IntentRecord) -> OrderResult:
+    """The result that says: nothing more will be sent for this intent, and this much of it filled."""
+    return OrderResult(
+        cmd_id=record.intent_id,
+        intent_id=record.intent_id,
+        order_id=record.intent.client_order_id,
+        client_order_id=record.intent.client_order_id,
+        market=record.market,
+        symbol=record.symbol,
+        status=FINAL_STATUS[record.state],
+        purpose=record.purpose,
+        signal_id=record.intent.signal_id,
+        parent_id=record.intent.parent_id,
+        side=record.intent.side,
+        type=record.intent.type,
+        reason=record.reason,
+        error=record.reason if record.state in (IntentState.REJECTED, IntentState.FAILED) else None,
+        final=True,
+        intent_filled_qty=record.filled_qty,
+        avg_price=record.avg_price,
+        filled_qty=record.filled_qty,
+        ts=record.updated_at,
+    )

@@ -1,0 +1,406 @@
+"""S4's books: every order and every fill, as documents, written before anybody is told.
+
+The one writer of `orders` and `fills`. An order is opened here before the exchange hears of it; whatever the exchange
+then says, by stream, by answer or by query, ends in `book`, which never goes back: fills are counted once by the
+exchange's trade id, and an order is final only when every fill of it is on file.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from chimera.contracts import ids
+from chimera.contracts.collections import FILLS, ORDERS
+from chimera.contracts.documents import BookRow, Fill, Order
+from chimera.contracts.enums import Market, OrderStatus, Purpose
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import OrderResult
+from chimera.contracts.messages.orders import ResultFill
+from chimera.contracts.streams import ORD_RESULT
+from chimera.domain.exact import average, money
+from chimera.domain.execution.orders import NewOrder, VenueFill, VenueOrder
+from chimera.domain.execution.slippage import slippage_bps, vwap
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.bus import Bus
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, DuplicateKey, Put, Query
+from chimera.ports.venue import Venue
+from chimera.runtime.waiting import Changed
+
+FINAL_KEPT = 500
+"""Final orders kept in memory, so that a late repeat of an event costs no query."""
+
+LOOK_BACK_MS = 60_000
+"""Fills of an order are asked for from this long before it was created: clocks differ."""
+
+LIQUIDATION = "LIQUIDATION"
+MANUAL = "MANUAL"
+"""Why an order that nobody here sent is on file: the exchange closed our position, or a person did."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The market as it was when an order was sent: what its fills are measured against."""
+
+    mid: Decimal | None
+    book: tuple[BookRow, ...]
+
+
+@dataclass(slots=True)
+class _Entry:
+    order: Order
+    fills: dict[str, Fill]
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    env: str
+    documents: Documents
+    bus: Bus
+    clock: Clock
+    venue: Venue
+    instruments: dict[InstrumentKey, Instrument]
+    _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
+    _changed: dict[str, Changed] = field(default_factory=dict)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def changed(self, client_order_id: str) -> Changed:
+        """Told whenever this order's documents change."""
+        return self._changed.setdefault(client_order_id, Changed())
+
+    def forget_waiters(self, client_order_id: str) -> None:
+        """A waiter has what it wanted; others may still wait."""
+        changed = self._changed.get(client_order_id)
+        if changed is not None and changed.idle:
+            del self._changed[client_order_id]
+
+    def present(self, client_order_id: str) -> Order | None:
+        """The order as it stands, if it is in memory: open ones and those that ended lately."""
+        entry = self._entries.get(client_order_id)
+        return entry.order if entry else None
+
+    async def order(self, client_order_id: str) -> Order | None:
+        entry = await self._entry(client_order_id)
+        return entry.order if entry else None
+
+    async def fills(self, client_order_id: str) -> Sequence[Fill]:
+        entry = await self._entry(client_order_id)
+        return () if entry is None else sorted(entry.fills.values(), key=lambda fill: (fill.timestamp, fill.fill_id))
+
+    async def open(
+        self,
+        new: NewOrder,
+        *,
+        sent: Sent,
+        purpose: Purpose,
+        intent_id: str,
+        parent_id: str | None,
+        rev: int,
+        oco_pair_id: str | None = None,
+        together_with: Put[Any] | None = None,
+    ) -> Order:
+        """Write an order before it is sent. One that is on file already is returned as it stands.
+
+        `together_with` is written in the same wait for the disk: for callers who have seen that the order is not on
+        file and have another document that must be before anything is sent.
+        """
+        now_ms = self.clock.now_ms()
+        order = Order(
+            order_id=new.client_order_id,
+            client_order_id=new.client_order_id,
+            market=new.market,
+            symbol=new.symbol,
+            side=new.side,
+            type=new.type,
+            reduce_only=new.reduce_only,
+            quantity=money(new.qty),
+            price=new.price,
+            stop_price=new.stop_price,
+            oco_pair_id=oco_pair_id,
+            status=OrderStatus.NEW,
+            rcu_rev=rev,
+            created_at=now_ms,
+            intent_id=intent_id,
+            parent_id=parent_id,
+            purpose=purpose,
+            filled_qty=Decimal(0),
+            fee_usdt=Decimal(0),
+            mid_at_send=sent.mid,
+            book_top3=sent.book,
+            sent_at=now_ms,
+            updated_at=now_ms,
+        )
+        try:
+            if together_with is not None:
+                await self.documents.put_many((together_with, Put(ORDERS, order)))
+            else:
+                await self.documents.insert(ORDERS, order)
+        except DuplicateKey:
+            known = await self.order(new.client_order_id)
+            assert known is not None, f"order {new.client_order_id} is on file and cannot be read"
+            return known
+        self._remember(_Entry(order, {}))
+        return order
+
+    async def acknowledge(self, client_order_id: str, answer: VenueOrder) -> None:
+        """The exchange took it. What became of it comes by the account stream or by `refresh`."""
+        async with self._writing:
+            entry = await self._entry(client_order_id)
+            if entry is None or entry.order.venue_order_id or is_conditional(entry.order):
+                # A conditional order counts once the exchange lists it, which `book` learns; its answer proves little.
+                return
+            await self._save(
+                entry,
+                entry.order.but(
+                    venue_order_id=answer.venue_order_id,
+                    updated_at=self.clock.now_ms(),
+                ),
+                (),
+            )
+
+    async def refuse(self, client_order_id: str, reason: str, *, code: int | None = None) -> Order:
+        """The exchange definitely did not take it."""
+        return await self._end(client_order_id, OrderStatus.REJECTED, reason if code is None else f"{code} {reason}")
+
+    async def lose(self, client_order_id: str, reason: str) -> Order:
+        """It is definitely not at the exchange and never filled beyond what is on file."""
+        return await self._end(client_order_id, OrderStatus.CANCELED, reason)
+
+    async def _end(self, client_order_id: str, status: OrderStatus, reason: str) -> Order:
+        async with self._writing:
+            entry = await self._entry(client_order_id)
+            assert entry is not None, f"order {client_order_id} was never opened"
+            if not entry.order.status.is_final:
+                await self._save(
+                    entry, entry.order.but(status=status, reason=reason, updated_at=self.clock.now_ms()), ()
+                )
+            return entry.order
+
+    async def book(self, reported: VenueOrder, fills: Sequence[VenueFill] = ()) -> Order | None:
+        """Take in what the exchange says of one order. None: it is not ours.
+
+        Fills that the report counts and nobody has shown us are fetched before the order becomes final.
+        """
+        async with self._writing:
+            entry = await self._entry(reported.client_order_id)
+            if entry is None:
+                entry = await self._adopt(reported)
+                if entry is None:
+                    return None
+            fresh = self._new_fills(entry, fills)
+            known_qty = sum((fill.qty for fill in entry.fills.values()), Decimal(0)) + sum(
+                (fill.qty for fill in fresh), Decimal(0)
+            )
+            if known_qty < money(reported.filled_qty):
+                # The list may lag behind the stream: what was told counts as well.
+                fresh = self._new_fills(entry, [*fills, *await self._ask_fills(reported)])
+            await self._take_in(entry, reported, fresh)
+            return entry.order
+
+    async def refresh(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> Order | None:
+        """Ask the exchange what became of an order, and book it.
+
+        Raises:
+            UnknownOrder: the exchange does not know it (yet).
+        """
+        reported = await self.venue.order(key, client_order_id, conditional=conditional)
+        return await self.book(reported, await self._ask_fills(reported) if reported.filled_qty else ())
+
+    async def adopt(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> Order | None:
+        """Take on file an order that nobody here sent, because it changed what we hold. S5 decides which.
+
+        Raises:
+            UnknownOrder: the exchange does not know it.
+        """
+        if await self.order(client_order_id) is None:
+            reported = await self.venue.order(key, client_order_id, conditional=conditional)
+            async with self._writing:
+                if await self._entry(client_order_id) is None:
+                    await self._put_foreign(reported, MANUAL)
+        return await self.refresh(key, client_order_id, conditional=conditional)
+
+    async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
+        fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)
+        return [fill for fill in fills if fill.client_order_id == reported.client_order_id]
+
+    def _new_fills(self, entry: _Entry, fills: Sequence[VenueFill]) -> list[Fill]:
+        fresh: dict[str, Fill] = {}
+        for fill in fills:
+            fill_id = ids.fill_id(fill.key, fill.trade_id, fill.side)
+            if fill_id not in entry.fills and fill_id not in fresh:
+                fresh[fill_id] = self._fill(entry.order, fill_id, fill)
+        return list(fresh.values())
+
+    def _fill(self, order: Order, fill_id: str, fill: VenueFill) -> Fill:
+        instrument = self.instruments[fill.key]
+        fee_usdt = fill.fee * fill.price if fill.fee_asset == instrument.base_asset else fill.fee
+        reference = order.mid_at_send if order.stop_price is None else order.stop_price
+        return Fill(
+            fill_id=fill_id,
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            intent_id=order.intent_id,
+            market=fill.market,
+            symbol=fill.symbol,
+            side=fill.side,
+            price=fill.price,
+            qty=money(fill.qty),
+            fee_usdt=money(fee_usdt),
+            fee_asset=fill.fee_asset,
+            fee_qty=money(fill.fee),
+            maker=fill.maker,
+            mid_at_send=reference,
+            book_top3=order.book_top3,
+            slippage_bps=slippage_bps(fill.side, fill.price, reference) if reference else None,
+            timestamp=fill.ts,
+            realized_pnl_usdt=money(fill.realized_pnl_usdt),
+        )
+
+    async def _take_in(self, entry: _Entry, reported: VenueOrder, fresh: list[Fill]) -> None:
+        order = entry.order
+        every = [*entry.fills.values(), *fresh]
+        filled_qty = sum((fill.qty for fill in every), Decimal(0))
+        status = self._status_after(order, reported, filled_qty)
+        changed = order.but(
+            status=status,
+            filled_qty=filled_qty,
+            avg_price=average(vwap([(fill.price, fill.qty) for fill in every])) if every else None,
+            fee_usdt=sum((fill.fee_usdt or Decimal(0) for fill in every), Decimal(0)),
+            venue_order_id=reported.venue_order_id or order.venue_order_id,
+            venue_algo_id=reported.venue_algo_id or order.venue_algo_id,
+            reason=order.reason or (reported.reason if status is not OrderStatus.FILLED else None),
+        )
+        if changed == order and not fresh:
+            return
+        await self._save(entry, changed.but(updated_at=self.clock.now_ms()), fresh)
+
+    def _status_after(self, order: Order, reported: VenueOrder, filled_qty: Decimal) -> OrderStatus:
+        """Never back: a late NEW after a fill, or a fill after 'canceled', changes nothing but the sums."""
+        assert order.quantity is not None
+        if filled_qty >= order.quantity > 0:
+            return OrderStatus.FILLED
+        if order.status.is_final:
+            return order.status
+        if reported.status.is_final and filled_qty >= money(reported.filled_qty):
+            return reported.status
+        return OrderStatus.PARTIALLY_FILLED if filled_qty else OrderStatus.NEW
+
+    async def _save(self, entry: _Entry, order: Order, fresh: Sequence[Fill]) -> None:
+        """Documents first, then memory, then everybody else."""
+        await self.documents.put_many([*(Put(FILLS, fill) for fill in fresh), Put(ORDERS, order)])
+        entry.order = order
+        entry.fills |= {fill.fill_id: fill for fill in fresh}
+        self._remember(entry)
+        await self.bus.publish(
+            ORD_RESULT.name(self.env, InstrumentKey(order.market, order.symbol)), result_of(order, fresh)
+        )
+        changed = self._changed.get(order.order_id)
+        if changed is not None:
+            changed.tell()
+
+    async def _adopt(self, reported: VenueOrder) -> _Entry | None:
+        """An order that we never opened: the exchange's own liquidation of our position, or a stranger's.
+
+        A liquidation closes our position, so it must be on file; anything else is S5's to judge.
+        """
+        by_exchange = reported.client_order_id.startswith(("autoclose-", "adl_autoclose", "settlement_autoclose-"))
+        if not by_exchange or reported.key not in self.instruments:
+            return None
+        return await self._put_foreign(reported, LIQUIDATION)
+
+    async def _put_foreign(self, reported: VenueOrder, why: str) -> _Entry:
+        order = Order(
+            order_id=reported.client_order_id,
+            client_order_id=reported.client_order_id,
+            market=reported.market,
+            symbol=reported.symbol,
+            side=reported.side,
+            type=reported.type,
+            reduce_only=True,
+            quantity=money(reported.qty),
+            status=OrderStatus.NEW,
+            rcu_rev=0,
+            created_at=reported.created_at_ms,
+            intent_id=reported.client_order_id,
+            purpose=Purpose.EXIT,
+            reason=why,
+            filled_qty=Decimal(0),
+            updated_at=self.clock.now_ms(),
+        )
+        await self.documents.put(ORDERS, order)
+        return _Entry(order, {})
+
+    async def _entry(self, client_order_id: str) -> _Entry | None:
+        entry = self._entries.get(client_order_id)
+        if entry is not None:
+            return entry
+        order = await self.documents.get(ORDERS, client_order_id)
+        if order is None:
+            return None
+        fills = await self.documents.find(
+            Query(collection=FILLS, index="by_order", equal=(("order_id", client_order_id),))
+        )
+        # Somebody may have read it, and changed it, while we waited for the store: there is one of each.
+        entry = self._entries.get(client_order_id) or _Entry(order, {fill.fill_id: fill for fill in fills})
+        self._remember(entry)
+        return entry
+
+    def _remember(self, entry: _Entry) -> None:
+        self._entries[entry.order.order_id] = entry
+        self._entries.move_to_end(entry.order.order_id)
+        while len(self._entries) > FINAL_KEPT:
+            oldest = next((key for key, each in self._entries.items() if each.order.status.is_final), None)
+            if oldest is None:
+                break
+            del self._entries[oldest]
+
+
+def result_of(order: Order, fresh: Sequence[Fill]) -> OrderResult:
+    return OrderResult(
+        cmd_id=order.intent_id or order.order_id,
+        intent_id=order.intent_id,
+        order_id=order.order_id,
+        client_order_id=order.order_id,
+        market=order.market,
+        symbol=order.symbol,
+        status=order.status,
+        fills=tuple(
+            ResultFill(
+                price=fill.price,
+                qty=fill.qty,
+                fee_usdt=fill.fee_usdt,
+                mid_at_send=fill.mid_at_send,
+                slippage_bps=fill.slippage_bps,
+                ts=fill.timestamp,
+                fill_id=fill.fill_id,
+                order_id=fill.order_id,
+                maker=fill.maker,
+            )
+            for fill in fresh
+        ),
+        purpose=order.purpose,
+        parent_id=order.parent_id,
+        side=order.side,
+        type=order.type,
+        reason=order.reason,
+        filled_qty=order.filled_qty,
+        avg_price=order.avg_price,
+        ts=order.updated_at,
+    )
+
+
+def is_listed(order: Order) -> bool:
+    """Whether the exchange has shown the order in one of its books."""
+    return order.venue_algo_id is not None or (order.venue_order_id is not None and not is_conditional(order))
+
+
+def is_conditional(order: Order) -> bool:
+    """Whether the exchange keeps it in the futures algo book until its price is reached."""
+    return order.market is Market.FUT and order.stop_price is not None

@@ -1,0 +1,222 @@
+"""Which intents S4 accepts at all. Pure: facts in, a Problem raised or nothing.
+
+400 what is malformed for this instrument, 422 what makes no sense, 409 what is forbidden now. Source: CONTRACTS 3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from chimera.contracts.enums import EntryStatus, HealthLevel, Market, OrderType, Purpose, Routing, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.order_intent import OrderIntent
+from chimera.domain.execution.orders import CONDITIONAL_FUT, VenuePosition
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.runtime.restraints import Standing
+from chimera.runtime.service import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """What forbids a new entry at this moment. `None` means that it could not be learned, which forbids too."""
+
+    kill_switch_on: bool
+    health: HealthLevel | None
+    paused_by: str | None
+    halted_by: str | None
+    reconciled: bool
+    clock_offset_ms: int | None
+    breaker_open: bool = False
+
+
+CLOCK_OFFSET_MAX_MS = 1_000
+DAY_MS = 86_400_000
+
+
+def forbidden(now: Now) -> tuple[str, str] | None:
+    """(kind, why) of the most severe reason against a new entry, or None."""
+    if now.kill_switch_on:
+        return "kill-switch", "the kill switch is on; release it to enter again"
+    if now.paused_by is not None:
+        return "paused", f"entries are paused: {now.paused_by}"
+    if now.halted_by is not None:
+        return "halted", f"entries are halted: {now.halted_by}; a person must release it"
+    if now.health is None or now.health is HealthLevel.RED:
+        return "health-red", "system health is RED or unknown; exits and stops still pass"
+    if not now.reconciled:
+        return "not-reconciled", "the start-up reconciliation has not finished"
+    if now.clock_offset_ms is None or abs(now.clock_offset_ms) > CLOCK_OFFSET_MAX_MS:
+        return "clock-skew", f"our clock is {now.clock_offset_ms} ms off the exchange's (limit {CLOCK_OFFSET_MAX_MS})"
+    if now.breaker_open:
+        return "breaker-open", "the exchange answered with too many errors; entries wait until the breaker closes"
+    return None
+
+
+def check_entry_allowed(now: Now) -> None:
+    reason = forbidden(now)
+    if reason is not None:
+        kind, why = reason
+        raise Problem(409, kind, why, cause=kind.upper().replace("-", "_"))
+
+
+def check_shape(intent: OrderIntent, instrument: Instrument | None, price: Decimal | None) -> None:
+    """Grid, size and sense of one intent. `price` is the present mid, for notionals."""
+    if instrument is None:
+        raise Problem(400, "unknown-symbol", f"symbol {intent.symbol!r} is not traded in {intent.market}")
+    if instrument.status != "TRADING" and instrument.status != EntryStatus.ENABLED and intent.purpose.is_new_entry:
+        raise Problem(422, "not-trading", f"{instrument.key} is {instrument.status}; only exits pass")
+    check_offered(intent)
+    if intent.qty < instrument.step_size:
+        raise Problem(400, "qty-below-step", f"qty {intent.qty} is below stepSize {instrument.step_size}")
+    if not instrument.qty_on_step(intent.qty):
+        raise Problem(
+            400,
+            "qty-off-step",
+            f"qty {intent.qty} is not a multiple of stepSize {instrument.step_size};"
+            f" nearest below is {instrument.floor_qty(intent.qty)}",
+        )
+    for name, each in prices_of(intent):
+        if not instrument.price_on_tick(each):
+            raise Problem(
+                400,
+                "price-off-tick",
+                f"{name} {each} is not a multiple of tickSize {instrument.tick_size};"
+                f" nearest is {instrument.round_price(each)}",
+            )
+    if intent.purpose.is_new_entry:
+        check_entry_sense(intent, instrument, price)
+
+
+def check_offered(intent: OrderIntent) -> None:
+    """What asks for a way of execution or protection that is not there yet is refused: doing something else instead
+    would fill at another price than was named, or leave what was bought without the stop that was asked for."""
+
+    def refuse(what: str, instead: str) -> None:
+        raise Problem(422, "not-offered", f"{what} is not offered yet; {instead}", intent_id=intent.intent_id)
+
+    conditional = intent.market is Market.FUT and intent.type in CONDITIONAL_FUT
+    if intent.type is not OrderType.MARKET and (not conditional or intent.purpose.is_new_entry):
+        refuse(f"{intent.purpose} by {intent.type} on {intent.market}", "send type MARKET")
+    if intent.exec_policy.routing is Routing.MAKER_ONLY:
+        refuse("routing MAKER_ONLY", "AUTO and DIRECT_TAKER take from the book")
+    if intent.market is Market.SPOT and intent.purpose.is_new_entry:
+        oco, guard = intent.exec_policy.oco, intent.guard_stop
+        paired = oco is not None and oco.enabled
+        if not paired and (intent.sl is not None or intent.tp is not None or (guard is not None and guard.enable)):
+            refuse("a spot stop or target by itself", "give both prices as exec_policy.oco")
+
+
+def check_entry_sense(intent: OrderIntent, instrument: Instrument, price: Decimal | None) -> None:
+    if intent.reduce_only:
+        raise Problem(422, "reduce-only-entry", "reduce_only and a new entry exclude each other; leave reduce_only out")
+    if intent.market is Market.SPOT and intent.side is Side.SELL:
+        raise Problem(422, "spot-sell-entry", "spot is entered by BUY; to sell what is held send intent EXIT")
+    if price is not None and intent.qty * price < instrument.min_notional:
+        raise Problem(
+            422,
+            "below-min-notional",
+            f"qty {intent.qty} is worth {intent.qty * price:.2f} USDT;"
+            f" {instrument.key} wants at least {instrument.min_notional}",
+        )
+    if intent.market is Market.FUT and (intent.sl is None or (intent.sl.price is None and intent.sl.distance is None)):
+        raise Problem(422, "entry-without-stop", "a futures entry needs a stop: give sl.price or sl.distance")
+    if intent.market is Market.FUT and intent.sl is not None and intent.sl.price is not None and price is not None:
+        wrong = intent.side.sign * (price - intent.sl.price) <= 0
+        if wrong:
+            raise Problem(
+                422,
+                "stop-on-wrong-side",
+                f"sl.price {intent.sl.price} would trigger at once: the price is {price}",
+            )
+
+
+def check_reduces(intent: OrderIntent, positions: Sequence[VenuePosition]) -> None:
+    """Of a futures exit, stop or target: there must be a position that it makes smaller."""
+    held = next((position.qty for position in positions if position.symbol == intent.symbol), Decimal(0))
+    if intent.side.sign * held < 0:
+        return
+    stands = f"the position is {held}" if held else "there is no position"
+    raise Problem(
+        422, "nothing-to-reduce", f"{intent.side} {intent.qty} {intent.instrument} would reduce nothing: {stands}"
+    )
+
+
+def is_late(intent: OrderIntent, clock: Clock) -> bool:
+    """`expires_at` limits our own work, so a market that runs faster than the wall stretches it."""
+    if intent.expires_at is None:
+        return False
+    return clock.now_ms() > intent.ts + clock.work_ms(intent.expires_at - intent.ts)
+
+
+def prices_of(intent: OrderIntent) -> list[tuple[str, Decimal]]:
+    oco = intent.exec_policy.oco
+    named = (
+        ("price", intent.price),
+        ("sl.price", intent.sl.price if intent.sl else None),
+        ("tp.price", intent.tp.price if intent.tp else None),
+        ("exec_policy.oco.tp", oco.tp if oco else None),
+        ("exec_policy.oco.sl", oco.sl if oco else None),
+    )
+    return [(name, price) for name, price in named if price is not None]
+
+
+def legs_of(intent: OrderIntent) -> int:
+    """How many ids an intent may send: an entry carries its protection with it."""
+    return 5 if intent.purpose in (Purpose.ENTRY, Purpose.ADD, Purpose.HEDGE) else 1
+
+
+@dataclass(slots=True)
+class LastGate:
+    """Right before the exchange, from the environment only: whatever the layers above believe.
+
+    Counts orders of the running second and the notional of the UTC day's entries, those from before a restart included
+    (`remember`). Exits are never stopped by it.
+    """
+
+    order_notional_usdt_max: Decimal
+    day_notional_usdt_max: Decimal
+    orders_per_second_max: int
+    mid_distance_max: float
+    _second: int = 0
+    _orders: int = 0
+    _day: int = 0
+    _notional: Decimal = Decimal(0)
+
+    def remember(self, sent_ms: int, notional_usdt: Decimal) -> None:
+        """An entry order that left at `sent_ms`, by whatever process."""
+        if sent_ms // DAY_MS > self._day:
+            self._day, self._notional = sent_ms // DAY_MS, Decimal(0)
+        if sent_ms // DAY_MS == self._day:
+            self._notional += notional_usdt
+
+    def refuses(self, now_ms: int, qty: Decimal, mid: Decimal, believed: Decimal | None) -> str | None:
+        """Count one entry order of `qty`; the reason if it must not leave. `believed` is the price it was made for."""
+        notional_usdt = qty * mid
+        if now_ms // 1_000 != self._second:
+            self._second, self._orders = now_ms // 1_000, 0
+        self.remember(now_ms, Decimal(0))
+        if believed is not None and abs(float(mid / believed) - 1) > self.mid_distance_max:
+            return (
+                f"LAST_GATE made for a price of {believed}, further than {self.mid_distance_max:g} from the mid {mid}"
+            )
+        if notional_usdt > self.order_notional_usdt_max:
+            return f"LAST_GATE order of {notional_usdt:.2f} USDT exceeds {self.order_notional_usdt_max}"
+        if self._notional + notional_usdt > self.day_notional_usdt_max:
+            return f"LAST_GATE entries of the day would exceed {self.day_notional_usdt_max} USDT"
+        if self._orders + 1 > self.orders_per_second_max:
+            return f"LAST_GATE more than {self.orders_per_second_max} entry orders in a second"
+        self._orders += 1
+        self._notional += notional_usdt
+        return None
+
+
+def now_of(standing: Standing, key: InstrumentKey) -> Now:
+    return Now(
+        kill_switch_on=standing.kill_switch_on,
+        health=standing.health,
+        paused_by=standing.paused_by(key),
+        halted_by=standing.halted_by,
+        reconciled=standing.reconciled,
+        clock_offset_ms=standing.clock_offset_ms,
+    )

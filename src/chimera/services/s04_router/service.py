@@ -1,0 +1,212 @@
+"""S4, the order router.
+
+Consumes   ord:cmd (intents from S3, S6, S5); the exchange's account stream
+Produces   ord:result, alerts; documents orders, fills, intents, holdings_spot_snapshots, strategy_events
+Owns       every order at the exchange and every fill; the first stop and target of an entry, until its intent is final
+Never      opens anything under kill switch, RED, pause or halt; sends an order that is not on file; sends one twice
+"""
+
+from collections.abc import Callable, Mapping
+
+from chimera.contracts.enums import ServiceHealth
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import OrderCmd
+from chimera.contracts.streams import ORD_CMD
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.errors import DependencyDown
+from chimera.ports.world import World
+from chimera.runtime.kill_switch import KillSwitch, no_file
+from chimera.runtime.restraints import Restraints
+from chimera.runtime.service import Every, On, Service
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.api import Api
+from chimera.services.s04_router.handlers.accept import Accept
+from chimera.services.s04_router.handlers.account import Account
+from chimera.services.s04_router.handlers.cancel import Cancel
+from chimera.services.s04_router.handlers.execute import Execute
+from chimera.services.s04_router.handlers.holdings import Holdings
+from chimera.services.s04_router.handlers.protect import Protect
+from chimera.services.s04_router.handlers.recover import Recover
+from chimera.services.s04_router.handlers.send import Send
+from chimera.services.s04_router.handlers.spot_exit import SpotExit
+from chimera.services.s04_router.intents import Intents
+from chimera.services.s04_router.ledger import Ledger
+from chimera.services.s04_router.market import Market
+from chimera.services.s04_router.rules import LastGate
+from chimera.services.s04_router.settings import Settings
+
+
+def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
+    instruments: dict[InstrumentKey, Instrument] = {}
+    teller = Teller(source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
+    market = Market(env=settings.env, snapshots=world.snapshots)
+    ledger = Ledger(
+        env=settings.env,
+        documents=world.documents,
+        bus=world.bus,
+        clock=world.clock,
+        venue=world.venue,
+        instruments=instruments,
+    )
+    intents = Intents(env=settings.env, documents=world.documents, bus=world.bus, clock=world.clock)
+    restraints = Restraints(
+        env=settings.env,
+        snapshots=world.snapshots,
+        documents=world.documents,
+        clock=world.clock,
+        kill_switch=KillSwitch(
+            snapshots=world.snapshots,
+            documents=world.documents,
+            clock=world.clock,
+            env=settings.env,
+            file_present=kill_file,
+        ),
+    )
+    send = Send(
+        ledger=ledger,
+        venue=world.venue,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/send"),
+        metrics=world.metrics,
+        teller=teller,
+        lookup_lag_ms=settings.lookup_lag_ms,
+        fill_wait_ms=settings.fill_wait_ms,
+        retry_max_ms=settings.retry_max_ms,
+    )
+    protect = Protect(
+        settings=settings,
+        instruments=instruments,
+        ledger=ledger,
+        send=send,
+        venue=world.venue,
+        market=market,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/protect"),
+        metrics=world.metrics,
+        teller=teller,
+    )
+    spot_exit = SpotExit(
+        env=settings.env,
+        instruments=instruments,
+        ledger=ledger,
+        venue=world.venue,
+        protect=protect,
+        market=market,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/spot"),
+        teller=teller,
+        lookup_lag_ms=settings.lookup_lag_ms,
+    )
+    last_gate = LastGate(
+        settings.order_notional_usdt_max,
+        settings.day_notional_usdt_max,
+        settings.orders_per_second_max,
+        settings.mid_distance_max,
+    )
+    execute = Execute(
+        settings=settings,
+        instruments=instruments,
+        intents=intents,
+        ledger=ledger,
+        send=send,
+        protect=protect,
+        spot_exit=spot_exit,
+        venue=world.venue,
+        market=market,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/execute"),
+        teller=teller,
+        last_gate=last_gate,
+        restraints=restraints,
+    )
+    holdings = Holdings(
+        env=settings.env,
+        instruments=instruments,
+        documents=world.documents,
+        snapshots=world.snapshots,
+        market=market,
+        clock=world.clock,
+    )
+    recover = Recover(
+        documents=world.documents,
+        venue=world.venue,
+        ledger=ledger,
+        execute=execute,
+        holdings=holdings,
+        last_gate=last_gate,
+        clock=world.clock,
+        keys=settings.keys,
+        lookup_lag_ms=settings.lookup_lag_ms,
+    )
+    accept = Accept(
+        env=settings.env,
+        instruments=instruments,
+        documents=world.documents,
+        bus=world.bus,
+        intents=intents,
+        ledger=ledger,
+        venue=world.venue,
+        market=market,
+        execute=execute,
+        restraints=restraints,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        metrics=world.metrics,
+        teller=teller,
+        sync_wait_ms=settings.sync_wait_ms,
+    )
+    cancel = Cancel(
+        documents=world.documents,
+        ledger=ledger,
+        venue=world.venue,
+        accept=accept,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/cancel"),
+        teller=teller,
+        lookup_lag_ms=settings.lookup_lag_ms,
+    )
+    account = Account(
+        ledger=ledger,
+        holdings=holdings,
+        recover=recover,
+        venue=world.venue,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/account"),
+        metrics=world.metrics,
+        teller=teller,
+    )
+    api = Api(accept=accept, cancel=cancel, recover=recover, now_ms=world.clock.now_ms, id_prefix=settings.id_prefix)
+
+    async def start() -> None:
+        """Rules of the instruments first, then what happened while we were away."""
+        instruments.clear()
+        instruments.update({each.key: each for each in await world.venue.instruments() if each.key in settings.keys})
+        await recover.start()
+
+    async def checks() -> Mapping[str, str]:
+        try:
+            await world.venue.server_time_ms()
+            exchange = ServiceHealth.OK
+        except DependencyDown:
+            exchange = ServiceHealth.DOWN
+        return {"redis": "OK", "exch": exchange.value, "cb_state": "CLOSED", "route_rev": "0"}
+
+    return Service(
+        id="s4",
+        card=__doc__ or "",
+        consumes=(
+            On(
+                streams=tuple(ORD_CMD.name(settings.env, key) for key in settings.keys),
+                payload=OrderCmd,
+                handle=accept.on_cmd,
+            ),
+        ),
+        timers=(Every(name="holdings", interval_ms=settings.holdings_ms, run=holdings.snapshot),),
+        routes=api.routes(),
+        produces=("ord:result", "alerts"),
+        start=start,
+        stop=execute.stop,
+        background=(account.listen,),
+        checks=checks,
+    )

@@ -1,0 +1,45 @@
+"""What S4 needs to know before it starts. Numbers a person changes at run time are in the bundle, not here."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from chimera.contracts.enums import WorkingType
+from chimera.contracts.instrument_key import InstrumentKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times are ms of our own work.
+
+    Attributes:
+        sync_wait_ms: S4_SYNC_WAIT_MS: how long POST /orders waits for a final state before it answers ACCEPTED.
+        lookup_lag_ms: An order that the exchange does not know this long after sending never arrived. Binance's query
+            by id was seen to lag a placement by 1.5 s.
+        listed_within_ms: How long a stop may take to be listed before the attempt counts as failed. Three attempts fit
+            into invariant I2's 2 s.
+        stop_attempts: After so many, the position is closed at market.
+        holdings_ms: How often what is held is recorded.
+        retry_max_ms: What waits for a dependency asks at least this often: a position may be naked for 2 s.
+        fill_wait_ms: How long the account stream has to tell the fills of an answered market order before we ask.
+        order_notional_usdt_max: Last gate: no single order is worth more, whatever the layers above believe.
+        day_notional_usdt_max: Last gate: nor all entries of a UTC day together.
+        orders_per_second_max: Last gate.
+        mid_distance_max: Last gate: nor may the mid be further than this from the price an entry was made for, a ratio.
+    """
+
+    env: str
+    keys: tuple[InstrumentKey, ...]
+    id_prefix: str = "s3"
+    working_type: WorkingType = WorkingType.MARK_PRICE
+    leverage_max: int = 20
+    sync_wait_ms: int = 500
+    lookup_lag_ms: int = 2_000
+    listed_within_ms: int = 600
+    stop_attempts: int = 3
+    fill_wait_ms: int = 400
+    retry_max_ms: int = 1_000
+    holdings_ms: int = 10_000
+    order_notional_usdt_max: Decimal = Decimal(20_000)
+    day_notional_usdt_max: Decimal = Decimal(200_000)
+    orders_per_second_max: int = 20
+    mid_distance_max: float = 0.05

@@ -1,0 +1,165 @@
+"""Open orders, there and on file. An order that only the exchange has is kept, canceled or left alone by rule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import structlog
+
+from chimera.contracts import ids
+from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.documents import IntentRecord, Order
+from chimera.contracts.enums import Market, OrderStatus, OrderType, Severity
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.orders import VenueOrder, VenuePosition
+from chimera.domain.reconcile.compare import Verdict, jaccard, uncovered_qty, verdict
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, Query
+from chimera.ports.venue import UnknownOrder, Venue
+from chimera.runtime.telling import Teller
+from chimera.services.s05_reconciler.findings import Findings
+from chimera.services.s05_reconciler.settings import Settings
+
+OPEN_STATUSES = tuple(status for status in OrderStatus if not status.is_final)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Orders:
+    settings: Settings
+    documents: Documents
+    venue: Venue
+    clock: Clock
+    teller: Teller
+    _told_of: set[str] = field(default_factory=set)
+
+    async def on_file(self) -> list[Order]:
+        found: list[Order] = []
+        for status in OPEN_STATUSES:
+            found += await self.documents.find(
+                Query(collection=ORDERS, index="by_status", equal=(("status", status.value),))
+            )
+        return found
+
+    async def compare(
+        self,
+        keys: Sequence[InstrumentKey],
+        listed: Sequence[VenueOrder],
+        positions: Sequence[VenuePosition],
+        findings: Findings,
+    ) -> None:
+        """`listed` and `positions` are the exchange's, read before our own files are."""
+        here = {
+            order.order_id: order
+            for order in await self.on_file()
+            if InstrumentKey(order.market, order.symbol) in keys and not self._is_young(order)
+        }
+        there = {order.client_order_id: order for order in listed if order.key in keys}
+        known_here = set(here)
+        for client_order_id, order in there.items():
+            if client_order_id not in here and await self._judge(order, listed, positions, findings) is Verdict.KNOWN:
+                known_here.add(client_order_id)
+        ours_there = [
+            client_order_id
+            for client_order_id in there
+            if client_order_id in known_here or ids.is_ours(client_order_id, self.settings.id_prefix)
+        ]
+        findings.orders_jaccard = jaccard(sorted(known_here), ours_there)
+        for client_order_id in sorted({*known_here, *ours_there}):
+            findings.agree(client_order_id in known_here and client_order_id in there)
+
+    async def _judge(
+        self,
+        order: VenueOrder,
+        listed: Sequence[VenueOrder],
+        positions: Sequence[VenuePosition],
+        findings: Findings,
+    ) -> Verdict:
+        known = await self.documents.get(ORDERS, order.client_order_id)
+        position = next((each for each in positions if each.symbol == order.symbol), None)
+        decided = verdict(
+            on_file_open=known is not None and not known.status.is_final,
+            ours=known is not None or ids.is_ours(order.client_order_id, self.settings.id_prefix),
+            intent_unfinished=await self._in_hand(order, known),
+            protects=position is not None and closes(order, position),
+            otherwise_covered=position is not None and await self._covered_without(order, position, listed),
+        )
+        if decided is Verdict.CANCEL:
+            await self._cancel(order, known, findings)
+        elif decided is Verdict.FOREIGN:
+            await self._tell_once(order)
+        return decided
+
+    async def _in_hand(self, order: VenueOrder, known: Order | None) -> bool:
+        """Whether an unfinished intent may have sent it. A child's name begins with the entry's."""
+        record = None
+        if known is not None and known.intent_id is not None:
+            record = await self.documents.get(INTENTS, known.intent_id)
+        else:
+            for name in (order.client_order_id, order.client_order_id.rpartition("-")[0]):
+                record = record or await self._intent_named(name)
+        return record is not None and not record.state.is_final
+
+    async def _intent_named(self, client_order_id: str) -> IntentRecord | None:
+        found = await self.documents.find(
+            Query(collection=INTENTS, index="by_client", equal=(("intent.client_order_id", client_order_id),))
+        )
+        return found[0] if found else None
+
+    async def _covered_without(self, order: VenueOrder, position: VenuePosition, listed: Sequence[VenueOrder]) -> bool:
+        others = [
+            each.qty - each.filled_qty
+            for each in stops_of(position, listed)
+            if each.client_order_id != order.client_order_id and await self._is_on_file(each.client_order_id)
+        ]
+        return uncovered_qty(position.qty, others) == 0
+
+    async def _is_on_file(self, client_order_id: str) -> bool:
+        known = await self.documents.get(ORDERS, client_order_id)
+        return known is not None and not known.status.is_final
+
+    async def _cancel(self, order: VenueOrder, known: Order | None, findings: Findings) -> None:
+        before = {"at_exchange": order.status.value, "on_file": known.status.value if known else None}
+        log.warning("canceling an order that nobody wants", order=order.client_order_id, **before)
+        conditional = order.conditional and not order.triggered
+        try:
+            await self.venue.cancel(order.key, order.client_order_id, conditional=conditional)
+        except UnknownOrder:
+            log.info("it was gone already", order=order.client_order_id)
+        await findings.fixed("ORPHAN_CANCELED", order.key, order.client_order_id, before=before, after="CANCELED")
+
+    async def _tell_once(self, order: VenueOrder) -> None:
+        if order.client_order_id in self._told_of:
+            return
+        self._told_of.add(order.client_order_id)
+        await self.teller.alert(
+            AlertCode.RECON_FIXED,
+            Severity.WARN,
+            f"order {order.client_order_id} on {order.key} is not ours; it is left alone",
+            order_id=order.client_order_id,
+            symbol=order.symbol,
+        )
+
+    def _is_young(self, order: Order) -> bool:
+        return self.clock.now_ms() - order.created_at < self.clock.work_ms(self.settings.lookup_lag_ms)
+
+
+def closes(order: VenueOrder, position: VenuePosition) -> bool:
+    """Whether the order can only make the position smaller."""
+    against = order.side.sign * position.qty < 0
+    return order.market is Market.FUT and against and (order.reduce_only or order.close_position)
+
+
+def stops_of(position: VenuePosition, listed: Sequence[VenueOrder]) -> list[VenueOrder]:
+    """Listed stops that would close the position."""
+    return [
+        order
+        for order in listed
+        if order.symbol == position.symbol and order.type is OrderType.STOP_MARKET and closes(order, position)
+    ]
+
+
+def covered_qty(order: VenueOrder, position: VenuePosition) -> Decimal:
+    return abs(position.qty) if order.close_position else order.qty - order.filled_qty

@@ -1,0 +1,79 @@
+"""S5, the reconciler.
+
+Consumes   recon:cmd (compare now), ord:result (something moved: look closely next time)
+Produces   recon:result, alerts; system_state recon, the key recon:last_run_ts, strategy_events
+Owns       whether our records are the exchange's: until they are, nothing new may be entered
+Never      believes that silence means flat; touches somebody else's order; cancels the last stop of a position
+"""
+
+from collections.abc import Mapping
+
+from chimera.contracts.messages import OrderResult, ReconcileCmd
+from chimera.contracts.streams import ORD_RESULT, RECON_CMD
+from chimera.ports.world import World
+from chimera.runtime.service import On, Service
+from chimera.runtime.telling import Teller
+from chimera.services.s05_reconciler.api import Api
+from chimera.services.s05_reconciler.handlers.fills import Fills
+from chimera.services.s05_reconciler.handlers.orders import Orders
+from chimera.services.s05_reconciler.handlers.positions import Positions
+from chimera.services.s05_reconciler.handlers.reconcile import Reconcile
+from chimera.services.s05_reconciler.settings import Settings
+
+
+def build(world: World, settings: Settings) -> Service:
+    env = settings.env
+    teller = Teller(source="s5", env=env, bus=world.bus, documents=world.documents, clock=world.clock)
+    fills = Fills(documents=world.documents, venue=world.venue, peers=world.peers)
+    reconcile = Reconcile(
+        settings=settings,
+        documents=world.documents,
+        snapshots=world.snapshots,
+        venue=world.venue,
+        peers=world.peers,
+        bus=world.bus,
+        clock=world.clock,
+        randomness=world.randomness.fork("s5"),
+        metrics=world.metrics,
+        teller=teller,
+        fills=fills,
+        orders=Orders(
+            settings=settings, documents=world.documents, venue=world.venue, clock=world.clock, teller=teller
+        ),
+        positions=Positions(
+            settings=settings,
+            documents=world.documents,
+            snapshots=world.snapshots,
+            venue=world.venue,
+            peers=world.peers,
+            fills=fills,
+            clock=world.clock,
+            teller=teller,
+        ),
+    )
+
+    async def checks() -> Mapping[str, str]:
+        return {"redis": "OK", "reconciled": "YES" if reconcile.reconciled else "NO"}
+
+    return Service(
+        id="s5",
+        card=__doc__ or "",
+        consumes=(
+            On(streams=(RECON_CMD.name(env),), payload=ReconcileCmd, handle=reconcile.on_cmd),
+            On(
+                streams=tuple(ORD_RESULT.name(env, key) for key in settings.keys),
+                payload=OrderResult,
+                handle=reconcile.on_result,
+            ),
+        ),
+        routes=Api(
+            reconcile=reconcile, symbols=tuple(key.symbol for key in settings.keys), now_ms=world.clock.now_ms
+        ).routes(),
+        produces=("recon:result", "alerts"),
+        start=reconcile.start,
+        # Not in start(): the exchange may be down for long, and nothing else may wait for it.
+        background=(reconcile.keep,),
+        checks=checks,
+        ready=lambda: reconcile.reconciled,
+        ready_when="reconciliation with the exchange",
+    )

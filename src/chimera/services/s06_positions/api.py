@@ -1,0 +1,56 @@
+"""S6's calls: who looks, and who wants the tick now."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chimera.contracts.enums import Market
+from chimera.contracts.http import ManageAnswer, ManageRequest, PositionsAnswer
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.runtime.service import Problem, Reply, Request, Route
+from chimera.services.s06_positions.handlers.manage import Manage
+from chimera.services.s06_positions.handlers.show import view
+from chimera.services.s06_positions.memory import Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    manage: Manage
+    memory: Memory
+    keys: tuple[InstrumentKey, ...]
+    now_ms: Callable[[], int]
+
+    def routes(self) -> tuple[Route, ...]:
+        return (
+            Route(
+                method="GET",
+                path="/positions",
+                handle=self._positions,
+                answer=PositionsAnswer,
+                summary="Every open position with its stop.",
+            ),
+            Route(
+                method="POST",
+                path="/positions/manage",
+                handle=self._manage,
+                body=ManageRequest,
+                answer=ManageAnswer,
+                summary="Read every open trade from the documents and do now what the tick would do.",
+                errors=(404, 503),
+            ),
+        )
+
+    async def _positions(self, request: Request) -> Reply:
+        return Reply(PositionsAnswer(positions=tuple(map(view, self.memory.open_trades())), ts=self.now_ms()))
+
+    async def _manage(self, request: Request) -> Reply:
+        looked = await self.manage.run_all(self._wanted(request.body))
+        orders = sorted({each for held in looked for order in held.facts.orders if (each := order.intent_id)})
+        return Reply(ManageAnswer(instruments=tuple(str(held.key) for held in looked), intent_ids=tuple(orders)))
+
+    def _wanted(self, request: ManageRequest) -> InstrumentKey | None:
+        if request.symbol is None:
+            return None
+        key = InstrumentKey(request.market or Market.FUT, request.symbol)
+        if key not in self.keys:
+            raise Problem(404, "unknown-symbol", f"{key} is not traded; known: {', '.join(map(str, self.keys))}")
+        return key

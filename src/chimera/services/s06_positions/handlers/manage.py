@@ -1,0 +1,297 @@
+"""Leading the open trades: stops that follow, targets that rest, an end that leaves nothing behind.
+
+What should be done is `domain/positions/manage`; here it is carried out, one effect at a time, each followed by a fresh
+reading of the documents. Replacing a stop lists the new one before the old one goes.
+"""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import structlog
+
+from chimera.contracts.collections import TRADES
+from chimera.contracts.documents import Order
+from chimera.contracts.enums import CancelReason, FundingKind, Market, OrderType, Purpose, Severity, TradeStatus
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import FundingEvent, OrderResult
+from chimera.contracts.metrics import AlertCode
+from chimera.domain.positions.manage import (
+    CancelResting,
+    CloseTrade,
+    Effect,
+    MoveStop,
+    PlaceTarget,
+    ReduceAtMarket,
+    ResizeStop,
+    manage,
+)
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, Query
+from chimera.ports.errors import DependencyDown
+from chimera.runtime.telling import Teller
+from chimera.services.s06_positions.handlers.limits import Limits
+from chimera.services.s06_positions.handlers.ordering import Asked, Ordering, Outcome
+from chimera.services.s06_positions.handlers.refresh import Refresh
+from chimera.services.s06_positions.handlers.show import Show
+from chimera.services.s06_positions.market import Market as MarketView
+from chimera.services.s06_positions.memory import Held, Memory, Wait
+from chimera.services.s06_positions.settings import Settings
+from chimera.services.s06_positions.trade import FOREIGN, covering_stop, is_open, open_stops, view_of
+
+PASSES_MAX = 12
+"""Effects of one look; more than these are left to the next tick."""
+
+PENDING_LOOK_MS = 2_000
+RETRY_FIRST_MS = 500
+RETRY_MAX_MS = 60_000
+NAKED_RETRY_MAX_MS = 1_000
+"""Waits of our own work's time: for a result that may be lost, and after refusals, longer while a stop holds."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manage:
+    settings: Settings
+    documents: Documents
+    refresh: Refresh
+    ordering: Ordering
+    market: MarketView
+    show: Show
+    limits: Limits
+    memory: Memory
+    clock: Clock
+    teller: Teller
+
+    async def on_result(self, result: OrderResult) -> None:
+        """`ord:result`: whatever it says, the documents are read."""
+        trade_id = await self._trade_of(result)
+        if trade_id is not None:
+            await self.lead(trade_id)
+
+    async def on_funding(self, event: FundingEvent) -> None:
+        """`mkt:funding`: what was settled belongs to the trade that was open then, also when it is told late."""
+        if event.kind is not FundingKind.SETTLED:
+            return
+        held = self.memory.of(InstrumentKey(Market.FUT, event.symbol))
+        if held is not None:
+            await self.lead(held.trade.trade_id)
+        where = (("market", Market.FUT.value), ("symbol", event.symbol), ("status", TradeStatus.CLOSED.value))
+        for trade in await self.documents.find(
+            Query(collection=TRADES, index="by_instr", equal=where, descending=True, limit=1)
+        ):
+            if trade.closed_at is not None and trade.opened_at <= event.funding_time <= trade.closed_at:
+                await self.lead(trade.trade_id)
+
+    async def start(self) -> None:
+        """Read what is open. Nothing is ordered yet: the first tick does."""
+        self.memory.clear()
+        for trade_id in (*await self.refresh.open_trade_ids(), *await self.refresh.unseen_entries()):
+            await self.refresh.run(trade_id)
+
+    async def follow(self) -> None:
+        """Look each second of market time while a trade is open, and cost nothing while none is."""
+        while True:
+            await self.memory.until_one_is_open()
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self.settings.tick_ms)
+            await self.tick()
+
+    async def tick(self) -> None:
+        for held in self.memory.open_trades():
+            text = await self.market.mark_text(held.key)
+            due = held.look_again_at_ms is not None and self.clock.now_ms() >= held.look_again_at_ms
+            if text == held.mark_text and not due:
+                continue
+            held.mark_text = text
+            await self._whatever_happens(held, self._look(held, due=due))
+
+    async def _look(self, held: Held, *, due: bool) -> None:
+        # What is on its way or was refused is waited for; a moving market may still ask for something else.
+        if due or any(type(effect) not in held.waits for effect in self._effects(held)):
+            await self.lead(held.trade.trade_id)
+        await self.show.position(held)
+
+    async def heal(self) -> None:
+        """The bus may have lost a result: read every open trade again."""
+        for held in self.memory.open_trades():
+            await self._whatever_happens(held, self.lead(held.trade.trade_id))
+
+    async def _whatever_happens(self, held: Held, work: Awaitable[object]) -> None:
+        """A trade that cannot be led may not keep the others from being led."""
+        try:
+            await work
+        except DependencyDown:
+            raise
+        except Exception:
+            log.exception("a trade could not be led", trade=held.trade.trade_id)
+
+    async def run_all(self, key: InstrumentKey | None) -> Sequence[Held]:
+        """POST /positions/manage: everything that may be open, from the documents, now."""
+        looked: list[Held] = []
+        for trade_id in (*await self.refresh.open_trade_ids(), *await self.refresh.unseen_entries()):
+            held = await self.lead(trade_id, only=key)
+            if held is not None:
+                looked.append(held)
+        return looked
+
+    async def lead(self, trade_id: str, *, only: InstrumentKey | None = None) -> Held | None:
+        """Read the trade anew and do what is to be done, until nothing is or something has to be waited for."""
+        async with self.memory.lock(trade_id):
+            held = await self.refresh.run(trade_id)
+            if held is None or (only is not None and held.key != only):
+                return None
+            held.mark_text = await self.market.mark_text(held.key)
+            for _ in range(PASSES_MAX):
+                if not await self._act(held):
+                    break
+                held = await self.refresh.run(trade_id) or held
+            held.look_again_at_ms = self._next_look(held)
+            await self.show.position(held, news=True)
+        if held.trade.status is TradeStatus.CLOSED:
+            self.memory.forget_lock(trade_id)
+            await self.limits.after_close()
+        return held
+
+    def _effects(self, held: Held) -> tuple[Effect, ...]:
+        """What the market and the documents ask for. Without a price only what needs none."""
+        trade = held.trade
+        if trade.market is not Market.FUT or trade.stop_price is None:
+            return ()
+        if held.mark_text is None and trade.status is TradeStatus.ACTIVE:
+            return ()
+        return manage(view_of(held.facts, trade), Decimal(held.mark_text or "0"), held.facts.params)
+
+    async def _act(self, held: Held) -> bool:
+        """Do one thing. False: nothing is to be done, or it has to be waited for."""
+        if not held.facts.record.state.is_final:
+            return False
+        if held.trade.status is not TradeStatus.ACTIVE:
+            held.waits = {kind: wait for kind, wait in held.waits.items() if kind is CancelResting}
+            return await self._cancel_all(
+                held, [order for order in held.facts.orders if is_open(order)], CancelReason.FLAT
+            )
+        if await self._cancel_surplus(held):
+            return True
+        effects = self._effects(held)
+        wanted = {CancelResting, *(type(effect) for effect in effects)}
+        held.waits = {kind: wait for kind, wait in held.waits.items() if kind in wanted}
+        for effect in effects:
+            if not self._was_refused(held, type(effect)):
+                return await self._carry_out(held, effect)
+        return False
+
+    def _was_refused(self, held: Held, kind: type[Effect]) -> bool:
+        """A moment ago, so that it is not asked for again now."""
+        wait = held.waits.get(kind)
+        return wait is not None and wait.refused > 0 and self.clock.now_ms() < self._until_ms(held, wait)
+
+    def _until_ms(self, held: Held, wait: Wait) -> int:
+        """A position that has lost its stop since does not wait for long."""
+        if open_stops(held.facts.orders):
+            return wait.until_ms
+        return min(wait.until_ms, wait.since_ms + self.clock.work_ms(NAKED_RETRY_MAX_MS))
+
+    def _next_look(self, held: Held) -> int | None:
+        return min((self._until_ms(held, wait) for wait in held.waits.values()), default=None)
+
+    async def _cancel_all(self, held: Held, orders: Sequence[Order], reason: CancelReason) -> bool:
+        if orders and self._was_refused(held, CancelResting):
+            return False
+        held.waits.pop(CancelResting, None)
+        gone = [await self.ordering.cancel(order, reason) for order in orders]
+        if not all(gone):
+            self._look_again_after(held, CancelResting, PENDING_LOOK_MS, refused=1)
+            return False
+        return bool(gone)
+
+    async def _cancel_surplus(self, held: Held) -> bool:
+        """Once one stop covers everything, older ones go."""
+        covering = covering_stop(held.trade, held.facts.orders)
+        if covering is None or held.trade.market is not Market.FUT:
+            held.waits.pop(CancelResting, None)
+            return False
+        surplus = [order for order in open_stops(held.facts.orders) if order.order_id != covering.order_id]
+        return await self._cancel_all(held, surplus, CancelReason.REPLACED)
+
+    async def _carry_out(self, held: Held, effect: Effect) -> bool:
+        match effect:
+            case MoveStop(price, qty, _) | ResizeStop(price, qty):
+                return await self._stop(held, type(effect), price, qty)
+            case PlaceTarget(_, price, qty):
+                return await self._target(held, price, qty)
+            case ReduceAtMarket(qty, reason):
+                return await self._reduce(held, qty, reason)
+            case CancelResting() | CloseTrade():
+                # A flat trade was seen to before its effects were asked for, and the reading itself closes it.
+                return False
+
+    async def _stop(self, held: Held, kind: type[Effect], price: Decimal, qty: Decimal) -> bool:
+        asked = await self.ordering.ask(held, Purpose.SL, OrderType.STOP_MARKET, qty, price=price)
+        if self._went_well(held, kind, asked):
+            return asked.outcome is Outcome.DONE
+        naked = not open_stops(held.facts.orders)
+        refused = self._refused(held, kind, NAKED_RETRY_MAX_MS if naked else RETRY_MAX_MS)
+        if naked and (asked.price_is_passed or refused >= self.settings.attempts_max):
+            return await self._reduce(held, qty, f"STOP_PASSED {asked.why}")
+        return False
+
+    async def _target(self, held: Held, price: Decimal, qty: Decimal) -> bool:
+        asked = await self.ordering.ask(held, Purpose.TP, OrderType.TAKE_PROFIT_MARKET, qty, price=price)
+        if self._went_well(held, PlaceTarget, asked):
+            return asked.outcome is Outcome.DONE
+        self._refused(held, PlaceTarget, RETRY_MAX_MS)
+        if not asked.price_is_passed or not await self._reduce(held, qty, "LADDER"):
+            return False
+        held.waits.pop(PlaceTarget, None)
+        return True
+
+    async def _reduce(self, held: Held, qty: Decimal, reason: str) -> bool:
+        """Close `qty` at market. A rung that is taken so is a target that filled."""
+        ladder = reason == "LADDER"
+        if not ladder:
+            await self.teller.alert(
+                AlertCode.STOP_NOT_PLACED,
+                Severity.FATAL,
+                f"{held.key} closes {qty} at market: {reason}",
+                trade_id=held.trade.trade_id,
+                symbol=held.trade.symbol,
+            )
+        asked = await self.ordering.ask(held, Purpose.TP if ladder else Purpose.EXIT, OrderType.MARKET, qty)
+        if self._went_well(held, ReduceAtMarket, asked):
+            return asked.outcome is Outcome.DONE
+        log.warning("not reduced yet", trade=held.trade.trade_id, why=asked.why)
+        self._refused(held, ReduceAtMarket, RETRY_MAX_MS if ladder else NAKED_RETRY_MAX_MS)
+        return False
+
+    def _went_well(self, held: Held, kind: type[Effect], asked: Asked) -> bool:
+        if asked.outcome is Outcome.REFUSED:
+            log.warning("S4 did not do it", intent=asked.intent_id, why=asked.why)
+            return False
+        held.waits.pop(kind, None)
+        if asked.outcome is Outcome.PENDING:
+            self._look_again_after(held, kind, PENDING_LOOK_MS)
+        return True
+
+    def _refused(self, held: Held, kind: type[Effect], max_ms: int) -> int:
+        """How often in a row by now; longer waits each time."""
+        refused = (held.waits[kind].refused if kind in held.waits else 0) + 1
+        self._look_again_after(held, kind, min(max_ms, RETRY_FIRST_MS * 2 ** min(refused, 10)), refused)
+        return refused
+
+    def _look_again_after(self, held: Held, kind: type[Effect], wait_ms: int, refused: int = 0) -> None:
+        now_ms = self.clock.now_ms()
+        held.waits[kind] = Wait(now_ms, now_ms + self.clock.work_ms(wait_ms), refused)
+
+    async def _trade_of(self, result: OrderResult) -> str | None:
+        """The trade that a result is about: its parent, its own entry, or whatever is open where it left."""
+        if result.parent_id is not None:
+            return result.parent_id
+        own = result.intent_id or result.cmd_id
+        if result.purpose in (Purpose.ENTRY, Purpose.HEDGE) or self.memory.get(own) is not None:
+            return own
+        if result.reason not in FOREIGN and await self.documents.get(TRADES, own) is not None:
+            return own
+        held = self.memory.of(InstrumentKey(result.market, result.symbol))
+        # A leg of an entry whose first fill was not seen yet is told under the entry's own name.
+        return held.trade.trade_id if held is not None else own

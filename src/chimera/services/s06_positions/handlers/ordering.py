@@ -1,0 +1,130 @@
+"""Asking S4 for orders: ids counted and derived, so that what was asked once is never asked for twice."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+import structlog
+
+from chimera.contracts import ids
+from chimera.contracts.collections import INTENTS
+from chimera.contracts.documents import Order
+from chimera.contracts.enums import CancelReason, Intent, IntentState, Market, OrderType, Purpose
+from chimera.contracts.http import CancelRequest
+from chimera.contracts.messages.orders import RiskRef
+from chimera.contracts.order_intent import OrderIntent
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents
+from chimera.ports.peers import PeerCall, Peers, PeerUnavailable
+from chimera.services.s06_positions.memory import Held
+
+WORDS = {Purpose.SL: "s", Purpose.TP: "t", Purpose.EXIT: "x"}
+"""Kind of a client order id by what the order is for."""
+
+WOULD_TRIGGER = "-2021"
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    DONE = "DONE"
+    """A stop or target is listed; a market order has filled."""
+    PENDING = "PENDING"
+    """S4 is at it, or an earlier one of the same kind is: a result will follow."""
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    outcome: Outcome
+    intent_id: str = ""
+    why: str = ""
+
+    @property
+    def price_is_passed(self) -> bool:
+        return WOULD_TRIGGER in self.why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    documents: Documents
+    peers: Peers
+    clock: Clock
+
+    async def ask(
+        self, held: Held, purpose: Purpose, type: OrderType, qty: Decimal, *, price: Decimal | None = None
+    ) -> Asked:
+        """Order the next of its kind, unless the last one is still unfinished.
+
+        Raises:
+            DependencyDown: the documents could not be asked.
+        """
+        trade = held.trade
+        k, unfinished = await self._next(held, purpose)
+        if unfinished:
+            return Asked(Outcome.PENDING)
+        intent_id = f"{trade.trade_id}-{purpose.value}-{k}"
+        intent = OrderIntent(
+            intent_id=intent_id,
+            signal_id=trade.signal_id,
+            parent_id=trade.trade_id,
+            client_order_id=ids.protection_order_id(held.facts.record.intent.client_order_id, WORDS[purpose], k),
+            ts=self.clock.now_ms(),
+            market=trade.market,
+            symbol=trade.symbol,
+            side=trade.side.opposite,
+            intent=Intent.EXIT,
+            purpose=purpose,
+            qty=qty,
+            type=type,
+            price=price,
+            reduce_only=trade.market is Market.FUT,
+            risk=RiskRef(rcu_rev=trade.config_rev or None),
+        )
+        why = ""
+        try:
+            answer = await self.peers.call(PeerCall("s4", "POST", "/orders", body=intent, actor="s6"))
+            if not answer.ok:
+                why = str(answer.body)
+        except PeerUnavailable as down:
+            why = str(down)
+        return await self._became(intent_id, why)
+
+    async def cancel(self, order: Order, reason: CancelReason) -> bool:
+        """True when it is gone, whoever was faster; False when S4 could not say."""
+        request = CancelRequest(order_id=order.order_id, reason=reason)
+        try:
+            answer = await self.peers.call(PeerCall("s4", "POST", "/cancel", body=request, actor="s6"))
+        except PeerUnavailable as down:
+            log.warning("not canceled yet", order=order.order_id, why=str(down))
+            return False
+        if not answer.ok and answer.status not in (404, 409):
+            log.warning("not canceled yet", order=order.order_id, why=answer.body)
+            return False
+        return True
+
+    async def _next(self, held: Held, purpose: Purpose) -> tuple[int, bool]:
+        """The number of the next order of this kind, and whether the last one is unfinished. Counted on file."""
+        start = f"{held.trade.trade_id}-{purpose.value}-"
+        used = [
+            int(number)
+            for order in held.facts.orders
+            if order.intent_id is not None and (number := order.intent_id.removeprefix(start)) != order.intent_id
+            if number.isdecimal()
+        ]
+        k = max(used, default=0)
+        last = await self.documents.get(INTENTS, f"{start}{k}") if k else None
+        while (following := await self.documents.get(INTENTS, f"{start}{k + 1}")) is not None:
+            k, last = k + 1, following
+        return k + 1, last is not None and not last.state.is_final
+
+    async def _became(self, intent_id: str, why: str) -> Asked:
+        """What the documents say, whatever the answer was."""
+        record = await self.documents.get(INTENTS, intent_id)
+        if record is None:
+            return Asked(Outcome.REFUSED, intent_id, why or "not accepted")
+        if not record.state.is_final:
+            return Asked(Outcome.PENDING, intent_id)
+        if record.state is IntentState.DONE:
+            return Asked(Outcome.DONE, intent_id)
+        return Asked(Outcome.REFUSED, intent_id, record.reason or record.state.value)

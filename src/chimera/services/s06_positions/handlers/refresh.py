@@ -1,0 +1,270 @@
+"""Reading a trade anew from documents, and saying what is new about it.
+
+Every trigger (a result, the start, a timer, the reconciler's call) leads here. Doing it twice changes nothing: events
+carry the time of what happened, not of when it was seen, so telling them again writes the same document.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from chimera.contracts import ids
+from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, STRATEGY_EVENTS, TRADES
+from chimera.contracts.documents import Fill, IntentRecord, Order, StrategyEvent, Trade
+from chimera.contracts.enums import EventKind, Market, PositionEventKind, Purpose, TradeStatus
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import PositionEvent
+from chimera.contracts.streams import POS_EVENTS
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.positions.budget import futures_usage, spot_usage
+from chimera.ports.bus import Bus
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, Query
+from chimera.ports.state import Reservations, ReservationState
+from chimera.services.s06_positions.memory import Held, Memory
+from chimera.services.s06_positions.policy import Policies
+from chimera.services.s06_positions.settings import Settings
+from chimera.services.s06_positions.trade import FOREIGN, Facts, book_of_facts, is_flat, opens_a_trade, trade_of
+
+LATEST_LOOKED_AT = 20
+"""Finished entries of an instrument that are looked at for a trade that a crash kept from being written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    settings: Settings
+    instruments: dict[InstrumentKey, Instrument]
+    fee_ratios: dict[Market, Decimal]
+    documents: Documents
+    reservations: Reservations
+    policies: Policies
+    bus: Bus
+    clock: Clock
+    memory: Memory
+
+    async def run(self, trade_id: str) -> Held | None:
+        """The trade as it stands now, saved and told; None where this intent has opened nothing."""
+        record = await self.documents.get(INTENTS, trade_id)
+        if record is None or not opens_a_trade(record) or record.intent.instrument not in self.instruments:
+            return None
+        before = await self.documents.get(TRADES, trade_id)
+        facts = await self._gather(record)
+        book = book_of_facts(facts)
+        if book is None:
+            return None
+        after = trade_of(
+            facts,
+            before=before,
+            funding_usdt=await self._funding(
+                record, book.opened_at, book.last_fill_at if is_flat(facts, book) else None
+            ),
+            now_ms=self.clock.now_ms(),
+        )
+        assert after is not None
+        await self._settle(facts, after)
+        if before is None or after.but(updated_at=before.updated_at) != before:
+            await self._tell(facts, before, after)
+            await self.documents.put(TRADES, after)
+        held = self.memory.keep(facts, after)
+        if after.status is TradeStatus.CLOSED:
+            self.memory.forget(trade_id)
+        return held
+
+    async def open_trade_ids(self) -> list[str]:
+        """Every trade on file that has not ended, oldest first."""
+        found: list[Trade] = []
+        for status in TradeStatus:
+            if status is not TradeStatus.CLOSED:
+                found += await self.documents.find(
+                    Query(collection=TRADES, index="by_status", equal=(("status", status.value),))
+                )
+        return [trade.trade_id for trade in sorted(found, key=lambda trade: (trade.opened_at, trade.trade_id))]
+
+    async def unseen_entries(self) -> list[str]:
+        """Entries on file that filled, or may have, and have no trade yet: a crash or a lost message came between."""
+        found: list[str] = []
+        for key in self.settings.keys:
+            where = (("market", key.market.value), ("symbol", key.symbol))
+            for state in ("WORKING", "PROTECTING", "DONE"):
+                records = await self.documents.find(
+                    Query(
+                        collection=INTENTS,
+                        index="by_instr",
+                        equal=(*where, ("state", state)),
+                        descending=True,
+                        limit=LATEST_LOOKED_AT,
+                    )
+                )
+                for record in records:
+                    if opens_a_trade(record) and await self.documents.get(TRADES, record.intent_id) is None:
+                        found.append(record.intent_id)
+        return found
+
+    async def _gather(self, record: IntentRecord) -> Facts:
+        orders = {
+            order.order_id: order
+            for index, field in (("by_intent", "intent_id"), ("by_parent", "parent_id"))
+            for order in await self.documents.find(
+                Query(collection=ORDERS, index=index, equal=((field, record.intent_id),))
+            )
+        }
+        fills = await self._fills(tuple(orders.values()))
+        facts = Facts(
+            record=record,
+            orders=_in_order(orders.values()),
+            fills=tuple(fills),
+            instrument=self.instruments[record.intent.instrument],
+            params=await self.policies.of(record.intent.risk.rcu_rev or 0),
+            fee_ratio=self.fee_ratios[record.market],
+            leverage=record.intent.leverage or (self.settings.leverage_default if record.market is Market.FUT else 1),
+        )
+        return await self._with_strays(facts)
+
+    async def _with_strays(self, facts: Facts) -> Facts:
+        """Exits that nobody ordered for this trade, as long as something is open: a liquidation, or an order that a
+        person sent without saying what it leaves."""
+        book = book_of_facts(facts)
+        if book is None or is_flat(facts, book):
+            return facts
+        record = facts.record
+        known = {order.order_id for order in facts.orders}
+        candidates = await self.documents.find(
+            Query(collection=ORDERS, index="by_sym_time", equal=(("symbol", record.symbol),), at_least=book.opened_at)
+        )
+        for order in candidates:
+            if order.order_id in known or order.market is not record.market or order.parent_id is not None:
+                continue
+            if order.side is record.intent.side or not order.filled_qty or not await self._is_stray(order):
+                continue
+            facts = Facts(
+                record=record,
+                orders=(*facts.orders, order),
+                fills=(*facts.fills, *await self._fills((order,))),
+                instrument=facts.instrument,
+                params=facts.params,
+                fee_ratio=facts.fee_ratio,
+                leverage=facts.leverage,
+            )
+            book = book_of_facts(facts)
+            if book is not None and is_flat(facts, book):
+                break
+        return facts
+
+    async def _is_stray(self, order: Order) -> bool:
+        if order.reason in FOREIGN:
+            return True
+        if order.purpose is None or order.purpose.is_new_entry or order.intent_id is None:
+            return False
+        record = await self.documents.get(INTENTS, order.intent_id)
+        return record is not None and not record.purpose.is_new_entry
+
+    async def _fills(self, orders: Sequence[Order]) -> list[Fill]:
+        fills: list[Fill] = []
+        for order in orders:
+            if order.filled_qty:
+                fills += await self.documents.find(
+                    Query(collection=FILLS, index="by_order", equal=(("order_id", order.order_id),))
+                )
+        return fills
+
+    async def _funding(self, record: IntentRecord, opened_at: int, ended_at: int | None) -> Decimal:
+        """Settled while it was open; received +, paid -."""
+        if record.market is not Market.FUT:
+            return Decimal(0)
+        found = await self.documents.find(
+            Query(
+                collection=FUNDING_RECORDS,
+                index="by_sym_time",
+                equal=(("symbol", record.symbol),),
+                at_least=opened_at,
+                below=None if ended_at is None else ended_at + 1,
+            )
+        )
+        return sum((each.amount_usdt for each in found), Decimal(0))
+
+    async def _settle(self, facts: Facts, trade: Trade) -> None:
+        """What the trade takes from the risk budget from now on."""
+        if trade.status is TradeStatus.CLOSED:
+            await self.reservations.release(trade.trade_id)
+            return
+        # Until the entry is final the rest of it may still fill, and its money must stay reserved.
+        qty = trade.qty_open if facts.record.state.is_final else max(trade.qty_open, facts.record.intent.qty)
+        amount = (
+            futures_usage(
+                qty=qty, entry_price=trade.entry_price_avg, leverage=trade.leverage, fee_ratio=facts.fee_ratio
+            )
+            if trade.market is Market.FUT
+            else spot_usage(qty=qty, wac=trade.entry_price_avg)
+        )
+        await self.reservations.settle(trade.trade_id, amount, ReservationState.OPEN)
+
+    async def _tell(self, facts: Facts, before: Trade | None, after: Trade) -> None:
+        """Events first, the trade second: a crash between tells the same events again."""
+        if before is None:
+            await self._event(PositionEventKind.ENTRY, after, after.opened_at, price=after.entry_price_avg)
+        elif before.stop_order_id is not None and _moved(before, after):
+            moved_at = next(
+                (order.created_at for order in facts.orders if order.order_id == after.stop_order_id), after.updated_at
+            )
+            await self._event(
+                PositionEventKind.STOP_MOVE,
+                after,
+                moved_at,
+                price=after.entry_price_avg,
+                stop_before=float(before.stop_price or 0),
+            )
+        if after.rung > (before.rung if before else 0) and after.status is TradeStatus.ACTIVE:
+            part = next(exit for exit in reversed(after.exits) if exit.purpose is Purpose.TP)
+            await self._event(PositionEventKind.TP_PARTIAL, after, part.ts, price=part.price, part=float(part.qty))
+        if after.status is TradeStatus.CLOSED and (before is None or before.status is not TradeStatus.CLOSED):
+            assert after.closed_at is not None
+            net = after.realized_pnl_usdt - after.fees_usdt + after.funding_usdt
+            await self._event(
+                PositionEventKind.EXIT,
+                after,
+                after.closed_at,
+                price=after.exits[-1].price,
+                net_pnl_usdt=float(net),
+                realized_pnl_usdt=float(after.realized_pnl_usdt),
+                fees_usdt=float(after.fees_usdt),
+                funding_usdt=float(after.funding_usdt),
+            )
+
+    async def _event(self, kind: PositionEventKind, trade: Trade, ts: int, *, price: Decimal, **more: Any) -> None:
+        key = InstrumentKey(trade.market, trade.symbol)
+        detail = {
+            "trade_id": trade.trade_id,
+            "side": trade.side.value,
+            "qty": float(trade.qty_open or trade.qty_opened),
+            "price": float(price),
+            "stop_price": None if trade.stop_price is None else float(trade.stop_price),
+            "tier": trade.tier,
+            "rung": trade.rung,
+            "reason": trade.reason,
+            **more,
+        }
+        told = {name: value for name, value in detail.items() if value is not None}
+        await self.documents.put(
+            STRATEGY_EVENTS,
+            StrategyEvent(
+                event_id=ids.event_id(ts, kind.value, trade.trade_id),
+                kind=EventKind(kind.value),
+                market=trade.market,
+                symbol=trade.symbol,
+                detail=told,
+                ts=ts,
+            ),
+        )
+        await self.bus.publish(
+            POS_EVENTS.name(self.settings.env, key),
+            PositionEvent(ts=ts, market=trade.market, symbol=trade.symbol, kind=kind, detail=told),
+        )
+
+
+def _in_order(orders: Any) -> tuple[Order, ...]:
+    return tuple(sorted(orders, key=lambda order: (order.created_at, order.order_id)))
+
+
+def _moved(before: Trade, after: Trade) -> bool:
+    return after.stop_order_id is not None and after.stop_price != before.stop_price

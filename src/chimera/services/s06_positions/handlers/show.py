@@ -1,0 +1,177 @@
+"""How an open position stands, for whoever looks: fast state, snapshots, and the answer to GET /positions."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from chimera.contracts.collections import POSITIONS_SNAPSHOTS
+from chimera.contracts.documents import PositionSnapshot, Trade
+from chimera.contracts.enums import Market, PositionSide, Side, TradeStatus
+from chimera.contracts.http import PositionView
+from chimera.contracts.keys import POS_ADDS, POS_SL_LEVEL, POS_STATE, POS_TP_LADDER
+from chimera.domain.exact import average, money
+from chimera.domain.positions.liquidation import liquidation_price
+from chimera.domain.positions.roe import roe
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents
+from chimera.ports.state import Snapshots
+from chimera.services.s06_positions.memory import Held
+from chimera.services.s06_positions.settings import Settings
+
+ROE_PLACES = 4
+"""ROE is shown to a hundredth of a percent: a finer one would be written at every tick for nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    settings: Settings
+    documents: Documents
+    snapshots: Snapshots
+    clock: Clock
+
+    async def position(self, held: Held, *, news: bool = False) -> None:
+        """Write what changed; a snapshot when something happened, else at most once in a while."""
+        trade = held.trade
+        now_ms = self.clock.now_ms()
+        earned = roe_of(held)
+        margin = margin_of(trade)
+        shown = (
+            side_of(trade).value,
+            str(trade.entry_price_avg if is_held(trade) else Decimal(0)),
+            str(margin),
+            f"{earned:.{ROE_PLACES}f}",
+            str(trade.add_on_count),
+            str(trade.tier),
+            str(trade.rung),
+        )
+        if shown != held.shown:
+            held.shown = shown
+            await self._write(held, shown, now_ms)
+        if trade.market is Market.FUT and (news or now_ms - held.snapshot_at_ms >= self.settings.snapshot_ms):
+            held.snapshot_at_ms = now_ms
+            await self._snapshot(held, earned, now_ms)
+
+    async def _write(self, held: Held, shown: tuple[str, ...], now_ms: int) -> None:
+        side, entry, margin, earned, adds, tier, rung = shown
+        env, key = self.settings.env, held.key
+        await self.snapshots.set_hash(
+            POS_STATE.name(env, key),
+            {
+                "side": side,
+                "entry_price_avg": entry,
+                "margin": margin,
+                "roe": earned,
+                "add_on_count": adds,
+                "updated_at": str(now_ms),
+            },
+        )
+        for name, value in ((POS_SL_LEVEL, tier), (POS_TP_LADDER, rung), (POS_ADDS, adds)):
+            await self.snapshots.set(name.name(env, key), value)
+
+    async def _snapshot(self, held: Held, earned: float, now_ms: int) -> None:
+        trade = held.trade
+        mark = mark_of(held)
+        await self.documents.put(
+            POSITIONS_SNAPSHOTS,
+            PositionSnapshot(
+                market=trade.market,
+                symbol=trade.symbol,
+                side=side_of(trade),
+                entry_price_avg=trade.entry_price_avg if is_held(trade) else Decimal(0),
+                isolated_margin_usdt=margin_of(trade),
+                unrealized_pnl_usdt=unrealized_of(held),
+                roe=earned,
+                add_on_count=trade.add_on_count,
+                ts=now_ms,
+                qty=trade.qty_open if is_held(trade) else Decimal(0),
+                mark_price=mark,
+                liquidation_price=liquidation_of(held),
+                trade_id=trade.trade_id,
+            ),
+        )
+
+
+def is_held(trade: Trade) -> bool:
+    return trade.status is TradeStatus.ACTIVE
+
+
+def side_of(trade: Trade) -> PositionSide:
+    if not is_held(trade):
+        return PositionSide.FLAT
+    return PositionSide.LONG if trade.side is Side.BUY else PositionSide.SHORT
+
+
+def mark_of(held: Held) -> Decimal | None:
+    return None if held.mark_text is None else Decimal(held.mark_text)
+
+
+def margin_of(trade: Trade) -> Decimal:
+    return money(trade.qty_open * trade.entry_price_avg / trade.leverage) if is_held(trade) else Decimal(0)
+
+
+def unrealized_of(held: Held) -> Decimal:
+    """Price PnL of what is open at the mark, before fees; 0 where there is no mark."""
+    trade, mark = held.trade, mark_of(held)
+    if mark is None or not is_held(trade):
+        return Decimal(0)
+    return money(trade.side.sign * (mark - trade.entry_price_avg) * trade.qty_open)
+
+
+def roe_of(held: Held) -> float:
+    trade, mark = held.trade, mark_of(held)
+    if mark is None or not is_held(trade):
+        return 0.0
+    earned = roe(
+        side=trade.side,
+        entry_price=trade.entry_price_avg,
+        mark=mark,
+        leverage=trade.leverage,
+        fee_ratio=held.facts.fee_ratio,
+    )
+    return round(float(earned), ROE_PLACES)
+
+
+def liquidation_of(held: Held) -> Decimal | None:
+    """Estimated from the margin that the exchange took at the entry; None for SPOT, or where it is never reached."""
+    trade = held.trade
+    if trade.market is not Market.FUT or not is_held(trade):
+        return None
+    bracket = held.facts.instrument.bracket_for(trade.qty_open * trade.entry_price_avg)
+    price = liquidation_price(
+        side=trade.side,
+        qty=trade.qty_open,
+        entry_price=trade.entry_price_avg,
+        wallet_usdt=margin_of(trade),
+        maint_margin_ratio=bracket.maint_margin_ratio,
+        cum=bracket.cum,
+    )
+    return average(price) if price > 0 else None
+
+
+def view(held: Held) -> PositionView:
+    trade, mark = held.trade, mark_of(held)
+    distance = None
+    if mark and trade.stop_price is not None:
+        distance = float(trade.side.sign * (mark - trade.stop_price) / mark)
+    return PositionView(
+        trade_id=trade.trade_id,
+        market=trade.market,
+        symbol=trade.symbol,
+        side=side_of(trade),
+        qty=trade.qty_open,
+        entry_price_avg=trade.entry_price_avg,
+        mark_price=mark,
+        isolated_margin_usdt=margin_of(trade) if trade.market is Market.FUT else None,
+        unrealized_pnl_usdt=unrealized_of(held),
+        roe=roe_of(held),
+        liquidation_price=liquidation_of(held),
+        stop_price=trade.stop_price,
+        stop_distance_pct=distance,
+        tp_price=trade.tp_price,
+        tier=trade.tier,
+        rung=trade.rung,
+        add_on_count=trade.add_on_count,
+        status=trade.status,
+        config_rev=trade.config_rev,
+        opened_at=trade.opened_at,
+        updated_at=trade.updated_at,
+    )

@@ -1,0 +1,43 @@
+"""How a position is led, by the configuration that opened it: a switch while it is open changes nothing for it."""
+
+from dataclasses import dataclass, field
+
+from chimera.contracts.collections import CONFIG_BUNDLES
+from chimera.contracts.flags import PositionFlags
+from chimera.domain.positions.ladder import Rung
+from chimera.domain.positions.manage import ManageParams
+from chimera.domain.positions.stops import Tier, TierParams
+from chimera.ports.documents import Documents, Query
+from chimera.runtime.config_watch import ConfigWatch
+
+
+def params_of(flags: PositionFlags) -> ManageParams:
+    return ManageParams(
+        tiers=TierParams(
+            tiers=tuple(Tier(tier.roe_min, tier.lock_roe) for tier in flags.tiers), tier_step_roe=flags.tier_step_roe
+        ),
+        ladder=tuple(Rung(rung.roe_min, rung.close_ratio) for rung in flags.ladder),
+        liquidation_buffer_min=flags.liquidation_buffer_min,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Policies:
+    documents: Documents
+    watch: ConfigWatch
+    _by_rev: dict[int, ManageParams] = field(default_factory=dict)
+
+    async def of(self, rev: int) -> ManageParams:
+        """Of the revision that opened the trade; an order that named none lives by the present one.
+
+        Raises:
+            ConfigUnavailable: there is no configuration at all yet.
+        """
+        current = self.watch.current()
+        if rev in (0, current.rev):
+            rev = current.rev
+            self._by_rev.setdefault(rev, params_of(current.flags.position))
+        if rev not in self._by_rev:
+            found = await self.documents.find(Query(collection=CONFIG_BUNDLES, index="by_rev", equal=(("rev", rev),)))
+            self._by_rev[rev] = params_of((found[0] if found else current).flags.position)
+        return self._by_rev[rev]

@@ -1,0 +1,305 @@
+"""Which bundle is in force: one document, changed by compare and set, told afterwards.
+
+The switch is the write of `config_active`. Everything after it (the promotion's record, the bundles' states, the keys,
+the event) follows from that document and is repeated until it is done, so that no crash leaves a switch half told.
+"""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from chimera.contracts import ids
+from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, PROMOTIONS
+from chimera.contracts.documents import ConfigActive, ConfigBundle, Promotion
+from chimera.contracts.enums import BundleStatus, CfgEventKind, EventKind, PromotionMode, PromotionStatus
+from chimera.contracts.http.config import ActiveAnswer, PromoteAnswer, PromoteRequest
+from chimera.contracts.keys import CFG_ACTIVE_REV, CFG_BUNDLE
+from chimera.contracts.messages import CfgEvent
+from chimera.contracts.streams import CFG_EVENTS
+from chimera.domain.config.bundle import FIRST_REV, default_bundle, flags_digest
+from chimera.domain.config.lint import lint
+from chimera.ports.bus import Bus
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
+from chimera.ports.errors import DependencyDown
+from chimera.ports.state import Snapshots
+from chimera.runtime.service import Problem, Reply, Request
+from chimera.runtime.telling import Teller
+from chimera.services.s10_config.handlers.bundles import contended, refused
+
+TRIES = 10
+OFFERED = (PromotionMode.FULL,)
+"""A canary and a ramp come with the figures that judge them."""
+
+log = structlog.get_logger(__name__)
+
+
+def promotion_id(active: ConfigActive) -> str:
+    """Derived from the switch, so that settling it twice writes one record."""
+    return ids.promotion_id(active.activated_at, active.seq, active.bundle_id)
+
+
+@dataclass(slots=True)
+class Told:
+    """The newest switch that this process knows to be settled and told."""
+
+    seq: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    documents: Documents
+    snapshots: Snapshots
+    bus: Bus
+    clock: Clock
+    teller: Teller
+    env: str
+    told: Told = field(default_factory=Told)
+
+    async def start(self) -> None:
+        """Make revision 1 where nothing is in force yet, and settle what an earlier life left undone."""
+        if await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY) is None:
+            bundle = await self._first_bundle()
+            active = self._switch_to(bundle, seq=1)
+            await self._open_promotion(active, from_rev=0, actor="s10", reason="first start")
+            try:
+                await self.documents.insert(CONFIG_ACTIVE, active)
+            except DuplicateKey:
+                await self._abort(active)
+        await self.keep_in_step()
+
+    async def promote(self, request: Request) -> Reply:
+        """POST /promote."""
+        wanted: PromoteRequest = request.body
+        if wanted.mode not in OFFERED:
+            raise Problem(
+                422,
+                "mode-not-offered",
+                f"mode {wanted.mode.value} is not offered; this version promotes {', '.join(OFFERED)} only",
+            )
+        bundle = await self.documents.get(CONFIG_BUNDLES, wanted.bundle_id)
+        if bundle is None:
+            raise Problem(404, "no-such-bundle", f"there is no bundle {wanted.bundle_id!r}; GET /bundles lists them")
+        if bundle.rev is None:
+            raise Problem(
+                409, "not-staged", f"bundle {bundle.bundle_id} has no revision; POST /bundles/{bundle.bundle_id}/stage"
+            )
+        found = lint(bundle.to_dict())
+        if found:
+            raise refused(422, "bundle-not-clean", found)
+        active, before = await self._switch(bundle, wanted, request.actor or "s10")
+        status = PromotionStatus.DONE
+        try:
+            await self._settle(active)
+        except DependencyDown as down:
+            # The switch is written: saying 503 now would be a lie. `keep_in_step` tells it within seconds.
+            log.warning("a switch is in force and told later", seq=active.seq, why=str(down))
+            status = PromotionStatus.PENDING
+        return Reply(
+            PromoteAnswer(
+                promotion_id=promotion_id(active),
+                bundle_id=active.bundle_id,
+                from_rev=before.rev,
+                to_rev=active.rev,
+                mode=PromotionMode.FULL,
+                status=status,
+                seq=active.seq,
+            )
+        )
+
+    async def active(self, request: Request) -> Reply:
+        """GET /active."""
+        active = await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
+        if active is None:
+            raise Problem(503, "nothing-active", "S10 has not made the first bundle yet; try again")
+        return Reply(
+            ActiveAnswer(
+                bundle_id=active.bundle_id,
+                rev=active.rev,
+                seq=active.seq,
+                hash=active.hash or "",
+                activated_at=active.activated_at,
+            )
+        )
+
+    async def keep_in_step(self) -> None:
+        """Settle a switch whose process died in between, mend a lost key, tell a lost event again."""
+        active = await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
+        if active is None:
+            return
+        if active.seq > self.told.seq:
+            await self._settle(active)
+        elif await self.snapshots.get(CFG_ACTIVE_REV.name(self.env)) != str(active.rev):
+            await self._write_keys(active)
+
+    async def _switch(
+        self, bundle: ConfigBundle, wanted: PromoteRequest, actor: str
+    ) -> tuple[ConfigActive, ConfigActive]:
+        """The compare and set. Returns: what is in force now, and what was before.
+
+        Raises:
+            Problem: 409, it is in force already, or somebody else switched meanwhile.
+        """
+        stored = await self.documents.get_stored(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
+        if stored is None:
+            raise Problem(503, "nothing-active", "S10 has not made the first bundle yet; try again")
+        before = stored.doc
+        if before.bundle_id == bundle.bundle_id:
+            raise Problem(409, "already-active", f"bundle {bundle.bundle_id} is in force since seq {before.seq}")
+        if wanted.expected_seq is not None and wanted.expected_seq != before.seq:
+            raise _switched_meanwhile(before.seq)
+        active = self._switch_to(bundle, seq=before.seq + 1)
+        await self._open_promotion(active, from_rev=before.rev, actor=actor, reason=wanted.reason)
+        try:
+            await self.documents.replace(CONFIG_ACTIVE, active, rev=stored.rev)
+        except RevisionConflict:
+            await self._abort(active)
+            raise _switched_meanwhile(None) from None
+        return active, before
+
+    def _switch_to(self, bundle: ConfigBundle, *, seq: int) -> ConfigActive:
+        assert bundle.rev is not None
+        return ConfigActive(
+            key="active",
+            rev=bundle.rev,
+            bundle_id=bundle.bundle_id,
+            activated_at=self.clock.now_ms(),
+            seq=seq,
+            hash=bundle.hash,
+        )
+
+    async def _first_bundle(self) -> ConfigBundle:
+        """Revision 1, which a start that died in between may have written already."""
+        bundle = default_bundle(self.clock.now_ms())
+        try:
+            await self.documents.insert(CONFIG_BUNDLES, bundle)
+        except DuplicateKey:
+            known = await self.documents.find(
+                Query(collection=CONFIG_BUNDLES, index="by_rev", equal=(("rev", FIRST_REV),))
+            )
+            return known[0]
+        return bundle
+
+    async def _open_promotion(self, active: ConfigActive, *, from_rev: int, actor: str, reason: str | None) -> None:
+        """On file before the switch, so that who asked for it survives a crash right after."""
+        promotion = Promotion(
+            promotion_id=promotion_id(active),
+            bundle_id=active.bundle_id,
+            from_rev=from_rev,
+            to_rev=active.rev,
+            mode=PromotionMode.FULL,
+            status=PromotionStatus.PENDING,
+            guardrail=None if reason is None else {"reason": reason},
+            requested_by=actor,
+            updated_at=self.clock.now_ms(),
+        )
+        try:
+            await self.documents.insert(PROMOTIONS, promotion)
+        except DuplicateKey:
+            # The same wish in the same millisecond: one record stands for both.
+            return
+
+    async def _abort(self, lost: ConfigActive) -> None:
+        """The switch was not ours. The record stays where the winner asked for the same in the same millisecond."""
+        winner = await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
+        if winner is not None and promotion_id(winner) == promotion_id(lost):
+            return
+        pending = await self.documents.get(PROMOTIONS, promotion_id(lost))
+        if pending is not None:
+            await self.documents.put(
+                PROMOTIONS, pending.but(status=PromotionStatus.ABORTED, updated_at=self.clock.now_ms())
+            )
+
+    async def _settle(self, active: ConfigActive) -> None:
+        """Everything that follows from the switch, in an order that may stop anywhere and begin again."""
+        record = await self.documents.get(PROMOTIONS, promotion_id(active))
+        if record is not None and record.status is PromotionStatus.PENDING:
+            done = record.but(
+                status=PromotionStatus.DONE, activated_at=active.activated_at, updated_at=self.clock.now_ms()
+            )
+            # Told before it is noted as told: after a crash in between it is told twice rather than never.
+            await self.teller.audit(
+                done.requested_by or "s10", "PROMOTE", active.bundle_id, {"rev": done.from_rev}, active.to_dict()
+            )
+            await self.teller.event(
+                EventKind.PROMOTE,
+                None,
+                done.promotion_id,
+                bundle_id=active.bundle_id,
+                from_rev=done.from_rev,
+                to_rev=active.rev,
+                seq=active.seq,
+                actor=done.requested_by,
+            )
+            await self.documents.put(PROMOTIONS, done)
+        await self._set_states(active)
+        await self._write_keys(active)
+        await self._tell(active, reason=_reason(record))
+        self.told.seq = max(self.told.seq, active.seq)
+
+    async def _set_states(self, active: ConfigActive) -> None:
+        """ACTIVE is one bundle; the ones before it are RETIRED."""
+        former = await self.documents.find(
+            Query(collection=CONFIG_BUNDLES, index="by_status", equal=(("status", BundleStatus.ACTIVE.value),))
+        )
+        for bundle in former:
+            if bundle.bundle_id != active.bundle_id:
+                await self._set_state(bundle.bundle_id, BundleStatus.RETIRED)
+        await self._set_state(active.bundle_id, BundleStatus.ACTIVE)
+
+    async def _set_state(self, bundle_id: str, status: BundleStatus) -> None:
+        for _ in range(TRIES):
+            stored = await self.documents.get_stored(CONFIG_BUNDLES, bundle_id)
+            if stored is None or stored.doc.status is status:
+                return
+            try:
+                await self.documents.replace(CONFIG_BUNDLES, stored.doc.but(status=status), rev=stored.rev)
+            except RevisionConflict:
+                continue
+            return
+        raise contended(bundle_id)
+
+    async def _write_keys(self, active: ConfigActive) -> None:
+        bundle = await self.documents.get(CONFIG_BUNDLES, active.bundle_id)
+        if bundle is not None:
+            await self.snapshots.set_hash(
+                CFG_BUNDLE.name(self.env, active.rev),
+                {
+                    "hash": bundle.hash,
+                    "flags_digest": flags_digest(bundle.flags),
+                    "created_at": str(bundle.created_at),
+                },
+            )
+        await self.snapshots.set(CFG_ACTIVE_REV.name(self.env), str(active.rev))
+
+    async def _tell(self, active: ConfigActive, *, reason: str | None) -> None:
+        """Unless the newest entry of the stream says it, or something later, already."""
+        stream = CFG_EVENTS.name(self.env)
+        for delivery in await self.bus.recent(stream, 1):
+            said = delivery.message
+            if isinstance(said, CfgEvent) and said.seq is not None and said.seq >= active.seq:
+                return
+        await self.bus.publish(
+            stream,
+            CfgEvent(
+                rev=active.rev,
+                bundle_id=active.bundle_id,
+                event=CfgEventKind.PROMOTE,
+                activated_at=active.activated_at,
+                hash=active.hash or "",
+                seq=active.seq,
+                reason=reason,
+            ),
+        )
+
+
+def _reason(record: Promotion | None) -> str | None:
+    said = (record.guardrail or {}).get("reason") if record is not None else None
+    return said if isinstance(said, str) else None
+
+
+def _switched_meanwhile(seq: int | None) -> Problem:
+    now = "" if seq is None else f" (seq is {seq} now)"
+    return Problem(
+        409, "switched-meanwhile", f"somebody else switched the configuration first{now}; look at GET /active"
+    )

@@ -1,0 +1,36 @@
+"""S10 · Config.
+
+Consumes  nothing yet
+Produces  cfg:events, ops:events
+Owns      config_bundles, config_active, promotions; the keys cfg:active:rev and cfg:bundle:<rev>
+Never     changes a staged bundle, and never tells of a switch before it is written
+"""
+
+from chimera.ports.world import World
+from chimera.runtime.service import Every, Service
+from chimera.runtime.telling import Teller
+from chimera.services.s10_config.api import routes
+from chimera.services.s10_config.handlers.bundles import KeepBundles
+from chimera.services.s10_config.handlers.promote import Promote
+from chimera.services.s10_config.settings import ConfigSettings
+
+
+def build(world: World, settings: ConfigSettings) -> Service:
+    teller = Teller(source="s10", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
+    bundles = KeepBundles(documents=world.documents, clock=world.clock, teller=teller)
+    promote = Promote(
+        documents=world.documents,
+        snapshots=world.snapshots,
+        bus=world.bus,
+        clock=world.clock,
+        teller=teller,
+        env=settings.env,
+    )
+    return Service(
+        id="s10",
+        card=__doc__ or "",
+        timers=(Every(name="config-in-step", interval_ms=settings.in_step_ms, run=promote.keep_in_step),),
+        routes=routes(bundles, promote),
+        produces=("cfg:events", "ops:events"),
+        start=promote.start,
+    )

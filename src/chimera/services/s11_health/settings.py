@@ -1,0 +1,18 @@
+"""What health must be told to start."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """`watched` are the ids of the services that run in this system; one that does not answer is down.
+
+    `tick_ms` is market time, like the age of `health:rolling` that turns stale; `alert_dedupe_ms` is a person's time.
+    """
+
+    env: str
+    watched: tuple[str, ...]
+    tick_ms: int = 60_000
+    alert_dedupe_ms: int = 300_000
+    retry_ms: int = 5_000
+    """Our own work's time: how soon a system that is RED is looked at again, or it would stay RED a minute more."""

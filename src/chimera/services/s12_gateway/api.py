@@ -1,0 +1,80 @@
+"""The gateway's own calls. Who may make them is decided in `roles`, before they get here."""
+
+from chimera.contracts.http.gateway import (
+    HaltReleaseAnswer,
+    HaltReleaseRequest,
+    KillSwitchAnswer,
+    KillSwitchRequest,
+    PauseAnswer,
+    PauseRequest,
+    StatusAnswer,
+)
+from chimera.runtime.service import Route
+from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.restraints import SetRestraints
+from chimera.services.s12_gateway.handlers.status import TellStatus
+
+
+def routes(kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellStatus) -> tuple[Route, ...]:
+    return (
+        Route(
+            method="GET",
+            path="/status",
+            handle=status.show,
+            summary="The whole system in one look: health, equity, positions with their stops, the last decision.",
+            answer=StatusAnswer,
+            errors=(503,),
+        ),
+        Route(
+            method="GET",
+            path="/kill-switch",
+            handle=kill_switch.show,
+            summary="Is the kill switch pulled, by whom and why?",
+            answer=KillSwitchAnswer,
+            errors=(503,),
+        ),
+        Route(
+            method="POST",
+            path="/kill-switch",
+            handle=kill_switch.turn,
+            summary="Stop all new entries (ON), or allow them again (OFF).",
+            body=KillSwitchRequest,
+            answer=KillSwitchAnswer,
+            errors=(503,),
+        ),
+        Route(
+            method="GET",
+            path="/pause",
+            handle=restraints.paused,
+            summary="What is paused?",
+            answer=PauseAnswer,
+            errors=(503,),
+        ),
+        Route(
+            method="POST",
+            path="/pause",
+            handle=restraints.pause,
+            summary="Pause entries: everything, a market, or an instrument.",
+            body=PauseRequest,
+            answer=PauseAnswer,
+            errors=(409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/resume",
+            handle=restraints.resume,
+            summary="End a pause.",
+            body=PauseRequest,
+            answer=PauseAnswer,
+            errors=(404, 409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/halts/{name}/release",
+            handle=restraints.release_halt,
+            summary="Release a halt that a limit set, after a person looked.",
+            body=HaltReleaseRequest,
+            answer=HaltReleaseAnswer,
+            errors=(404, 409, 503),
+        ),
+    )

@@ -1,0 +1,63 @@
+// A dense table that changes in place: rows are keyed, cells are text (never HTML), and a row may be opened.
+// What stands in an opened row is asked for once, when it is opened.
+export default {
+  template: `
+    <div class="lt-scroll" tabindex="0" role="region" :aria-label="label">
+      <table class="lt">
+        <thead v-if="rows.length">
+          <tr>
+            <th v-for="(column, i) in columns" :key="i" :class="column.align" :title="column.hint" scope="col">{{ column.label }}</th>
+          </tr>
+        </thead>
+        <tbody v-for="row in rows" :key="row.key" :class="row.tone">
+          <tr :class="{ opens: expandable, opened: opened[row.key] }" @click="expandable && toggle(row.key)">
+            <td v-for="(cell, i) in row.cells" :key="i" :class="[columns[i].align, cell.c]" :title="cell.h">
+              <button v-if="expandable && i === 0" class="lt-toggle" :aria-expanded="!!opened[row.key]"
+                aria-label="details" @click.stop="toggle(row.key)">{{ opened[row.key] ? "▾" : "▸" }}</button>
+              <span v-if="cell.bar" class="between" role="img"
+                :aria-label="'mark at ' + Math.round(cell.bar.mark * 100) + ' percent of the way from stop to target'">
+                <i class="won" :style="way(cell.bar)" :class="{ lost: cell.bar.mark < cell.bar.entry }"></i>
+                <i class="entry" :style="{ left: cell.bar.entry * 100 + '%' }"></i>
+                <i class="mark" :style="{ left: cell.bar.mark * 100 + '%' }"></i>
+              </span>
+              <template v-else>{{ cell.t }}</template>
+              <small v-if="cell.s">{{ cell.s }}</small>
+            </td>
+          </tr>
+          <tr v-if="opened[row.key]" class="lt-detail">
+            <td :colspan="columns.length">
+              <p v-if="!details[row.key]">…</p>
+              <section v-for="section in details[row.key]" :key="section.title">
+                <h4>{{ section.title }}</h4>
+                <dl>
+                  <div v-for="line in section.lines" :key="line.n" :class="line.c">
+                    <dt>{{ line.n }}</dt>
+                    <dd>{{ line.t }}</dd>
+                  </div>
+                </dl>
+              </section>
+            </td>
+          </tr>
+        </tbody>
+      </table>
+      <p v-if="!rows.length" class="lt-empty">{{ empty }}</p>
+    </div>
+  `,
+  props: { label: String, columns: Array, rows: Array, empty: String, expandable: Boolean },
+  data() {
+    return { opened: {}, details: {} };
+  },
+  methods: {
+    toggle(key) {
+      this.opened[key] = !this.opened[key];
+      if (this.opened[key] && !this.details[key]) this.$emit("opened", key);
+    },
+    show_detail(key, sections) {
+      this.details[key] = sections;
+    },
+    way(bar) {
+      const from = Math.min(bar.entry, bar.mark);
+      return { left: from * 100 + "%", width: Math.abs(bar.mark - bar.entry) * 100 + "%" };
+    },
+  },
+};

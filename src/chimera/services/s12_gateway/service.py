@@ -1,0 +1,61 @@
+"""S12 · Gateway.
+
+Consumes  nothing yet: page and status read documents, and the calls of the other services
+Produces  ops:events, alerts
+Owns      system_state kill_switch and pauses, the key kill_switch, users, sessions
+Never     decides, sends an order, or lets a change pass that nobody asked for by name
+"""
+
+from collections.abc import Callable
+
+from chimera.ports.world import World
+from chimera.runtime.kill_switch import KillSwitch, no_file
+from chimera.runtime.restraints import Restraints
+from chimera.runtime.service import Every, Service
+from chimera.runtime.telling import Teller
+from chimera.services.s12_gateway.api import routes
+from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.restraints import SetRestraints
+from chimera.services.s12_gateway.handlers.status import TellStatus
+from chimera.services.s12_gateway.page.history import TradeHistory
+from chimera.services.s12_gateway.settings import GatewaySettings
+
+
+def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bool] = no_file) -> Service:
+    teller = Teller(source="s12", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
+    kill_switch = TurnKillSwitch(
+        documents=world.documents,
+        snapshots=world.snapshots,
+        bus=world.bus,
+        clock=world.clock,
+        teller=teller,
+        env=settings.env,
+        file_present=kill_file,
+    )
+    restraints = SetRestraints(documents=world.documents, clock=world.clock, teller=teller)
+    status = TellStatus(
+        world=world,
+        restraints=Restraints(
+            env=settings.env,
+            snapshots=world.snapshots,
+            documents=world.documents,
+            clock=world.clock,
+            kill_switch=KillSwitch(
+                snapshots=world.snapshots,
+                documents=world.documents,
+                clock=world.clock,
+                env=settings.env,
+                file_present=kill_file,
+            ),
+        ),
+        closed=TradeHistory(world.documents, world.clock),
+        env=settings.env,
+    )
+    return Service(
+        id="s12",
+        card=__doc__ or "",
+        timers=(Every(name="kill-switch-in-step", interval_ms=settings.in_step_ms, run=kill_switch.keep_in_step),),
+        routes=routes(kill_switch, restraints, status),
+        produces=("ops:events", "alerts"),
+        start=kill_switch.keep_in_step,
+    )

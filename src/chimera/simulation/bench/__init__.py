@@ -1,0 +1,21 @@
+"""What `chimera bench NAME` measures. Nothing is asserted: figures depend on the machine and on what else it does.
+
+sim             virtual days per second of ours, whole system
+memory          resident memory over thirty virtual days
+decide          one decision: pure, in the process, over HTTP, with everything that is stored
+tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes
+"""
+
+from collections.abc import Callable
+
+from chimera.simulation.bench import decide, sim, tick_to_order
+from chimera.simulation.bench.rows import BenchOptions, BenchRow, show
+
+BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
+    "sim": sim.bench_sim,
+    "memory": sim.bench_memory,
+    decide.NAME: decide.bench,
+    tick_to_order.NAME: tick_to_order.bench,
+}
+
+__all__ = ["BENCHES", "BenchOptions", "BenchRow", "show"]

@@ -1,0 +1,180 @@
+"""How long a decision takes: the pure function, S3's call in the process, and `POST /decide` over HTTP.
+
+    pure     `domain.decision.decide` alone, on facts that are gathered already
+    skip     a hint on an instrument that was just stopped out: all gates are evaluated, the refusal is stored
+    open     a hint on a flat one: decided twice (the second time on the documents), reserved, stored, handed to S4, the
+             order filed, sent, filled, its stop and target listed; then the answer. The position is closed in between
+
+Both calls are persisted in a SQLite file by its writer thread, as in `chimera up`. Over HTTP the caller is a process of
+its own and the server is S3's, on loopback.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import count
+
+import uvloop
+
+from chimera.app.serving import listen, server, stop
+from chimera.contracts.enums import Action, HealthLevel, Market, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.config.bundle import R_001
+from chimera.domain.decision.decide import DecisionConfig, decide
+from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
+from chimera.domain.decision.gates import Limits
+from chimera.domain.decision.rules import compile_rules, parse_rule
+from chimera.domain.market.listing import listed
+from chimera.ports.peers import PeerCall
+from chimera.runtime.http import build_app
+from chimera.simulation.bench.crowd import Crowd, open_crowd
+from chimera.simulation.bench.rows import BenchOptions, BenchRow, row_of_runs
+
+NAME = "decide"
+LOOPBACK = "127.0.0.1"
+OK = 200
+SPEAK_EVERY_MS = 2_000
+"""How often each instrument has a tick meanwhile."""
+
+Body = dict[str, object]
+
+
+def bench(options: BenchOptions) -> list[BenchRow]:
+    return [*_pure(options), *uvloop.run(_served(options))]
+
+
+def _pure(options: BenchOptions) -> list[BenchRow]:
+    """One call is timed by itself: its median is what one decision costs."""
+    config = _config()
+    rows = []
+    for action, held in ((Action.SKIP, True), (Action.OPEN, False)):
+        facts = _facts(held=held)
+        assert decide(facts, config).action is action
+        runs = [[_time_decide(facts, config) for _ in range(options.calls)] for _ in range(options.runs)]
+        rows.append(row_of_runs(NAME, f"pure {action.value}", runs, asked=options.calls))
+    return rows
+
+
+def _time_decide(facts: Facts, config: DecisionConfig) -> int:
+    began_ns = time.perf_counter_ns()
+    decide(facts, config)
+    return time.perf_counter_ns() - began_ns
+
+
+def _config() -> DecisionConfig:
+    rules = compile_rules((parse_rule(R_001.to_dict()),), symbol="BTCUSDT", enabled_factors=["spread_bps"])
+    return DecisionConfig(limits=Limits(), rules=rules)
+
+
+def _facts(*, held: bool) -> Facts:
+    return Facts(
+        instrument=listed(InstrumentKey(Market.FUT, "BTCUSDT")),
+        t0=1_000,
+        controls=Controls(
+            kill_switch_on=False,
+            paused=False,
+            window_open=True,
+            health_level=HealthLevel.GREEN,
+            health_age_ms=0,
+            health_size_mult=1.0,
+            halts=(),
+            reconciled=True,
+        ),
+        exposure=Exposure(
+            open_position=held,
+            unfinished_intents=0,
+            entries_this_signal_day=0,
+            minutes_since_stop_out=None,
+            cooldown_known=True,
+            other_spot_symbol_held=False,
+            budget_used_usdt=Decimal(0),
+            concurrency=0,
+            daily_loss_usdt=0.0,
+            drawdown_ratio=0.0,
+        ),
+        quote=Quote(
+            bid=Decimal("65399.9"),
+            ask=Decimal("65400.1"),
+            features={
+                "mid": 65_400.0,
+                "spread_bps": 0.03,
+                "depth_top1_usdt": 500_000.0,
+                "atr_14": 320.0,
+                "rv_1d": 0.4,
+                "funding_next": 0.0001,
+                "xmkt_signal": 1.0,
+            },
+            feature_age_ms=10,
+        ),
+        taker_fee_ratio=Decimal("0.0005"),
+        model_p=0.65,
+    )
+
+
+async def _served(options: BenchOptions) -> list[BenchRow]:
+    rows: list[BenchRow] = []
+    async with open_crowd(min(options.instruments, options.calls), durable=True, signal=False) as crowd:
+        market = asyncio.get_running_loop().create_task(_go_on(crowd), name="market")
+        try:
+            # Once unmeasured: margin modes are set, every path was walked.
+            await _in_process(crowd, [_body(key) for key in crowd.keys], Action.OPEN)
+            for action, keys in ((Action.SKIP, crowd.resting), (Action.OPEN, crowd.keys)):
+                bodies = [_body(keys[number % len(keys)]) for number in range(options.calls)]
+                in_process = [await _in_process(crowd, bodies, action) for _ in range(options.runs)]
+                rows.append(row_of_runs(NAME, f"in process {action.value}", in_process, asked=options.calls))
+                over_http = [await _over_http(crowd, bodies, action) for _ in range(options.runs)]
+                rows.append(row_of_runs(NAME, f"POST /decide {action.value}", over_http, asked=options.calls))
+        finally:
+            market.cancel()
+            await asyncio.gather(market, return_exceptions=True)
+    return rows
+
+
+async def _go_on(crowd: Crowd) -> None:
+    """The market speaks of every instrument in turn, or its features would be too old to decide on. For ever."""
+    clock = crowd.world.clock
+    every = (*crowd.keys, *crowd.resting)
+    for number in count():
+        await crowd.until(clock.now_ms() + SPEAK_EVERY_MS // len(every))
+        crowd.venue.apply(crowd.book(every[number % len(every)]))
+
+
+def _body(key: InstrumentKey) -> Body:
+    return {"symbol": key.symbol, "market": key.market.value, "sideHint": Side.BUY.value, "dry_run": False}
+
+
+async def _in_process(crowd: Crowd, bodies: Sequence[Body], wanted: Action) -> list[int]:
+    """The durations of the calls that were answered as wanted."""
+    taken_ns = []
+    for body in bodies:
+        began_ns = time.perf_counter_ns()
+        answer = await crowd.peers.call(PeerCall("s3", "POST", "/decide", body=body, actor="bench"))
+        took_ns = time.perf_counter_ns() - began_ns
+        if answer.status == OK and answer.body["decision"] == wanted.value:
+            taken_ns.append(took_ns)
+    return taken_ns
+
+
+async def _over_http(crowd: Crowd, bodies: Sequence[Body], wanted: Action) -> list[int]:
+    runner = crowd.runners["s3"]
+    sock = listen(LOOPBACK, 0)
+    serving = server(build_app(runner.service, runner.all_routes()))
+    task = asyncio.get_running_loop().create_task(serving.serve(sockets=[sock]), name="http s3")
+    try:
+        caller = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "chimera.simulation.bench.caller",
+            LOOPBACK,
+            str(sock.getsockname()[1]),
+            "/decide",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await caller.communicate(json.dumps(list(bodies)).encode())
+    finally:
+        await stop((serving, task))
+    return [took_ns for status, took_ns, decision in json.loads(told) if status == OK and decision == wanted.value]

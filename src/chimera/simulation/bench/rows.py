@@ -1,0 +1,104 @@
+"""What a bench says: rows of figures, for people as a table and for programs as one object a line.
+
+Owns the words of a row and how several runs become one figure (the median of each). Measures nothing itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """How much is measured. `days` and `profile` are a person's to choose; the rest makes a bench small in a test.
+
+    Attributes:
+        days: Virtual days of one run of `sim`; of `memory` at least `memory_days`.
+        profile: `sim` also prints where the time goes, on stderr.
+        runs: Every figure is the median of so many runs.
+        calls: Consecutive decisions of one run of `decide`.
+        instruments: Entries of one run of `tick-to-order`, each of another symbol.
+        rates_per_s: Events a second in `tick-to-order`.
+        entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
+    """
+
+    days: float = 3.0
+    profile: bool = False
+    runs: int = 3
+    calls: int = 1_000
+    instruments: int = 120
+    rates_per_s: tuple[int, ...] = (50, 200)
+    entry_every: int = 5
+    memory_days: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRow:
+    """One case. A figure that does not apply is None and is left out. `n` counts what one run measured."""
+
+    bench: str
+    case: str
+    n: int
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    rate_per_s: float | None = None
+    success_ratio: float | None = None
+    rss_mb: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, taken_ns: Sequence[int]) -> "Percentiles":
+        """Of one run. Nearest rank; at least one value."""
+        ordered = sorted(taken_ns)
+
+        def at(share: float) -> float:
+            return ordered[min(len(ordered) - 1, int(share * len(ordered)))] / NS_PER_MS
+
+        return cls(p50_ms=at(0.50), p95_ms=at(0.95), p99_ms=at(0.99))
+
+
+def row_of_runs(bench: str, case: str, runs: Sequence[Sequence[int]], *, asked: int) -> BenchRow:
+    """One row from the durations of several runs, each in ns. `asked`: how many one run tried; some may have failed."""
+    each = [Percentiles.of(run) for run in runs if run]
+    return BenchRow(
+        bench=bench,
+        case=case,
+        n=asked,
+        p50_ms=median(one.p50_ms for one in each) if each else None,
+        p95_ms=median(one.p95_ms for one in each) if each else None,
+        p99_ms=median(one.p99_ms for one in each) if each else None,
+        success_ratio=median(len(run) / asked for run in runs),
+    )
+
+
+def show(name: str, rows: Sequence[BenchRow], console: Console) -> None:
+    """The rows as a table; columns that no row fills are left out."""
+    figures = ("p50_ms", "p95_ms", "p99_ms", "rate_per_s", "success_ratio", "rss_mb")
+    used = [figure for figure in figures if any(getattr(row, figure) is not None for row in rows)]
+    table = Table(title=f"chimera bench {name}", title_justify="left")
+    table.add_column("case")
+    for column in ("n", *used):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(row.case, str(row.n), *(_shown(getattr(row, figure)) for figure in used))
+    console.print(table)
+
+
+def _shown(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.4g}"

@@ -1,0 +1,48 @@
+"""Whether the invariants of the system hold, asked of the exchange's own ledger and of the documents alone.
+
+Every checker returns sentences about what is wrong; none of them means that the invariant holds. They may look at a
+folder while somebody trades in it: what is in motion then counts as found, so whoever asks waits until it is quiet.
+
+    I1   orders_once       one order per name, one entry per intent
+    I2   stops_listed      no position without a stop
+    I4   budget_adds_up    reserved = in flight + open
+    I5   books_agree       documents = ledger
+    I9   one_outcome       every open ends once
+    I10  money_explained   every balance is explained
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from chimera.simulation.checkers import (
+    books_agree,
+    budget_adds_up,
+    money_explained,
+    one_outcome,
+    orders_once,
+    stops_listed,
+)
+from chimera.simulation.checkers.evidence import Evidence
+
+CHECKS: Mapping[str, Callable[[Evidence], list[str]]] = {
+    "I1": orders_once.check,
+    "I2": stops_listed.check,
+    "I4": budget_adds_up.check,
+    "I5": books_agree.check,
+    "I9": one_outcome.check,
+    "I10": money_explained.check,
+}
+
+
+def check_evidence(evidence: Evidence) -> dict[str, list[str]]:
+    """Invariant to findings, for every invariant."""
+    return {name: check(evidence) for name, check in CHECKS.items()}
+
+
+def check_folder(data: Path) -> dict[str, list[str]]:
+    """The same of a data folder, stopped or running; nothing in it is changed.
+
+    Raises:
+        sqlite3.Error: a file of the folder is missing or damaged.
+    """
+    return check_evidence(Evidence.of_folder(data))

@@ -1,0 +1,186 @@
+"""A bundle is named by its content, the first one is sound, and what is wrong with another is said completely."""
+
+from typing import Any
+
+import pytest
+
+from chimera.contracts.documents.config import ConfigBundle, Instrument
+from chimera.contracts.enums import EntryStatus, Market
+from chimera.domain.config.bundle import canonical_json, content_hash, default_bundle
+from chimera.domain.config.lint import lint
+from chimera.domain.decision.rules import compile_rules, evaluate, parse_rule
+from chimera.domain.features.registry import FACTOR_IDS
+
+NOW = 1_700_000_000_000
+INSTRUMENTS = tuple(
+    Instrument.model_validate(
+        {
+            "market": market,
+            "symbol": symbol,
+            "tickSize": 0.1,
+            "stepSize": 0.001,
+            "minNotional": 50,
+            "status": "ENABLED",
+        }
+    )
+    for market, symbol in ((Market.FUT, "BTCUSDT"), (Market.SPOT, "BTCUSDT"), (Market.FUT, "ETHUSDT"))
+)
+DEFAULT = default_bundle(NOW)
+
+
+def draft(**changes: Any) -> dict[str, Any]:
+    """The default bundle as JSON with instruments; `flags` are merged group by group."""
+    body = {key: DEFAULT.to_dict()[key] for key in ("flags", "rules", "factors")}
+    body["instruments"] = [instrument.to_dict() for instrument in INSTRUMENTS]
+    for group, fields in changes.pop("flags", {}).items():
+        body["flags"][group] = {**body["flags"].get(group, {}), **fields}
+    return {**body, **changes}
+
+
+def paths(body: Any) -> list[str]:
+    return [finding.path for finding in lint(body)]
+
+
+def test_the_default_bundle_has_no_finding_with_or_without_instruments() -> None:
+    assert lint(DEFAULT.to_dict()) == ()
+    assert lint(draft()) == ()
+    assert lint({}) == ()
+    assert DEFAULT.rev == 1
+
+
+def test_the_default_bundle_has_one_enabled_rule_on_factors_that_exist() -> None:
+    rules = {rule.rule_id: rule.status for rule in DEFAULT.rules}
+
+    assert rules == {"R-001": EntryStatus.ENABLED, "R-023": EntryStatus.DISABLED}
+    assert [factor.factor_id for factor in DEFAULT.factors] == list(FACTOR_IDS)
+
+
+def test_the_default_bundle_lets_every_symbol_trade_with_a_factor_that_is_warm_at_once() -> None:
+    rules = [parse_rule(rule.to_dict()) for rule in DEFAULT.rules]
+
+    for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
+        outcome = evaluate(compile_rules(rules, symbol=symbol), {"spread_bps": 0.5})
+        assert not outcome.no_enabled_rule
+        assert outcome.missing == ()
+        assert outcome.size_mult == 1.0
+
+
+def test_a_whole_bundle_survives_json_with_its_hash() -> None:
+    again = ConfigBundle.model_validate_json(DEFAULT.to_json())
+
+    assert again == DEFAULT
+    assert lint(again.to_dict()) == ()
+
+
+def test_the_hash_follows_the_content() -> None:
+    flags, rules, factors = DEFAULT.flags, DEFAULT.rules, DEFAULT.factors
+
+    assert content_hash(flags, rules, factors, ()) == DEFAULT.hash == default_bundle(NOW + 5).hash
+    assert content_hash(flags, rules[:1], factors, ()) != DEFAULT.hash
+    assert content_hash(flags.but(risk=flags.risk.but(slip_bp_max=7)), rules, factors, ()) != DEFAULT.hash
+
+
+def test_one_value_has_one_spelling() -> None:
+    assert canonical_json({"b": 1.0, "a": [1, 0.5, "倉", None, True]}) == '{"a":[1,0.5,"倉",null,true],"b":1}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("nan"))
+
+
+def test_a_hash_that_does_not_name_the_content_is_found() -> None:
+    assert [finding.path for finding in lint({**DEFAULT.to_dict(), "hash": "0" * 64})] == ["hash"]
+
+
+RULE = DEFAULT.rules[0].to_dict()
+FACTOR = DEFAULT.factors[0].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        pytest.param(draft(rules={}), "rules", id="rules are a list"),
+        pytest.param(draft(rules=[{"rule_id": "R"}]), "rules[0].priority", id="schema"),
+        pytest.param(draft(flags={"risk": {"slip_bp_max": -1}}), "flags.risk.slip_bp_max", id="out of range"),
+        pytest.param(draft(flags={"risk": {"daily_los": 1}}), "flags.risk.daily_los", id="a misspelt name"),
+        pytest.param(draft(flags={"riks": {}}), "flags.riks", id="a misspelt group"),
+        pytest.param(draft(rules=[{**RULE, "prio": 1}]), "rules[0].prio", id="a misspelt field of a rule"),
+        pytest.param(draft(flags={"risk": {"slip_bp_hard": 1}}), "flags.risk.slip_bp_hard", id="hard below soft"),
+        pytest.param(
+            draft(flags={"risk": {"windows": [{"from_minute": 5, "to_minute": 5}]}}),
+            "flags.risk.windows[0]",
+            id="an empty window",
+        ),
+        pytest.param(
+            draft(flags={"position": {"tiers": [{"roe_min": 0.1, "lock_roe": 0.1}]}}),
+            "flags.position.tiers",
+            id="a tier that locks all",
+        ),
+        pytest.param(draft(flags={"position": {"tiers": []}}), "flags.position.tiers", id="no tier"),
+        pytest.param(
+            draft(
+                flags={
+                    "position": {"ladder": [{"roe_min": 0.2, "close_ratio": 0.5}, {"roe_min": 0.1, "close_ratio": 0.5}]}
+                }
+            ),
+            "flags.position.ladder",
+            id="a falling ladder",
+        ),
+        pytest.param(
+            draft(flags={"strategy": {"markets": {"SOLUSDT": ["FUT"]}}}),
+            "flags.strategy.markets.SOLUSDT",
+            id="a market without instrument",
+        ),
+        pytest.param(draft(rules=[RULE, RULE]), "rules[1]", id="a rule named twice"),
+        pytest.param(draft(factors=[FACTOR, FACTOR], rules=[]), "factors[1]", id="a factor named twice"),
+        pytest.param(
+            draft(factors=[{**FACTOR, "factor_id": "moon_phase"}], rules=[]),
+            "factors[0].factor_id",
+            id="a factor nobody computes",
+        ),
+        pytest.param(
+            draft(rules=[{**RULE, "when": {"f": "rv_pctile_30d", "op": "<", "v": 1}}]),
+            "rules[0].when",
+            id="a factor that is not enabled",
+        ),
+        pytest.param(
+            draft(rules=[{**RULE, "applies": {"symbols": ["XUSDT"], "services": ["s3"]}}]),
+            "rules[0].applies.symbols[0]",
+            id="a symbol that is not traded",
+        ),
+        pytest.param(
+            draft(rules=[{**RULE, "applies": {"symbols": [], "services": ["s13"]}}]),
+            "rules[0].applies.services[0]",
+            id="a service that is not there",
+        ),
+        pytest.param(
+            draft(rules=[{**RULE, "action": {"type": "size_mult", "value": 2}}]),
+            "rules[0].action.value",
+            id="an action out of range",
+        ),
+    ],
+)
+def test_what_is_wrong_is_found_at_its_path(body: Any, path: str) -> None:
+    found = lint(body)
+
+    assert path in [finding.path for finding in found]
+    assert all(finding.remedy for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("metric", "limits"),
+    [
+        ("maker_fill_ratio", {"yellow": 0.4, "orange": 0.45, "red": 0.35}),
+        ("ib_rate", {"yellow": 0.1, "orange": 0.06, "red": 0.03}),
+    ],
+)
+def test_the_limits_of_a_metric_get_worse_in_order(metric: str, limits: dict[str, float]) -> None:
+    thresholds = {**DEFAULT.flags.to_dict()["health_guard"]["thresholds"], metric: limits}
+
+    assert paths(draft(flags={"health_guard": {"thresholds": thresholds}})) == [
+        f"flags.health_guard.thresholds.{metric}"
+    ]
+
+
+def test_a_disabled_rule_may_wait_for_its_factors() -> None:
+    waiting = {**RULE, "status": "DISABLED", "when": {"f": "rv_pctile_30d", "op": "<", "v": 1}}
+
+    assert paths(draft(rules=[waiting])) == []

@@ -1,0 +1,117 @@
+"""`chimera up` as a process of its own, as a person and a program on this machine see it: a port, a token, a folder."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+READY_WITHIN_S = 60.0
+STEP_S = 0.02
+
+
+class NotThere(Exception):
+    """Nobody answers on the port."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@dataclass(slots=True)
+class System:
+    data: Path
+    speed: int
+    seed: int
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        with (self.data.parent / "system.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
+                    *("--speed", str(self.speed), "--warmup-days", "1", "--seed", str(self.seed)),
+                ],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+
+    def kill(self) -> None:
+        """kill -9: nothing of it runs on."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"it had ended by itself: {self.log_tail()}"
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def call(self, method: str, path: str, body: Any = None, timeout_s: float = 10.0) -> tuple[int, Any]:
+        """Status and body behind the gateway.
+
+        Raises:
+            NotThere: no connection, or no answer.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request(method, f"/api{path}", None if body is None else json.dumps(body), self._headers())
+            answer = connection.getresponse()
+            raw = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NotThere(str(error)) from error
+        finally:
+            connection.close()
+        return answer.status, json.loads(raw) if raw else None
+
+    def send(self, method: str, path: str, body: Any) -> http.client.HTTPConnection:
+        """Send a request and do not wait for its answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection.request(method, f"/api{path}", json.dumps(body), self._headers())
+        return connection
+
+    def wait_reconciled(self) -> float:
+        """Seconds until S5 has compared everything and S3 may decide."""
+        began_s = time.perf_counter()
+        while time.perf_counter() - began_s < READY_WITHIN_S:
+            assert self.process is not None
+            assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log_tail()}"
+            try:
+                if all(self.call("GET", f"/{service}/ready")[0] == 200 for service in ("s5", "s3", "s6")):
+                    return time.perf_counter() - began_s
+            except NotThere:
+                pass
+            time.sleep(STEP_S)
+        raise AssertionError(f"not reconciled after {READY_WITHIN_S} s: {self.log_tail()}")
+
+    def log_tail(self) -> str:
+        return (self.data.parent / "system.log").read_text(errors="replace")[-3_000:]
+
+    def venue_now_ms(self) -> int:
+        """Where the exchange's clock stands, running or not."""
+        return int.from_bytes((self.data / "venue" / "venue.clock").read_bytes()[:8], "big")
+
+    def venue_fills(self) -> int:
+        """How many trades the exchange's own file holds."""
+        connection = sqlite3.connect(f"{(self.data / 'venue' / 'venue.sqlite').as_uri()}?mode=ro", uri=True)
+        try:
+            return int(connection.execute("SELECT COUNT(*) FROM rows WHERE tbl='fill'").fetchone()[0])
+        finally:
+            connection.close()
+
+    def _headers(self) -> dict[str, str]:
+        token = self.data / "api-token"
+        held = token.read_text().strip() if token.exists() else ""
+        return {"authorization": f"Bearer {held}", "content-type": "application/json"}

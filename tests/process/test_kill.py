@@ -1,0 +1,299 @@
+"""`kill -9` at random moments, again and again on one folder: after each restart the invariants hold.
+
+Checked from the simulated exchange's own ledger and the documents, by checkers that know nothing else. The folder
+stays the same, so damage would add up. `CHIMERA_KILLS` says how often (default 7, each moment once; the acceptance asks
+for 20); the figures are printed.
+"""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chimera.contracts.collections import TRADES
+from chimera.contracts.enums import Market, TradeStatus
+from chimera.simulation.checkers import check_evidence
+from chimera.simulation.checkers.budget_adds_up import reserved_is_used
+from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.stops_listed import downtime_of, naked_spans, stops_in_time
+from tests.process.system import System
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
+
+SPEED = 10
+SEED = 11
+QUIET_S = 2.0
+SETTLED_WITHIN_S = 6.0
+"""The market goes on trading by itself: what is in motion at one look is done at the next."""
+
+DECIDING_WITHIN_S = 15.0
+
+MOMENTS = (
+    "at rest",
+    "after an order",
+    "after a decision",
+    "after an exit",
+    "after a cancel",
+    "during the start",
+    "at the fill",
+)
+
+
+@dataclass(slots=True)
+class Figures:
+    kills: list[str] = field(default_factory=list)
+    reconciled_s: list[float] = field(default_factory=list)
+    naked_at_kill: int = 0
+    naked_while_down_ms: int = 0
+    answered: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Trader:
+    """Somebody who uses the system: decisions, own orders, exits, cancels, all drawn from one seed."""
+
+    system: System
+    chance: random.Random
+    count: int = 0
+
+    def decide(self) -> Any:
+        held = self.open_trades()
+        every = (("FUT", "BTCUSDT"), ("FUT", "ETHUSDT"), ("SPOT", "BTCUSDT"))
+        market, symbol = self.chance.choice([each for each in every if each not in held] or every)
+        side = "BUY" if market == "SPOT" else self.chance.choice(("BUY", "SELL"))
+        return self.system.send("POST", "/s3/decide", {"symbol": symbol, "market": market, "sideHint": side})
+
+    def order(self) -> Any:
+        """An entry of our own where nothing is open; else an exit makes room."""
+        return self.enter() if self.free() else self.exit()
+
+    def free(self) -> list[str]:
+        held = self.open_trades()
+        return [symbol for symbol in ("BTCUSDT", "ETHUSDT") if ("FUT", symbol) not in held]
+
+    def enter(self) -> Any:
+        self.count += 1
+        symbol = self.chance.choice(self.free())
+        qty, distance = ("0.004", "400") if symbol == "BTCUSDT" else ("0.1", "16")
+        return self.system.send(
+            "POST",
+            "/s4/orders",
+            {
+                "intent_id": f"KILL-{self.system.venue_now_ms()}-{self.count}",
+                "market": "FUT",
+                "symbol": symbol,
+                "side": self.chance.choice(("BUY", "SELL")),
+                "intent": "ENTRY",
+                "qty": qty,
+                "sl": {"type": "STOP_MARKET", "distance": distance},
+                "tp": {"type": "TAKE_PROFIT_MARKET", "ratio": 0.1},
+                "leverage": 20,
+            },
+        )
+
+    def exit(self) -> Any:
+        """A spot holding is left to its pair, which has it locked."""
+        held = {key: trade for key, trade in self.open_trades().items() if key[0] == "FUT"}
+        if not held:
+            return self.order()
+        (market, symbol), trade = self.chance.choice(sorted(held.items()))
+        self.count += 1
+        return self.system.send(
+            "POST",
+            "/s4/orders",
+            {
+                "intent_id": f"KILL-{self.system.venue_now_ms()}-{self.count}",
+                "parent_id": trade["trade_id"],
+                "market": market,
+                "symbol": symbol,
+                "side": "SELL" if trade["side"] == "LONG" else "BUY",
+                "intent": "EXIT",
+                "qty": str(Decimal(str(trade["qty"])).quantize(Decimal("0.00001"), ROUND_FLOOR)),
+                "reduce_only": True,
+            },
+        )
+
+    def cancel(self) -> Any:
+        """The target of something open: its keeper rests another one, or lives without."""
+        for (market, _), trade in sorted(self.open_trades().items()):
+            if market == "FUT" and trade.get("trade_id"):
+                evidence = Evidence.of_folder(self.system.data)
+                document = next((t for t in evidence.on_file(TRADES) if t.trade_id == trade["trade_id"]), None)
+                if document is not None and document.tp_order_id:
+                    return self.system.send(
+                        "POST", "/s4/cancel", {"order_id": document.tp_order_id, "reason": "MANUAL"}
+                    )
+        return self.order()
+
+    def open_trades(self) -> dict[tuple[str, str], Any]:
+        status, body = self.system.call("GET", "/s6/positions")
+        assert status == 200, body
+        return {(each["market"], each["symbol"]): each for each in body["positions"] if each["qty"]}
+
+
+def run_kills(system: System, kills: int) -> Figures:
+    chance = random.Random(SEED)
+    trader, figures = Trader(system, chance), Figures()
+    downtimes: list[tuple[int, int]] = []
+    system.start()
+    # The first kill of all: the past is still being simulated, and what an interrupted warm-up wrote is not used.
+    time.sleep(chance.uniform(0.5, 3.0))
+    system.kill()
+    system.start()
+    system.wait_reconciled()
+    since_ms = system.venue_now_ms()
+    widen_limits(system)
+    for number in range(kills):
+        moment = MOMENTS[number % len(MOMENTS)]
+        wait_deciding(system)
+        for _ in range(chance.randrange(2, 5)):
+            answer_of(chance.choice((trader.decide, trader.order, trader.order, trader.exit, trader.cancel))(), figures)
+        strike(system, trader, chance, moment)
+        down_ms = system.venue_now_ms()
+        figures.kills.append(moment)
+        figures.naked_at_kill += bool([s for s in naked_spans(Evidence.of_folder(system.data)) if s.to_ms is None])
+        system.start()
+        figures.reconciled_s.append(system.wait_reconciled())
+        downtimes.append((down_ms, system.venue_now_ms()))
+        time.sleep(QUIET_S)
+        check(system, downtimes, since_ms, f"kill {number + 1}, {moment}")
+    evidence = Evidence.of_folder(system.data)
+    figures.naked_while_down_ms = sum(
+        downtime_of(span.from_ms, evidence.now_ms if span.to_ms is None else span.to_ms, downtimes)
+        for span in naked_spans(evidence)
+    )
+    return figures
+
+
+def wait_deciding(system: System) -> None:
+    """Some gates are fed a few seconds after a start, and refuse until then."""
+    deadline_s = time.perf_counter() + DECIDING_WITHIN_S
+    body: Any = {"symbol": "BTCUSDT", "market": "FUT", "sideHint": "BUY", "dry_run": True}
+    while time.perf_counter() < deadline_s:
+        gates = system.call("POST", "/s3/decide", body)[1]["trail"]["gates"]
+        blind = [gate["code"] for gate in gates if gate["value"] is None and not gate["passed"]]
+        if not blind:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"gates that see nothing after {DECIDING_WITHIN_S} s: {blind}")
+
+
+def strike(system: System, trader: Trader, chance: random.Random, moment: str) -> None:
+    act = {
+        "after an order": trader.order,
+        "after a decision": trader.decide,
+        "after an exit": trader.exit,
+        "after a cancel": trader.cancel,
+    }.get(moment)
+    if moment == "during the start":
+        system.kill()
+        system.start()
+        time.sleep(chance.uniform(0.2, 3.0))
+    elif moment == "at the fill":
+        # As soon as the exchange's own file shows it: the stop is on its way.
+        while not trader.free():
+            trader.exit().getresponse().read()
+        fills = system.venue_fills()
+        waiting = trader.enter()
+        deadline_s = time.perf_counter() + 2
+        while system.venue_fills() == fills and time.perf_counter() < deadline_s:
+            pass
+        system.kill()
+        waiting.close()
+        return
+    elif act is not None:
+        waiting = act()
+        # From before it is read to after its stop and target are listed; most of it is over in a few ms.
+        time.sleep(chance.choice((0.01, 0.03, 0.08)) * chance.random())
+        system.kill()
+        waiting.close()
+        return
+    else:
+        time.sleep(chance.uniform(0, 2.0))
+    system.kill()
+
+
+def answer_of(connection: Any, figures: Figures) -> None:
+    answer = connection.getresponse()
+    body = json.loads(answer.read())
+    connection.close()
+    word = body.get("decision") or body.get("status") or ""
+    why = body.get("cause") or body.get("detail") or body.get("message") or ""
+    figures.answered[f"{answer.status} {word} {why}".strip()] += 1
+
+
+def check(system: System, downtimes: list[tuple[int, int]], since_ms: int, where: str) -> None:
+    """Every invariant, within a few looks."""
+    deadline_s = time.perf_counter() + SETTLED_WITHIN_S
+    while True:
+        found = look(system)
+        if not found or time.perf_counter() > deadline_s:
+            break
+        time.sleep(0.2)
+    late = stops_in_time(Evidence.of_folder(system.data), downtimes, since_ms=since_ms)
+    if late:
+        found["I2 over time"] = late
+    assert not found, f"{where}: {found}\n{system.log_tail()}"
+
+
+def look(system: System) -> dict[str, list[str]]:
+    reserved_status, reserved = system.call("GET", "/s3/reservations")
+    assert reserved_status == 200, reserved
+    evidence = Evidence.of_folder(system.data)
+    found = {name: findings for name, findings in check_evidence(evidence).items() if findings}
+    amounts = {each["intent_id"]: Decimal(str(each["amount_usdt"])) for each in reserved["reservations"]}
+    differs = reserved_is_used(evidence, amounts)
+    if differs:
+        found["I4 reserved"] = differs
+    return found
+
+
+def widen_limits(system: System) -> None:
+    """A day of kills loses more than a day may: the limits that would end the trading are not what is tested."""
+    _, active = system.call("GET", "/s10/active")
+    _, shown = system.call("GET", f"/s10/bundles/{active['bundle_id']}")
+    bundle = shown["bundle"]
+    flags = bundle["flags"]
+    flags["risk"] |= {"daily_loss_usdt_max": 900, "drawdown_pct_max": 0.9}
+    flags["strategy"] |= {"cooldown_min": 0, "max_entries_per_signal": 50}
+    draft = {name: bundle[name] for name in ("rules", "factors", "instruments")} | {"flags": flags}
+    status, made = system.call("POST", "/s10/bundles", draft)
+    assert status < 300, made
+    status, staged = system.call("POST", f"/s10/bundles/{made['bundle_id']}/stage")
+    assert status < 300, staged
+    status, promoted = system.call("POST", "/s10/promote", {"bundle_id": made["bundle_id"], "mode": "FULL"})
+    assert status < 300, promoted
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path / "data", SPEED, SEED)
+    yield system
+    system.end()
+
+
+def test_after_every_kill_the_invariants_hold(system: System) -> None:
+    kills = int(os.environ.get("CHIMERA_KILLS", "7"))
+
+    figures = run_kills(system, kills)
+
+    seconds = sorted(figures.reconciled_s)
+    evidence = Evidence.of_folder(system.data)
+    trades = [trade for trade in evidence.on_file(TRADES) if trade.market is Market.FUT]
+    print(
+        f"\n{kills} kills ({', '.join(figures.kills)}), {len(seconds)} restarts reconciled"
+        f" in {seconds[len(seconds) // 2]:.2f} s (median), {seconds[-1]:.2f} s (worst);"
+        f" naked at {figures.naked_at_kill} kills, {figures.naked_while_down_ms} ms of venue time while down;"
+        f" answers {dict(figures.answered)}; {len(trades)} futures trades,"
+        f" {sum(trade.status is TradeStatus.CLOSED for trade in trades)} closed; {len(evidence.fills)} fills"
+    )
+    assert len(figures.reconciled_s) == kills
+    assert len(evidence.fills) > kills // 2, "hardly anything was traded: nothing was proven"

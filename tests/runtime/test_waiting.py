@@ -1,0 +1,188 @@
+"""Waiting ends when told or at the deadline, whichever is first, and leaves nothing running."""
+
+import asyncio
+
+import pytest
+
+from chimera.adapters.clocks import LoopClock
+from chimera.runtime.waiting import Changed, DeadlinePassed, until, wait_for
+from chimera.simulation.loop import run_virtual
+
+
+async def sleep(clock: LoopClock, duration_ms: int) -> None:
+    await clock.sleep_until_ms(clock.now_ms() + duration_ms)
+
+
+def test_work_that_is_done_in_time_gives_its_result_and_no_timer_stays() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+
+        async def work() -> str:
+            await sleep(clock, 50)
+            return "done"
+
+        assert await until(clock, 100, work()) == "done"
+        assert clock.now_ms() == 50
+        await sleep(clock, 200)
+
+    run_virtual(scenario())
+
+
+def test_work_that_takes_too_long_is_canceled_at_the_deadline() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        told: list[str] = []
+
+        async def work() -> None:
+            try:
+                await sleep(clock, 500)
+            except asyncio.CancelledError:
+                told.append("canceled")
+                raise
+
+        with pytest.raises(DeadlinePassed):
+            await until(clock, 100, work())
+
+        assert (clock.now_ms(), told) == (100, ["canceled"])
+
+    run_virtual(scenario())
+
+
+def test_a_deadline_that_has_passed_gives_the_work_no_time() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(1_000)
+
+        with pytest.raises(DeadlinePassed):
+            await until(clock, 500, sleep(clock, 10))
+
+        assert clock.now_ms() == 1_000
+
+    run_virtual(scenario())
+
+
+def test_work_that_fails_fails_here() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+
+        async def work() -> None:
+            raise ValueError("as it is")
+
+        with pytest.raises(ValueError, match="as it is"):
+            await until(clock, 100, work())
+
+    run_virtual(scenario())
+
+
+def test_work_that_withdraws_by_itself_is_no_deadline() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+
+        async def work() -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await until(clock, 100, work())
+
+    run_virtual(scenario())
+
+
+def test_whoever_waits_is_canceled_together_with_the_work() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        told: list[str] = []
+
+        async def work() -> None:
+            try:
+                await sleep(clock, 500)
+            finally:
+                told.append("ended")
+
+        waiting = asyncio.ensure_future(until(clock, 1_000, work()))
+        await sleep(clock, 10)
+        waiting.cancel()
+        result = await asyncio.gather(waiting, return_exceptions=True)
+        await sleep(clock, 10)
+
+        assert isinstance(result[0], asyncio.CancelledError)
+        assert told == ["ended"]
+
+    run_virtual(scenario())
+
+
+def test_everybody_who_waits_is_told_once_in_the_order_they_came() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        changed = Changed()
+        told: list[tuple[str, bool, int]] = []
+
+        async def wait(name: str) -> None:
+            told.append((name, await changed.wait_until(clock, 1_000), clock.now_ms()))
+
+        waiting = [asyncio.ensure_future(wait(name)) for name in ("b", "a", "c")]
+        await sleep(clock, 100)
+        assert not changed.idle
+        changed.tell()
+        assert changed.idle
+        changed.tell()
+        await asyncio.gather(*waiting)
+
+        assert told == [("b", True, 100), ("a", True, 100), ("c", True, 100)]
+
+    run_virtual(scenario())
+
+
+def test_at_the_deadline_a_waiter_is_forgotten() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        changed = Changed()
+
+        told = await changed.wait_until(clock, 70)
+
+        assert (told, clock.now_ms(), changed.idle) == (False, 70, True)
+
+    run_virtual(scenario())
+
+
+def test_a_waiter_that_is_canceled_is_forgotten() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        changed = Changed()
+        waiting = asyncio.ensure_future(changed.wait_until(clock, 1_000))
+        await sleep(clock, 1)
+
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+        assert changed.idle
+
+    run_virtual(scenario())
+
+
+def test_a_condition_is_looked_at_again_whenever_something_changed() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        changed = Changed()
+        looks: list[int] = []
+
+        def is_so() -> bool:
+            looks.append(clock.now_ms())
+            return clock.now_ms() >= 20
+
+        for at_ms in (10, 20):
+            clock.call_at_ms(at_ms, changed.tell)
+
+        assert await wait_for(clock, changed, 1_000, is_so)
+        assert looks == [0, 10, 20]
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("so", "deadline_ms"), [(True, -5), (False, -5), (False, 30)])
+def test_a_deadline_ends_waiting_unless_it_is_so_already(so: bool, deadline_ms: int) -> None:
+    async def scenario() -> None:
+        clock = LoopClock(0)
+
+        assert await wait_for(clock, Changed(), deadline_ms, lambda: so) is so
+        assert clock.now_ms() == max(0, deadline_ms)
+
+    run_virtual(scenario())

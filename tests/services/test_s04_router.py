@@ -1,0 +1,778 @@
+"""S4 on the simulated exchange: every order on file first, every fill followed by its stop, nothing sent twice."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chimera.adapters.clocks import LoopClock
+from chimera.adapters.memory.bus import MemoryBus
+from chimera.adapters.sqlite.documents import SqliteDocuments
+from chimera.contracts.collections import FILLS, INTENTS, ORDERS, STRATEGY_EVENTS
+from chimera.contracts.documents import Fill, IntentRecord, Order
+from chimera.contracts.enums import (
+    Intent,
+    IntentState,
+    Market,
+    OrderStatus,
+    OrderType,
+    Purpose,
+    Side,
+    Switch,
+)
+from chimera.contracts.keys import KILL_SWITCH, SPOT_WAC
+from chimera.contracts.messages import AlertEvent, OrderResult
+from chimera.contracts.messages.orders import StopSpec
+from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.streams import ORD_CMD
+from chimera.domain.execution.orders import NewOrder, VenueFill, VenueOrder
+from chimera.ports.documents import DocumentsUnavailable, Query
+from chimera.ports.venue import OutcomeUnknown, UnknownOrder, WouldTrigger
+from chimera.services.s04_router.ledger import Ledger, Sent
+from chimera.services.s04_router.rules import LastGate
+from chimera.simulation.loop import run_virtual
+from tests.domain.matching.venue import FUT as FUT_RULES
+from tests.services.meddling import Meddled, meddled_floor
+from tests.services.small_world import Switchable
+from tests.services.trading_floor import BEGIN_MS, ENV, FUT, SPOT, Floor
+
+D = Decimal
+ROUTER = ("s10", "s1", "s4", "s5")
+"""S5 keeps the start reconciled, without which nothing is entered."""
+
+
+async def order_of(floor: Floor, order_id: str) -> Order:
+    order = await floor.world.documents.get(ORDERS, order_id)
+    assert order is not None, f"{order_id} is not on file"
+    return order
+
+
+async def intent_of(floor: Floor, intent_id: str) -> IntentRecord:
+    record = await floor.world.documents.get(INTENTS, intent_id)
+    assert record is not None, f"{intent_id} is not on file"
+    return record
+
+
+async def fills_of(floor: Floor, order_id: str) -> list[Fill]:
+    return list(
+        await floor.world.documents.find(Query(collection=FILLS, index="by_order", equal=(("order_id", order_id),)))
+    )
+
+
+def alerts(floor: Floor, code: str) -> list[AlertEvent]:
+    return [alert for alert in floor.messages(AlertEvent) if alert.code == code]
+
+
+def last_words(floor: Floor, intent_id: str) -> list[OrderResult]:
+    return [result for result in floor.messages(OrderResult) if result.final and result.cmd_id == intent_id]
+
+
+def entry(floor: Floor, name: str = "E1", *, qty: str = "0.010", **more: Any) -> OrderIntent:
+    now_ms = floor.world.clock.now_ms()
+    return OrderIntent(
+        **{
+            "intent_id": name,
+            "client_order_id": f"s3-btc-{name.lower()}",
+            "ts": now_ms,
+            "expires_at": now_ms + 5_000,
+            "market": Market.FUT,
+            "symbol": "BTCUSDT",
+            "side": Side.BUY,
+            "intent": Intent.ENTRY,
+            "purpose": Purpose.ENTRY,
+            "qty": D(qty),
+            "sl": StopSpec(price=D(59400)),
+            "leverage": 20,
+            **more,
+        }
+    )
+
+
+def stop(floor: Floor, name: str, *, qty: str = "0.010", price: str = "59500") -> OrderIntent:
+    return entry(
+        floor,
+        name,
+        qty=qty,
+        side=Side.SELL,
+        intent=Intent.EXIT,
+        purpose=Purpose.SL,
+        type=OrderType.STOP_MARKET,
+        price=D(price),
+        reduce_only=True,
+        sl=None,
+        expires_at=None,
+    )
+
+
+# --- an entry and what follows it
+
+
+def test_every_order_is_on_file_before_the_exchange_hears_of_it() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+        seen: list[tuple[str, OrderStatus, IntentState]] = []
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            on_file = await order_of(floor, order.client_order_id)
+            assert (on_file.quantity, on_file.side, on_file.stop_price) == (order.qty, order.side, order.stop_price)
+            seen.append((order.client_order_id, on_file.status, (await intent_of(floor, "E1")).state))
+            return await call(order)
+
+        floor.world.venue.instead["place"] = place
+
+        await floor.enter()
+
+        new = OrderStatus.NEW
+        assert seen == [
+            ("s3-btc-e1", new, IntentState.WORKING),
+            ("s3-btc-e1-1", new, IntentState.PROTECTING),
+            ("s3-btc-e1-2", new, IntentState.PROTECTING),
+        ]
+        assert (await intent_of(floor, "E1")).order_ids == tuple(
+            f"s3-btc-e1{suffix}" for suffix in ("", "-1", "-2", "-3", "-4")
+        )
+        assert floor.venue.exchange.leverage("BTCUSDT") == 20
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_fill_is_kept_with_the_market_it_was_sent_into() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+
+        answer = await floor.enter()
+
+        (fill,) = await fills_of(floor, "s3-btc-e1")
+        assert (fill.price, fill.qty, fill.mid_at_send, fill.maker) == (D(60001), D("0.010"), D(60000), False)
+        assert fill.slippage_bps == pytest.approx(1 / 60000 * 1e4)
+        assert fill.fee_usdt == D("0.010") * 60001 * D("0.0005")
+        assert fill.book_top3 is not None
+        assert [(row.bid_price, row.ask_price) for row in fill.book_top3] == [
+            (D(59999), D(60001)),
+            (D(59998), D(60002)),
+            (D(59997), D(60003)),
+        ]
+        assert answer.body["slippage_bps"] == pytest.approx(1 / 60000 * 1e4)
+        (told,) = [each for result in floor.messages(OrderResult) for each in result.fills]
+        assert (told.fill_id, told.slippage_bps, told.fee_usdt) == (fill.fill_id, fill.slippage_bps, fill.fee_usdt)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("qty", "target_qty"),
+    [
+        pytest.param("0.010", "0.005", id="half"),
+        pytest.param("0.003", "0.001", id="half, floored to step"),
+        pytest.param("0.001", "0.001", id="all where half would be below one step"),
+    ],
+)
+def test_the_stop_covers_all_that_filled_and_the_target_the_first_rung(qty: str, target_qty: str) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+
+        answer = await floor.enter(qty=qty)
+
+        assert (answer.body["result"], answer.body["status"]) == ("OK", "FILLED")
+        assert floor.resting() == {
+            "s3-btc-e1-1": ("STOP_MARKET", D(qty), D(59400)),
+            "s3-btc-e1-2": ("TAKE_PROFIT_MARKET", D(target_qty), D(60500)),
+        }
+        assert (await order_of(floor, "s3-btc-e1-1")).venue_algo_id is not None
+        assert [word.intent_filled_qty for word in last_words(floor, "E1")] == [D(qty)]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_that_would_trigger_at_once_is_answered_by_closing_at_market() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+
+        await floor.call("s4", "POST", "/orders", entry(floor, sl=StopSpec(distance=D("0.5"))))
+        await floor.settle()
+
+        assert (floor.position_qty(), floor.resting()) == (D(0), {})
+        assert (await order_of(floor, "s3-btc-e1-3")).status is OrderStatus.FILLED
+        (alert,) = alerts(floor, "STOP_NOT_PLACED")
+        assert (alert.severity, alert.tags["intent_id"]) == ("FATAL", "E1")
+        record = await intent_of(floor, "E1")
+        assert (record.state, record.reason) == (IntentState.DONE, "STOP_WOULD_TRIGGER")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_that_is_never_listed_is_tried_three_times_and_then_the_position_is_closed_within_two_seconds() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+        tried: list[int] = []
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            if order.client_order_id != "s3-btc-e1-1":
+                return await call(order)
+            # The exchange says yes and forgets.
+            tried.append(floor.world.clock.now_ms())
+            return VenueOrder(
+                client_order_id=order.client_order_id,
+                venue_order_id="",
+                market=order.market,
+                symbol=order.symbol,
+                side=order.side,
+                type=order.type,
+                status=OrderStatus.NEW,
+                qty=order.qty,
+                filled_qty=D(0),
+                price=None,
+                stop_price=order.stop_price,
+                reduce_only=True,
+                conditional=True,
+                created_at_ms=tried[-1],
+                updated_at_ms=tried[-1],
+            )
+
+        floor.world.venue.instead["place"] = place
+
+        await floor.enter()
+
+        assert len(tried) == 3
+        (closed,) = await fills_of(floor, "s3-btc-e1-3")
+        (opened,) = await fills_of(floor, "s3-btc-e1")
+        assert closed.timestamp - opened.timestamp < 2_200
+        assert floor.position_qty() == 0
+        assert len(alerts(floor, "STOP_NOT_PLACED")) == 1
+        assert (await intent_of(floor, "E1")).reason == "STOP_NOT_LISTED"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_spot_buy_gets_its_pair_for_what_arrived_net_of_fee() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+
+        answer = await floor.enter(key=SPOT, qty="0.00083", tp="60600", sl="59400")
+
+        # 0.00083 less a thousandth is 0.00082917.
+        assert floor.resting() == {
+            "s3-btc-e1-2": ("LIMIT_MAKER", D("0.00082"), D(60600)),
+            "s3-btc-e1-1": ("STOP_LOSS", D("0.00082"), D(59400)),
+        }
+        assert sorted(answer.body["oco_legs"]) == ["s3-btc-e1-1", "s3-btc-e1-2"]
+        wac = await floor.world.snapshots.get_hash(SPOT_WAC.name(ENV, SPOT))
+        assert (D(wac["qty"]), D(wac["wac"])) == (D("0.00082917"), D(60001))
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_pair_that_the_exchange_refuses_is_answered_by_selling_at_market() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+
+        await floor.enter(key=SPOT, qty="0.00083", tp="59500", sl="59400")
+
+        (sold,) = await fills_of(floor, "s3-btc-e1-3")
+        assert (sold.side, sold.qty) == (Side.SELL, D("0.00082"))
+        assert floor.resting() == {}
+        assert (await order_of(floor, "s3-btc-e1-2")).status is OrderStatus.REJECTED
+        record = await intent_of(floor, "E1")
+        assert record.state is IntentState.DONE
+        assert (record.reason or "").startswith("OCO_REFUSED")
+        events = await floor.world.documents.find(
+            Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", "OCO_FALLBACK"),))
+        )
+        assert len(events) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_liquidation_that_nobody_ordered_is_on_file_with_its_fills() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1", "s4", "s5")
+        await floor.enter(tp=None)
+        await floor.stop("s5")
+        await floor.venue.cancel(FUT, "s3-btc-e1-1", conditional=True)
+
+        await floor.move("57000")
+
+        (order,) = [
+            order
+            for order in await floor.world.documents.find(
+                Query(collection=ORDERS, index="by_status", equal=(("status", "FILLED"),))
+            )
+            if order.reason == "LIQUIDATION"
+        ]
+        assert (order.side, order.purpose, order.filled_qty) == (Side.SELL, Purpose.EXIT, D("0.010"))
+        assert sum(fill.qty for fill in await fills_of(floor, order.order_id)) == D("0.010")
+        assert len(alerts(floor, "LIQUIDATION")) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- an answer that never came
+
+
+@pytest.mark.parametrize("arrived", [pytest.param(True, id="it was taken"), pytest.param(False, id="it was lost")])
+def test_an_unknown_outcome_is_settled_by_asking_and_never_by_sending_again(arrived: bool) -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+        sent: list[str] = []
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            sent.append(order.client_order_id)
+            if order.client_order_id != "s3-btc-e1":
+                return await call(order)
+            if arrived:
+                await call(order)
+            raise OutcomeUnknown("the connection was reset")
+
+        floor.world.venue.instead["place"] = place
+
+        await floor.enter()
+        await floor.settle(10_000)
+
+        assert sent.count("s3-btc-e1") == 1
+        assert floor.position_qty() == (D("0.010") if arrived else 0)
+        record = await intent_of(floor, "E1")
+        assert record.state is (IntentState.DONE if arrived else IntentState.FAILED)
+        assert [word.intent_filled_qty for word in last_words(floor, "E1")] == [D("0.010") if arrived else D(0)]
+        assert ("s3-btc-e1-1" in floor.resting()) is arrived
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_that_arrives_after_it_was_given_up_is_on_file_and_gets_its_stop() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        late: list[NewOrder] = []
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            if order.client_order_id != "s3-btc-e1":
+                return await call(order)
+            late.append(order)
+            raise OutcomeUnknown("stuck on its way")
+
+        floor.world.venue.instead["place"] = place
+        await floor.enter()
+        await floor.settle(3_000)
+        assert (await intent_of(floor, "E1")).state is IntentState.FAILED
+
+        await floor.venue.place(late[0])
+        await floor.settle(2_000)
+
+        assert (await order_of(floor, "s3-btc-e1")).status is OrderStatus.FILLED
+        covered = [qty for kind, qty, _ in floor.resting().values() if kind == "STOP_MARKET"]
+        assert covered == [D("0.010")]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_whose_refusal_could_not_be_written_down_is_not_called_done() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor(
+            "s4", "s5", venue=Meddled, documents=lambda documents: Switchable(documents, DocumentsUnavailable)
+        )
+        await floor.enter()
+        documents = floor.world.documents
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            documents.down = True
+            floor.world.clock.call_at_ms(floor.world.clock.now_ms() + 1_000, back)
+            raise WouldTrigger(-2021, "Order would immediately trigger.")
+
+        def back() -> None:
+            documents.down = False
+
+        floor.world.venue.instead["place"] = place
+
+        await floor.call("s4", "POST", "/orders", stop(floor, "S1"))
+        await floor.settle(10_000)
+
+        assert "s3-btc-s1" not in floor.resting()
+        assert (await intent_of(floor, "S1")).state is IntentState.CANCELED
+        assert (await order_of(floor, "s3-btc-s1")).reason == "NOT_ARRIVED"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_fills_that_come_while_the_documents_are_down_are_booked_when_they_are_back() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", documents=lambda documents: Switchable(documents, DocumentsUnavailable))
+        await floor.enter(tp=None)
+        await floor.stop("s5")
+        documents = floor.world.documents
+        documents.down = True
+        await floor.move("59300", settle_ms=5_000)
+
+        documents.down = False
+        await floor.settle(12_000)
+
+        assert (await order_of(floor, "s3-btc-e1-1")).status is OrderStatus.FILLED
+        assert sum(fill.qty for fill in await fills_of(floor, "s3-btc-e1-1")) == D("0.010")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- once, by either road
+
+
+def test_an_intent_that_comes_by_both_roads_at_once_is_executed_once() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+        intent = entry(floor)
+
+        answers, _ = await asyncio.gather(
+            asyncio.gather(*(floor.call("s4", "POST", "/orders", intent) for _ in range(3))),
+            floor.world.bus.publish(ORD_CMD.name(ENV, FUT), intent.to_cmd()),
+        )
+        await floor.settle()
+        again = await floor.call("s4", "POST", "/orders", intent)
+
+        assert {str(answer.body["order_ids"]) for answer in (*answers, again)} == {str(again.body["order_ids"])}
+        assert [answer.body["status"] for answer in answers] == ["FILLED"] * 3
+        assert floor.position_qty() == D("0.010")
+        assert [word.status for word in last_words(floor, "E1")] == [OrderStatus.FILLED]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("second", ["by stream", "by REST"])
+def test_what_one_road_has_brought_is_not_refused_on_the_other(second: str) -> None:
+    """The second telling passes its first look before the first one is on file, and its last after the order is."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", documents=Meddled)
+        intent = entry(floor)
+        first_taken = asyncio.Event()
+
+        async def get(call: Any, collection: Any, key: str) -> Any:
+            found = await call(collection, key)
+            if collection is INTENTS and not first_taken.is_set():
+                first_taken.set()
+                del floor.world.documents.instead["get"]
+                await floor.call("s4", "POST", "/orders", intent)
+            return found
+
+        floor.world.documents.instead["get"] = get
+        if second == "by stream":
+            await floor.world.bus.publish(ORD_CMD.name(ENV, FUT), intent.to_cmd())
+            await floor.settle()
+        else:
+            answer = await floor.call("s4", "POST", "/orders", intent)
+            assert (answer.status, answer.body["status"]) == (200, "FILLED")
+
+        assert [word.status for word in last_words(floor, "E1")] == [OrderStatus.FILLED]
+        assert floor.position_qty() == D("0.010")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_command_of_the_stream_that_is_refused_is_told_as_a_last_word() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+        await floor.world.snapshots.set(KILL_SWITCH.name(ENV), Switch.ON.value)
+        intent = entry(floor)
+
+        await floor.world.bus.publish(ORD_CMD.name(ENV, FUT), intent.to_cmd())
+        await floor.settle()
+
+        (word,) = last_words(floor, "E1")
+        assert (word.status, word.intent_filled_qty) == (OrderStatus.REJECTED, None)
+        assert (word.error or "").startswith("kill-switch")
+        assert await floor.world.documents.get(INTENTS, "E1") is None
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- the last look
+
+
+def test_a_kill_switch_between_acceptance_and_sending_stops_the_entry() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", documents=Meddled)
+
+        async def insert(call: Any, collection: Any, document: Any) -> None:
+            await call(collection, document)
+            if collection is INTENTS:
+                await floor.world.snapshots.set(KILL_SWITCH.name(ENV), Switch.ON.value)
+
+        floor.world.documents.instead["insert"] = insert
+
+        answer = await floor.enter()
+
+        assert (answer.body["status"], answer.body["message"]) == ("REJECTED", "KILL_SWITCH")
+        assert await floor.world.documents.get(ORDERS, "s3-btc-e1") is None
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_that_was_held_up_past_its_time_is_not_sent_any_more() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", documents=Meddled)
+        accepted: list[int] = []
+
+        async def insert(call: Any, collection: Any, document: Any) -> None:
+            await call(collection, document)
+            if collection is INTENTS:
+                accepted.append(floor.world.clock.now_ms())
+
+        def look(collection: Any) -> None:
+            if collection is INTENTS and accepted and floor.world.clock.now_ms() < accepted[0] + 8_000:
+                raise DocumentsUnavailable("a long failover")
+
+        async def put(call: Any, collection: Any, document: Any) -> None:
+            look(collection)
+            await call(collection, document)
+
+        async def put_many(call: Any, puts: Any) -> None:
+            for each in puts:
+                look(each.collection)
+            await call(puts)
+
+        floor.world.documents.instead |= {"insert": insert, "put": put, "put_many": put_many}
+
+        await floor.call("s4", "POST", "/orders", entry(floor))
+        await floor.settle(30_000)
+
+        record = await intent_of(floor, "E1")
+        assert (record.state, record.reason) == (IntentState.REJECTED, "EXPIRED")
+        assert floor.position_qty() == 0
+        assert await floor.world.documents.get(ORDERS, "s3-btc-e1") is None
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_the_last_gate_stops_an_order_that_everybody_above_believed_in() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER, usdt="100000")
+
+        answer = await floor.enter(qty="0.400")
+
+        assert answer.body["status"] == "REJECTED"
+        assert answer.body["message"] == "LAST_GATE order of 24000.00 USDT exceeds 20000"
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+SECOND = 20_000 * 86_400_000
+
+
+@pytest.mark.parametrize(("mid", "refused"), [("105", False), ("105.1", True), ("95", False), ("94.9", True)])
+def test_the_last_gate_refuses_what_was_made_for_another_price(mid: str, refused: bool) -> None:
+    said = LastGate(D(1_000), D(2_500), 3, 0.05).refuses(SECOND, D(1), D(mid), D(100))
+
+    assert ("LAST_GATE made for a price of 100" in said) if said else not refused
+
+
+def test_a_restart_does_not_grant_the_days_entries_anew() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER, usdt="100000")
+        await floor.stop("s4")
+        sent = Order(
+            order_id="s3-btc-e0",
+            client_order_id="s3-btc-e0",
+            market=FUT.market,
+            symbol=FUT.symbol,
+            side=Side.BUY,
+            type=OrderType.MARKET,
+            purpose=Purpose.ENTRY,
+            quantity=D("3.3"),
+            filled_qty=D("3.3"),
+            avg_price=D(60_000),
+            status=OrderStatus.FILLED,
+            rcu_rev=1,
+            created_at=BEGIN_MS,
+            sent_at=BEGIN_MS,
+        )
+        await floor.world.documents.put(ORDERS, sent)
+        await floor.start("s4")
+
+        answer = await floor.enter(qty="0.300")
+
+        assert answer.body["status"] == "REJECTED"
+        assert answer.body["message"] == "LAST_GATE entries of the day would exceed 200000 USDT"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("orders", "refused"),
+    [
+        pytest.param([(SECOND, 1_000)], None, id="an order at its limit"),
+        pytest.param([(SECOND, 1_001)], "exceeds 1000", id="an order above its limit"),
+        pytest.param([(SECOND, 900), (SECOND, 900), (SECOND, 800)], "of the day", id="the day's entries together"),
+        pytest.param([(SECOND - 1, 900), (SECOND - 1, 900), (SECOND, 900)], None, id="a new UTC day"),
+        pytest.param([(SECOND, 10)] * 4, "in a second", id="too many in a second"),
+        pytest.param([(SECOND, 10)] * 3 + [(SECOND + 1_000, 10)], None, id="the next second"),
+    ],
+)
+def test_last_gate(orders: list[tuple[int, int]], refused: str | None) -> None:
+    gate = LastGate(D(1_000), D(2_500), 3, 0.05)
+
+    said = [gate.refuses(at_ms, D(notional), D(1), D(1)) for at_ms, notional in orders]
+
+    assert said[:-1] == [None] * (len(said) - 1)
+    assert said[-1] is None if refused is None else refused in (said[-1] or "")
+
+
+def test_an_order_that_the_exchange_refuses_ends_with_its_code() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER, usdt="10")
+
+        answer = await floor.enter()
+
+        assert (answer.status, answer.body["result"], answer.body["status"]) == (200, "FAIL", "REJECTED")
+        assert "-2019" in answer.body["message"]
+        assert ((await order_of(floor, "s3-btc-e1")).reason or "").startswith("-2019")
+        assert [word.status for word in last_words(floor, "E1")] == [OrderStatus.REJECTED]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- the ledger by itself
+
+
+class ToldFills:
+    """An exchange that is only asked for fills, and knows them all."""
+
+    def __init__(self, fills: list[VenueFill]) -> None:
+        self._fills = fills
+
+    async def fills(self, key: Any, since_ms: int) -> list[VenueFill]:
+        return self._fills
+
+    async def order(self, key: Any, client_order_id: str, *, conditional: bool) -> VenueOrder:
+        raise UnknownOrder(-2013, "Order does not exist.")
+
+
+def reports_of(qtys: list[int], ends: OrderStatus | None) -> list[tuple[VenueOrder, VenueFill | None]]:
+    """What the exchange says, in its order, of a stop over 5 thousandths that fills in these parts."""
+    filled = D(0)
+
+    def report(status: OrderStatus, at_ms: int) -> VenueOrder:
+        return VenueOrder(
+            client_order_id="o-1",
+            venue_order_id="77" if filled else "",
+            venue_algo_id="5",
+            market=Market.FUT,
+            symbol="BTCUSDT",
+            side=Side.SELL,
+            type=OrderType.STOP_MARKET,
+            status=status,
+            qty=D("0.005"),
+            filled_qty=filled,
+            price=None,
+            stop_price=D(59400),
+            reduce_only=True,
+            conditional=True,
+            triggered=bool(filled),
+            created_at_ms=BEGIN_MS,
+            updated_at_ms=BEGIN_MS + at_ms,
+            reason="BY_USER" if status is OrderStatus.CANCELED else None,
+        )
+
+    told: list[tuple[VenueOrder, VenueFill | None]] = [(report(OrderStatus.NEW, 0), None)]
+    for number, thousandths in enumerate(qtys, start=1):
+        qty = D(thousandths) / 1_000
+        filled += qty
+        status = OrderStatus.FILLED if filled == D("0.005") else OrderStatus.PARTIALLY_FILLED
+        fill = VenueFill(
+            market=Market.FUT,
+            symbol="BTCUSDT",
+            side=Side.SELL,
+            trade_id=number,
+            client_order_id="o-1",
+            venue_order_id="77",
+            price=D(59400 - number),
+            qty=qty,
+            fee=D("0.01"),
+            fee_asset="USDT",
+            maker=False,
+            realized_pnl_usdt=D("-0.5"),
+            ts=BEGIN_MS + number,
+        )
+        told.append((report(status, number), fill))
+    if ends is not None and filled < D("0.005"):
+        told.append((report(ends, 100), None))
+    return told
+
+
+async def booked(
+    every: list[tuple[VenueOrder, VenueFill | None]], order: list[int]
+) -> tuple[Order | None, list[Fill], list[str]]:
+    clock = LoopClock(BEGIN_MS)
+    documents = SqliteDocuments.in_loop()
+    told: list[str] = []
+
+    def hear(stream: str, message: Any) -> None:
+        told.extend(fill.fill_id for fill in message.fills)
+
+    ledger = Ledger(
+        env=ENV,
+        documents=documents,
+        bus=MemoryBus(clock, observe=hear),
+        clock=clock,
+        venue=ToldFills([fill for _, fill in every if fill is not None]),
+        instruments={FUT: FUT_RULES},
+    )
+    new = NewOrder(
+        client_order_id="o-1",
+        market=Market.FUT,
+        symbol="BTCUSDT",
+        side=Side.SELL,
+        type=OrderType.STOP_MARKET,
+        qty=D("0.005"),
+        stop_price=D(59400),
+        reduce_only=True,
+    )
+    await ledger.open(new, sent=Sent(mid=D(60000), book=()), purpose=Purpose.SL, intent_id="E1", parent_id=None, rev=1)
+    for number in order:
+        report, fill = every[number]
+        await ledger.book(report, () if fill is None else (fill,))
+    fills = await documents.find(Query(collection=FILLS, index="by_order", equal=(("order_id", "o-1"),)))
+    return await documents.get(ORDERS, "o-1"), sorted(fills, key=lambda fill: fill.fill_id), told
+
+
+@settings(max_examples=60)
+@given(
+    qtys=st.lists(st.integers(1, 3), max_size=4).filter(lambda qtys: sum(qtys) <= 5),
+    ends=st.sampled_from([None, OrderStatus.CANCELED, OrderStatus.REJECTED]),
+    shuffle=st.randoms(use_true_random=False),
+    twice=st.lists(st.integers(0, 5), max_size=6),
+)
+def test_whatever_order_reports_come_in_and_however_often_the_documents_are_the_same(
+    qtys: list[int], ends: OrderStatus | None, shuffle: Any, twice: list[int]
+) -> None:
+    every = reports_of(qtys, ends)
+    in_order = list(range(len(every)))
+    disorder = in_order + [number for number in twice if number < len(every)]
+    shuffle.shuffle(disorder)
+
+    wanted, wanted_fills, _ = run_virtual(booked(every, in_order))
+    found, found_fills, told = run_virtual(booked(every, disorder))
+
+    assert found == wanted
+    assert found_fills == wanted_fills
+    assert sorted(told) == [fill.fill_id for fill in wanted_fills]

@@ -1,0 +1,218 @@
+"""S5 with the real router and keeper of positions on the simulated exchange: what differs, and how it is mended."""
+
+from decimal import Decimal
+from typing import Any
+
+from chimera.contracts.collections import FILLS, ORDERS, STRATEGY_EVENTS, system_state
+from chimera.contracts.documents import ReconState
+from chimera.contracts.enums import Market, OrderStatus, OrderType, ReconcileStatus, Side, TradeStatus
+from chimera.contracts.keys import RECON_LAST_RUN
+from chimera.contracts.messages import AlertEvent, ReconcileResult
+from chimera.ports.documents import Query
+from chimera.simulation.loop import run_virtual
+from tests.services.trading_floor import ENV, Floor
+
+D = Decimal
+RECON = system_state(ReconState)
+
+
+async def reconcile(floor: Floor) -> Any:
+    answer = await floor.call("s5", "POST", "/reconcile", {"scope": "ALL"})
+    assert answer.ok, answer.body
+    return answer.body
+
+
+async def quiet(floor: Floor) -> None:
+    """A second run finds nothing to do and changes nothing."""
+    resting, qty = floor.resting(), floor.position_qty()
+    again = await reconcile(floor)
+    assert (again["status"], again["actions"]) == ("OK", [])
+    assert (floor.resting(), floor.position_qty()) == (resting, qty)
+
+
+def actions(answer: Any) -> list[str]:
+    return [action["action"] for action in answer["actions"]]
+
+
+def test_nothing_may_be_entered_before_the_exchange_was_asked() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1", "s4", "s6")
+        floor.venue.set_down("maintenance")
+        await floor.start("s5")
+        await floor.settle(20_000)
+        ready = await floor.call("s5", "GET", "/ready")
+        refused = await floor.enter()
+
+        floor.venue.set_down(None)
+        await floor.settle(20_000)
+        accepted = await floor.enter("E2")
+
+        assert ready.status == 503
+        assert (refused.status, refused.body["cause"]) == (409, "NOT_RECONCILED")
+        assert accepted.status == 200
+        assert (await floor.call("s5", "GET", "/ready")).status == 200
+        results = [each.status for each in floor.messages(ReconcileResult)]
+        assert results == [ReconcileStatus.FAILED, ReconcileStatus.OK]
+        codes = [alert.code for alert in floor.messages(AlertEvent)]
+        assert codes.count("RECON_FAILED") == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_quiet_account_is_in_order_and_told_once() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+        await floor.settle(300_000)
+
+        state = await floor.world.documents.get(RECON, "recon")
+        ran = await floor.world.snapshots.get(RECON_LAST_RUN.name(ENV))
+        assert state is not None
+        assert (state.status, state.orders_jaccard, state.agreement_ratio) == (ReconcileStatus.OK, 1.0, 1.0)
+        assert ran is not None
+        assert floor.world.clock.now_ms() - int(ran) <= 31_000
+        assert len(floor.messages(ReconcileResult)) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_outage_takes_the_leave_to_enter_away() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        floor.venue.set_down("maintenance")
+        await floor.settle(60_000)
+
+        assert await floor.world.snapshots.get(RECON_LAST_RUN.name(ENV)) is None
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_order_of_ours_that_nobody_wants_is_canceled() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.by_hand("s3-btc-lost", Side.BUY, "0.010", type=OrderType.LIMIT, price=D("59000"))
+
+        answer = await reconcile(floor)
+
+        assert actions(answer) == ["ORPHAN_CANCELED"]
+        assert floor.resting() == {}
+        await quiet(floor)
+        fixes = await floor.world.documents.find(
+            Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", "RECONCILE_FIX"),))
+        )
+        assert len(fixes) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_somebody_elses_order_is_left_alone_and_told_once() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.by_hand("web_abc", Side.BUY, "0.010", type=OrderType.LIMIT, price=D("59000"))
+
+        await reconcile(floor)
+        await quiet(floor)
+
+        assert list(floor.resting()) == ["web_abc"]
+        told = [alert for alert in floor.messages(AlertEvent) if "web_abc" in alert.message]
+        assert len(told) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_fills_that_nobody_told_are_fetched() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+        # The router is gone while the target fills; the reconciler of the next start has to learn of it.
+        await floor.stop("s5", "s6", "s4")
+        await floor.move("60500")
+
+        await floor.start("s4", "s6", "s5")
+        await floor.settle()
+
+        target = await floor.world.documents.get(ORDERS, "s3-btc-e1-2")
+        assert target is not None
+        assert target.status is OrderStatus.FILLED
+        assert await floor.world.documents.count(FILLS) == len(floor.venue.exchange.fills(Market.FUT, "BTCUSDT"))
+        assert (await floor.trade()).qty_open == floor.position_qty()
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_a_person_sold_by_hand_ends_the_trade() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+        await floor.by_hand("web_close", Side.SELL, "0.010", reduce_only=True)
+
+        answer = await reconcile(floor)
+        await floor.settle()
+
+        trade = await floor.trade()
+        assert actions(answer) == ["MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED"]
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "MANUAL")
+        assert floor.resting() == {}
+        assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_a_person_sold_in_part_shrinks_the_trade_and_its_stop() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(tp="63000")
+        await floor.by_hand("web_part", Side.SELL, "0.004", reduce_only=True)
+
+        await reconcile(floor)
+        await floor.settle()
+
+        assert (await floor.trade()).qty_open == D("0.006")
+        stops = [what for what in floor.resting().values() if what[0] == "STOP_MARKET"]
+        assert stops == [("STOP_MARKET", D("0.006"), D(59400))]
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_position_that_nobody_here_opened_gets_a_stop_away_from_the_mark() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+
+        answer = await reconcile(floor)
+
+        assert actions(answer) == ["STOP_PLACED"]
+        assert list(floor.resting().values()) == [("STOP_MARKET", D("0.010"), D(58800))]
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_the_last_stop_of_a_position_stays_until_another_is_listed() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.by_hand(
+            "s3-btc-stray", Side.SELL, "0.010", type=OrderType.STOP_MARKET, stop_price=D(58000), reduce_only=True
+        )
+
+        answer = await reconcile(floor)
+
+        assert actions(answer) == []
+        assert list(floor.resting()) == ["s3-btc-stray"]
+        await floor.stop()
+
+    run_virtual(scenario())

@@ -1,0 +1,316 @@
+"""S6 with the real router on the simulated exchange: a trade's whole life."""
+
+from decimal import Decimal
+
+from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS, system_state
+from chimera.contracts.documents import HaltsState
+from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
+from chimera.contracts.keys import POS_SL_LEVEL, POS_STATE, RISK_LIMITS
+from chimera.contracts.messages import PositionEvent
+from chimera.domain.execution.orders import IncomeKind
+from chimera.ports.documents import Query
+from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
+from chimera.simulation.loop import run_virtual
+from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor
+
+D = Decimal
+HALTS = system_state(HaltsState)
+
+
+def venue_net(floor: Floor) -> Decimal:
+    """What the exchange's own ledger says that trading earned: PnL, fees and funding."""
+    kinds = (IncomeKind.REALIZED_PNL, IncomeKind.COMMISSION, IncomeKind.FUNDING_FEE, IncomeKind.INSURANCE_CLEAR)
+    return sum((line.amount for line in floor.venue.exchange.income() if line.kind in kinds), D(0))
+
+
+def kinds(floor: Floor) -> list[PositionEventKind]:
+    return [event.kind for event in floor.messages(PositionEvent)]
+
+
+def test_a_filled_entry_is_an_active_trade_with_its_stop_and_target() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+
+        await floor.enter()
+
+        trade = await floor.trade()
+        assert (trade.status, trade.qty_open, trade.entry_price_avg) == (TradeStatus.ACTIVE, D("0.010"), D(60001))
+        assert (trade.stop_price, trade.stop_order_id) == (D(59400), "s3-btc-e1-1")
+        assert (trade.tp_price, trade.tp_order_id) == (D(60500), "s3-btc-e1-2")
+        assert kinds(floor) == [PositionEventKind.ENTRY]
+        usage = await floor.world.reservations.usage(Market.FUT)
+        assert usage.amount_usdt == D("0.010") * 60001 / 20 + D("0.010") * 60001 * D("0.0005")
+        state = await floor.world.snapshots.get_hash(POS_STATE.name(ENV, FUT))
+        assert state["side"] == "LONG"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_long_climbs_its_ladder_and_tiers_and_ends_by_its_locked_stop() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+
+        await floor.move("60300")
+        assert floor.resting()["s3-btc-e1-s1"][1] == D("0.010")
+        assert "s3-btc-e1-1" not in floor.resting()
+        assert (await floor.trade()).tier == 1
+        await floor.move("60500")
+        after_rung = await floor.trade()
+        assert (after_rung.qty_open, after_rung.rung) == (D("0.005"), 1)
+        stops = [what for what in floor.resting().values() if what[0] == "STOP_MARKET"]
+        assert [qty for _, qty, _ in stops] == [D("0.005")]
+        assert floor.resting()["s3-btc-e1-t1"][:2] == ("TAKE_PROFIT_MARKET", D("0.002"))
+        await floor.move("60700")
+        assert (await floor.trade()).rung == 2
+        assert floor.position_qty() == D("0.003")
+        await floor.move("60100")
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason, trade.qty_open) == (TradeStatus.CLOSED, "STOP_LOCKED", D(0))
+        assert floor.resting() == {}
+        assert floor.position_qty() == 0
+        net = trade.realized_pnl_usdt - trade.fees_usdt + trade.funding_usdt
+        assert abs(net - venue_net(floor)) <= D("1e-8")
+        assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
+        assert await floor.world.snapshots.get(POS_SL_LEVEL.name(ENV, FUT)) is not None
+        assert kinds(floor).count(PositionEventKind.EXIT) == 1
+        assert kinds(floor).count(PositionEventKind.TP_PARTIAL) == 2
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_short_that_is_stopped_out_says_stop_loss() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(side=Side.SELL, sl="60600", tp="59500")
+
+        await floor.move("60650")
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "STOP_LOSS")
+        assert floor.resting() == {}
+        net = trade.realized_pnl_usdt - trade.fees_usdt + trade.funding_usdt
+        assert abs(net - venue_net(floor)) <= D("1e-8")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_reading_a_trade_again_changes_nothing() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+        await floor.move("60300")
+        before, resting, told = await floor.trade(), floor.resting(), len(kinds(floor))
+
+        for _ in range(3):
+            assert (await floor.call("s6", "POST", "/positions/manage", {})).ok
+        await floor.settle(120_000)
+
+        assert await floor.trade() == before
+        assert floor.resting() == resting
+        assert len(kinds(floor)) == told
+        events = await floor.world.documents.find(
+            Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", "ENTRY"),))
+        )
+        assert len(events) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_spot_trade_ends_by_its_pair_and_its_dust_counts_as_flat() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, qty="0.00083", tp="60600", sl="59400")
+        opened = await floor.trade()
+        assert opened.qty_open < D("0.00083")
+        assert (opened.stop_price, opened.tp_price) == (D(59400), D(60600))
+
+        await floor.move("60700")
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "TAKE_PROFIT")
+        assert D(0) < trade.qty_open < D("0.00001")
+        assert floor.resting() == {}
+        assert (await floor.world.reservations.usage(Market.SPOT)).amount_usdt == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_happened_while_it_was_down_is_led_on_after_a_restart() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.stop("s6")
+        await floor.enter()
+        await floor.move("60500")
+
+        await floor.start("s6")
+        await floor.settle()
+
+        trade = await floor.trade()
+        assert (trade.rung, trade.qty_open) == (1, D("0.005"))
+        stops = [what for what in floor.resting().values() if what[0] == "STOP_MARKET"]
+        assert [qty for _, qty, _ in stops] == [D("0.005")]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_that_went_away_is_ordered_again_where_it_stood() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+
+        await floor.venue.cancel(FUT, "s3-btc-e1-1", conditional=True)
+        await floor.settle()
+
+        assert floor.resting()["s3-btc-e1-s1"] == ("STOP_MARKET", D("0.010"), D(59400))
+        assert (await floor.trade()).stop_order_id == "s3-btc-e1-s1"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_position_without_a_stop_whose_price_has_passed_is_closed_at_market() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter()
+        await floor.stop("s6")
+        await floor.venue.cancel(FUT, "s3-btc-e1-1", conditional=True)
+        await floor.move("59300")
+
+        await floor.start("s6")
+        await floor.settle()
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "EXIT")
+        assert (floor.position_qty(), floor.resting()) == (D(0), {})
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_liquidation_ends_the_trade_and_leaves_no_orphan() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(sl="59400")
+        await floor.stop("s6")
+        await floor.venue.cancel(FUT, "s3-btc-e1-1", conditional=True)
+        await floor.move("57000")
+
+        await floor.start("s6")
+        await floor.settle()
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "LIQUIDATION")
+        assert floor.resting() == {}
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_funding_that_settled_while_it_was_open_belongs_to_the_trade() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(tp="63000", sl="57600")
+        until_funding = 8 * HOUR_MS - floor.world.clock.now_ms() % (8 * HOUR_MS)
+        await floor.settle(until_funding + 60_000)
+        assert (await floor.trade()).funding_usdt == D("0.010") * 60_000 * D("-0.0001")
+
+        await floor.move("57500")
+
+        trade = await floor.trade()
+        net = trade.realized_pnl_usdt - trade.fees_usdt + trade.funding_usdt
+        assert trade.status is TradeStatus.CLOSED
+        assert abs(net - venue_net(floor)) <= D("1e-8")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_day_that_lost_too_much_halts_entries_until_a_person_releases_it() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(sl="59400", tp=None)
+        await floor.move("59390")
+        await floor.settle(6_000)
+
+        limits = await floor.world.snapshots.get_hash(RISK_LIMITS.name(ENV))
+        halts = await floor.world.documents.get(HALTS, "halts")
+        assert float(limits["daily_loss_usdt"]) > 6
+        assert halts is not None
+        assert sorted(halts.halts) == ["DAILY_LOSS"]
+        answer = await floor.enter("E2", sl="59000")
+        assert (answer.status, answer.body.get("cause")) == (409, "HALTED")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_equity_counts_both_wallets_what_is_held_and_the_open_result() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, qty="0.00083", tp="61000", sl="58000")
+        await floor.enter("E2", tp="63000", sl="57600")
+        await floor.move("60100", settle_ms=12_000)
+
+        limits = await floor.world.snapshots.get_hash(RISK_LIMITS.name(ENV))
+        fees = D("0.010") * 60001 * D("0.0005")
+        spot_held = D("0.00083") * D("0.999") * 60100
+        expected = 2000 - D("0.00083") * 60001 + spot_held + D("0.010") * (60100 - 60001) - fees
+        assert abs(float(limits["equity_usdt"]) - float(expected)) < 1e-6
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_holding_without_a_price_is_no_loss_and_no_halt_after_a_start() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, qty="0.00500", tp="61000", sl="58000")
+        await floor.settle(70_000)
+        before = await floor.world.snapshots.get_hash(RISK_LIMITS.name(ENV))
+        await floor.stop("s6")
+        floor.price = None
+        await floor.settle(SNAP_TTL_MS + 1_000)
+        await floor.start("s6")
+        await floor.settle(70_000)
+        unpriced = await floor.world.snapshots.get_hash(RISK_LIMITS.name(ENV))
+        await floor.move("60000", settle_ms=70_000)
+        priced = await floor.world.snapshots.get_hash(RISK_LIMITS.name(ENV))
+
+        assert float(before["equity_usdt"]) > 1_999
+        assert unpriced == before
+        assert int(priced["updated_at"]) > int(before["updated_at"])
+        assert abs(float(priced["equity_usdt"]) - float(before["equity_usdt"])) < 1e-6
+        assert await floor.world.documents.get(HALTS, "halts") is None
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exchange_that_is_down_is_not_asked_in_a_storm() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(tp="63000")
+        floor.venue.set_down("maintenance")
+        # The market data still comes, and it asks for a better stop all the time.
+        await floor.move("60300", settle_ms=60_000)
+        asked = await floor.world.documents.count(INTENTS)
+        held = await floor.trade()
+
+        floor.venue.set_down(None)
+        await floor.settle(70_000)
+
+        assert asked < 15
+        assert (held.stop_price, held.stop_order_id) == (D(59400), "s3-btc-e1-1")
+        assert (await floor.trade()).tier == 1
+        assert [what[0] for what in floor.resting().values()].count("STOP_MARKET") == 1
+        await floor.stop()
+
+    run_virtual(scenario())

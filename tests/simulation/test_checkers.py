@@ -1,0 +1,196 @@
+"""The checkers find what they are there to find: a true story passes, and each lie in it is named."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, SIGNALS
+from chimera.contracts.documents import Decision, FundingRecord, IntentRecord, Order, Signal
+from chimera.contracts.enums import Action, IntentState, Market, OrderStatus, OrderType
+from chimera.simulation.checkers import check_evidence
+from chimera.simulation.checkers.budget_adds_up import reserved_is_used, used_usdt
+from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.stops_listed import naked_spans, stops_in_time
+from chimera.simulation.loop import run_virtual
+from tests.services.test_s04_crash_points import HOUSE, Fuse, Timeline
+from tests.services.trading_floor import SPOT
+
+D = Decimal
+LATER_MS = 60_000
+
+
+async def _open_position() -> Evidence:
+    timeline = Timeline.open()
+    floor = await timeline.live(Fuse(None))
+    await floor.start(*HOUSE, price="60000")
+    await floor.enter("E1")
+    await floor.enter("E2", key=SPOT)
+    await floor.settle(5_000)
+    await floor.stop()
+    return timeline.evidence()
+
+
+@pytest.fixture(scope="module")
+def truth() -> Evidence:
+    """A futures position with stop and target, a spot holding with its pair."""
+    return run_virtual(_open_position())
+
+
+def with_document(evidence: Evidence, name: str, key: str, **changes: object) -> Evidence:
+    documents = [each.but(**changes) if each.doc_key() == key else each for each in evidence.documents[name]]
+    return replace(evidence, documents={**evidence.documents, name: tuple(documents)})
+
+
+def plus(evidence: Evidence, name: str, document: object) -> Evidence:
+    return replace(evidence, documents={**evidence.documents, name: (*evidence.documents[name], document)})
+
+
+def without(evidence: Evidence, name: str, key: str) -> Evidence:
+    left = tuple(each for each in evidence.documents[name] if each.doc_key() != key)
+    return replace(evidence, documents={**evidence.documents, name: left})
+
+
+def stop_gone(evidence: Evidence, *, at_ms: int) -> Evidence:
+    orders = tuple(
+        replace(order, status=OrderStatus.CANCELED, updated_at_ms=at_ms)
+        if order.type is OrderType.STOP_MARKET
+        else order
+        for order in evidence.orders
+    )
+    return replace(evidence, orders=orders, now_ms=evidence.now_ms + LATER_MS)
+
+
+def opened(intent_id: str, detail: str | None) -> Signal:
+    return Signal(
+        signal_id="SIG-1-FUT-BTCUSDT",
+        t0=1,
+        market=Market.FUT,
+        symbol="BTCUSDT",
+        features={},
+        decision=Decision(action=Action.OPEN, intent_id=intent_id, detail=detail),
+        config_rev=1,
+    )
+
+
+def funding(amount: str) -> FundingRecord:
+    return FundingRecord(symbol="BTCUSDT", funding_time=1, funding_rate=D(0), amount_usdt=D(amount))
+
+
+def richer(evidence: Evidence, by: str) -> Evidence:
+    key = (Market.FUT, "USDT")
+    return replace(evidence, balances={**evidence.balances, key: evidence.balances[key] + D(by)})
+
+
+LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
+    "an order twice": ("I1", "holds 2 orders named s3-btc-e1", lambda e: replace(e, orders=(*e.orders, e.orders[0]))),
+    "an intent that was meant smaller": (
+        "I1",
+        "was meant for 0.004",
+        lambda e: with_document(e, INTENTS.name, "E1", intent=_intent(e, "E1").intent.but(qty=D("0.004"))),
+    ),
+    "a stop gone": ("I2", "0.010 without a stop", lambda e: stop_gone(e, at_ms=e.now_ms)),
+    "a stop too small": (
+        "I2",
+        "0.004 without a stop",
+        lambda e: replace(
+            with_document(e, ORDERS.name, "s3-btc-e1-1", quantity=D("0.006")),
+            orders=tuple(
+                replace(each, qty=D("0.006")) if each.type is OrderType.STOP_MARKET else each for each in e.orders
+            ),
+        ),
+    ),
+    "a position nobody counts": ("I4", "the exchange 0", lambda e: replace(e, positions=())),
+    "another status": (
+        "I5",
+        "status is CANCELED on file and FILLED at the exchange",
+        lambda e: with_document(e, ORDERS.name, "s3-btc-e1", status=OrderStatus.CANCELED),
+    ),
+    "another fee": ("I5", "fee_usdt is 0", lambda e: with_document(e, ORDERS.name, "s3-btc-e1", fee_usdt=D(0))),
+    "another average": (
+        "I5",
+        "avg_price is 60002",
+        lambda e: with_document(e, ORDERS.name, "s3-btc-e1", avg_price=D(60002)),
+    ),
+    "an order off the file": ("I5", "not on file", lambda e: without(e, ORDERS.name, "s3-btc-e1-1")),
+    "an order nobody took": (
+        "I5",
+        "unknown to the exchange",
+        lambda e: plus(e, ORDERS.name, _order(e, "s3-btc-e1-1").but(order_id="s3-btc-ghost")),
+    ),
+    "a fill lost": ("I5", "is not on file", lambda e: without(e, FILLS.name, e.on_file(FILLS)[0].fill_id)),
+    "a fill invented": (
+        "I5",
+        "on file and unknown",
+        lambda e: plus(e, FILLS.name, e.on_file(FILLS)[0].but(fill_id="FUT-BTCUSDT-999-B")),
+    ),
+    "an intent without an end": (
+        "I9",
+        "E1 is still WORKING",
+        lambda e: with_document(e, INTENTS.name, "E1", state=IntentState.WORKING),
+    ),
+    "an open that vanished": ("I9", "nothing was ever heard", lambda e: plus(e, SIGNALS.name, opened("E9", "OK"))),
+    "an open given up and done": (
+        "I9",
+        "counts as undelivered",
+        lambda e: plus(e, SIGNALS.name, opened("E1", "UNDELIVERED")),
+    ),
+    "money from nowhere": ("I10", "FUT USDT changed by", lambda e: richer(e, "0.00000002")),
+    "funding that nobody paid": (
+        "I10",
+        "funding",
+        lambda e: plus(e, FUNDING_RECORDS.name, funding("0.1")),
+    ),
+}
+
+
+def _intent(evidence: Evidence, key: str) -> IntentRecord:
+    return next(each for each in evidence.on_file(INTENTS) if each.intent_id == key)
+
+
+def _order(evidence: Evidence, key: str) -> Order:
+    return next(each for each in evidence.on_file(ORDERS) if each.order_id == key)
+
+
+def test_a_true_story_has_no_findings(truth: Evidence) -> None:
+    assert len(truth.positions) == 1
+    assert len(truth.fills) >= 2
+    assert check_evidence(truth) == {"I1": [], "I2": [], "I4": [], "I5": [], "I9": [], "I10": []}
+    assert stops_in_time(truth) == []
+
+
+@pytest.mark.parametrize(("invariant", "said", "lie"), LIES.values(), ids=LIES)
+def test_a_lie_is_named(truth: Evidence, invariant: str, said: str, lie: Callable[[Evidence], Evidence]) -> None:
+    told = replace(lie(truth), now_ms=truth.now_ms + LATER_MS)
+
+    findings = check_evidence(told)[invariant]
+
+    assert any(said in finding for finding in findings), findings
+
+
+def test_rounding_in_the_last_place_is_no_lie(truth: Evidence) -> None:
+    assert check_evidence(richer(truth, "0.00000001"))["I10"] == []
+
+
+def test_downtime_is_not_held_against_a_system_that_was_killed(truth: Evidence) -> None:
+    gone_ms = truth.now_ms
+    told = stop_gone(truth, at_ms=gone_ms)
+
+    (span,) = naked_spans(told)
+
+    assert (span.from_ms, span.to_ms, span.qty) == (gone_ms, None, D("0.010"))
+    assert len(stops_in_time(told)) == 1
+    assert stops_in_time(told, [(gone_ms + 1_000, gone_ms + LATER_MS - 500)]) == []
+    assert stops_in_time(told, since_ms=gone_ms + 1) == []
+
+
+def test_what_is_reserved_is_held_against_what_is_used(truth: Evidence) -> None:
+    used = used_usdt(truth)
+
+    assert sorted(used) == ["E1", "E2"]
+    assert reserved_is_used(truth, used) == []
+    assert reserved_is_used(truth, {"E1": used["E1"], "E3": D(20)}) == [
+        f"E2: 0 USDT is reserved and {used['E2']} is used",
+        "E3: 20 USDT is reserved and 0 is used",
+    ]

@@ -1,0 +1,385 @@
+"""What a person types: every command helps, refuses with the remedy and exit code 2, and does what it says.
+
+The commands run as processes, as a person runs them; those that ask a system ask one that really runs.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chimera import __version__
+from chimera.app.data_folder import DataFolderProblem, open_folder
+from chimera.app.people import set_password
+from chimera.app.stream_map import stream_map
+
+COMMANDS = (
+    ("up",),
+    ("replay",),
+    ("decide",),
+    ("status",),
+    ("kill-switch",),
+    ("password",),
+    ("doctor",),
+    ("contracts", "export"),
+    ("map",),
+    ("bench",),
+)
+SERVICE_PORTS = 12
+
+
+def chimera(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "chimera", *words],
+        env={**os.environ, "COLUMNS": "200", **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of `count` neighbours that are free."""
+    for _ in range(100):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            first = int(free.getsockname()[1])
+        if first + count <= 65_535 and all(map(is_free, range(first, first + count))):
+            return first
+    raise AssertionError(f"no {count} free ports in a row")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as each:
+        return each.connect_ex(("127.0.0.1", port)) != 0
+
+
+def refused(told: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert told.returncode == 2, told.stderr
+    assert "Traceback" not in told.stderr
+    for word in words:
+        assert word in told.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_does(command: tuple[str, ...]) -> None:
+    told = chimera(*command, "--help")
+
+    assert told.returncode == 0
+    assert "Usage: python -m chimera " + " ".join(command) in told.stdout
+    assert "--help" in told.stdout
+
+
+def test_the_version_is_the_packages() -> None:
+    assert chimera("--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(("--symbols", "BTCEUR"), ("BTCEUR", "BTCUSDT"), id="a symbol that cannot be traded"),
+        pytest.param(("--symbols", " , "), ("--symbols names nothing", "BTCUSDT"), id="no symbol at all"),
+        pytest.param(("--port", "0"), ("--port",), id="a port that is none"),
+        pytest.param(("--port", "http"), ("--port",), id="a port that is no number"),
+        pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
+        pytest.param(("--venue", "nasdaq"), ("--venue", "sim"), id="an unknown venue"),
+    ],
+)
+def test_a_start_with_bad_words_is_refused_before_anything_is_made(
+    tmp_path: Path, words: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    told = chimera("up", "--data", str(tmp_path / "var"), *words)
+
+    refused(told, *says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variable_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    told = chimera("up", "--data", str(tmp_path / "var"), S3_LEVERAGE_DEFAULT="900")
+
+    refused(told, "S3_LEVERAGE_DEFAULT", "900", "Unset it")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("service_ports", [False, True], ids=["of the page", "of a service"])
+def test_a_port_in_use_is_refused_and_nothing_was_started(tmp_path: Path, service_ports: bool) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = ("--port", str(free_ports()), "--service-ports", str(port)) if service_ports else ("--port", str(port))
+
+        told = chimera("up", "--data", str(tmp_path), *words)
+
+    refused(told, f"port {port}", "choose another port")
+    assert not (tmp_path / "documents.sqlite").exists()
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_data_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    refused(chimera("up", "--data", str(tmp_path / "file" / "var")), str(tmp_path / "file" / "var"), "--data")
+
+
+def test_a_data_folder_of_a_newer_version_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "version.json").write_text('{"version": 99}')
+
+    refused(chimera("up", "--data", str(tmp_path)), "newer version 99", "--data")
+    assert (tmp_path / "version.json").read_text() == '{"version": 99}'
+    assert not (tmp_path / "documents.sqlite").exists()
+
+
+def test_a_data_folder_in_use_is_refused(tmp_path: Path) -> None:
+    other = open_folder(tmp_path)
+
+    refused(chimera("up", "--data", str(tmp_path), "--port", str(free_ports())), "in use", "--data")
+
+    other.close()
+
+
+def test_beyond_this_machine_a_password_comes_first(tmp_path: Path) -> None:
+    told = chimera("up", "--data", str(tmp_path), "--host", "0.0.0.0", "--port", str(free_ports()))
+
+    refused(told, "no password is set", "chimera password")
+    assert not (tmp_path / "documents.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("decide", "BTCUSDT"), ("kill-switch", "status"), ("kill-switch", "off")], ids=" ".join
+)
+def test_who_asks_a_system_that_does_not_run_is_told_how_to_start_it(tmp_path: Path, words: tuple[str, ...]) -> None:
+    refused(chimera(*words, "--data", str(tmp_path)), "no system runs", f"chimera up --data {tmp_path}")
+
+
+def test_the_switch_can_be_pulled_while_the_system_is_down(tmp_path: Path) -> None:
+    told = chimera("kill-switch", "on", "--reason", "holiday", "--data", str(tmp_path))
+
+    assert told.returncode == 0
+    assert "not running" in told.stdout
+    assert (tmp_path / "KILL").read_text() == "holiday\n"
+
+
+def test_the_doctor_of_a_healthy_folder_ends_with_0_and_of_a_broken_one_with_1(tmp_path: Path) -> None:
+    port = str(free_ports())
+    healthy = chimera("doctor", "--data", str(tmp_path), "--port", port)
+    (tmp_path / "version.json").write_text('{"version": 99}')
+    broken = chimera("doctor", "--data", str(tmp_path), "--port", port, "--json", S3_MAX_LOSS_USD="5")
+
+    assert healthy.returncode == 0, healthy.stdout
+    assert broken.returncode == 1
+    bad = [finding for finding in json.loads(broken.stdout) if finding["level"] == "bad"]
+    assert [finding["what"] for finding in bad] == ["data folder", "environment"]
+    assert all(finding["remedy"] for finding in bad)
+
+
+def exported(folder: Path, hash_seed: str) -> dict[str, bytes]:
+    told = chimera("contracts", "export", str(folder), PYTHONHASHSEED=hash_seed)
+    assert told.returncode == 0, told.stderr
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_exports_are_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -> None:
+    first = exported(tmp_path / "a", "0")
+
+    assert exported(tmp_path / "b", "4242") == first
+    assert {"asyncapi.json", "openapi/s3.json", "documents/orders.json", "events/OrderCmd.json"} <= set(first)
+
+
+def test_an_export_to_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    refused(chimera("contracts", "export", str(tmp_path / "file")), "cannot be written", "another folder")
+
+
+def test_the_map_is_the_one_that_the_services_declare() -> None:
+    assert chimera("map").stdout.strip() == stream_map().strip()
+
+
+def test_a_bench_that_is_none_is_refused() -> None:
+    refused(chimera("bench", "coffee"), "coffee", "sim", "decide", "tick-to-order")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A system that a person started, with its page and its service ports."""
+
+    process: "subprocess.Popen[str]"
+    data: Path
+    port: int
+    service_ports: int
+    said: str
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return chimera(*words, "--data", str(self.data))
+
+    def ask_json(self, *words: str) -> Any:
+        told = self.ask(*words, "--json")
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout.splitlines()[-1])
+
+
+@contextmanager
+def started(folder: Path, *, warmup_days: int) -> Iterator[Running]:
+    """A system from its first word to its last; it trades when this begins."""
+    data = folder / "var"
+    ports = free_ports(SERVICE_PORTS + 1)
+    words = ("--warmup-days", str(warmup_days), "--speed", "60")
+    words += ("--port", str(ports), "--service-ports", str(ports + 1))
+    with (folder / "stderr").open("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "chimera", "up", "--data", str(data), *words],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        said = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("Trading."):
+                break
+        log.seek(0)
+        assert process.poll() is None, log.read()
+        try:
+            yield Running(process, data, ports, ports + 1, "".join(said))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(tmp_path_factory.mktemp("running"), warmup_days=1) as system:
+        yield system
+
+
+@pytest.mark.process
+def test_a_start_prints_one_link_with_a_token(running: Running) -> None:
+    assert running.said.count("http://") == 1
+    assert f"http://127.0.0.1:{running.port}/login?token=" in running.said
+
+
+@pytest.mark.process
+def test_status_says_how_the_system_is(running: Running) -> None:
+    status = running.ask_json("status")
+
+    assert status["venue"] == "sim"
+    assert status["speed"] == 60
+    assert status["reconciled"] is True
+    assert status["equity_usdt"] > 0
+    assert status["config_rev"] >= 1
+    assert status["kill_switch"] == "OFF"
+    assert status["trades"] >= status["open_trades"] >= len(status["positions"])
+    assert all(each.get("stop_price") for each in status["positions"])
+    shown = running.ask("status")
+    assert shown.returncode == 0
+    assert "equity" in shown.stdout
+    assert "config rev" in shown.stdout
+
+
+@pytest.mark.process
+def test_a_dry_decision_is_told_with_its_whole_trail(running: Running) -> None:
+    before = running.ask_json("status")["trades"]
+
+    decision = running.ask_json("decide", "btcusdt", "--dry-run", "--side", "buy")
+
+    assert decision["decision"] in ("open", "skip")
+    assert decision["trail"]["gates"]
+    assert running.ask("decide", "BTCUSDT").returncode == 0
+    assert running.ask_json("status")["trades"] == before
+
+
+@pytest.mark.process
+def test_a_decision_on_an_unknown_symbol_is_refused(running: Running) -> None:
+    refused(running.ask("decide", "NOPEUSDT"), "NOPEUSDT")
+    refused(running.ask("decide", "BTCUSDT", "--side", "UP"), "sideHint", "BUY")
+
+
+@pytest.mark.process
+def test_the_kill_switch_stops_decisions_until_it_is_released(running: Running) -> None:
+    pulled = running.ask("kill-switch", "on", "--reason", "test")
+    status = running.ask_json("status")
+    decision = running.ask_json("decide", "BTCUSDT")
+    asked = running.ask("kill-switch", "status")
+    released = running.ask("kill-switch", "off")
+
+    assert (pulled.returncode, asked.returncode, released.returncode) == (0, 0, 0)
+    assert "kill switch ON" in pulled.stdout
+    assert "kill switch ON" in asked.stdout
+    assert "kill switch OFF" in released.stdout
+    assert status["kill_switch"] == "ON"
+    assert (decision["decision"], decision["detail"]) == ("skip", "KILL_SWITCH")
+    assert not (running.data / "KILL").exists()
+    assert running.ask_json("status")["kill_switch"] == "OFF"
+
+
+@pytest.mark.process
+def test_a_second_start_on_the_same_folder_is_refused(running: Running) -> None:
+    refused(running.ask("up", "--port", str(free_ports())), "in use", "--data")
+
+
+@pytest.mark.process
+async def test_a_password_waits_until_the_system_is_stopped(running: Running) -> None:
+    with pytest.raises(DataFolderProblem, match="while the system does not run"):
+        await set_password(running.data, "admin", "heron glacier muffin seven")
+
+
+@pytest.mark.process
+def test_the_doctor_knows_the_running_system(running: Running) -> None:
+    told = running.ask("doctor", "--port", str(running.port), "--json")
+
+    findings = {finding["what"]: finding for finding in json.loads(told.stdout)}
+    assert told.returncode == 0
+    assert str(running.process.pid) in findings[f"port {running.port}"]["found"]
+    assert "in use by the running system" in findings["data folder"]["found"]
+
+
+def http(url: str, body: dict[str, Any] | None = None, **headers: str) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.mark.process
+def test_service_ports_answer_programs_and_no_page_of_another_site(running: Running) -> None:
+    s3 = f"http://127.0.0.1:{running.service_ports + 2}"
+    wanted = {"symbol": "BTCUSDT"}
+
+    status, health = http(f"{s3}/health")
+    asked, decision = http(f"{s3}/dryrun", wanted)
+    foreign, problem = http(f"{s3}/dryrun", wanted, Origin="https://evil.example")
+    renamed, _ = http(f"{s3}/health", Host="evil.example")
+
+    assert (status, health["service"], health["status"]) == (200, "s3", "OK")
+    assert (asked, decision["decision"] in ("open", "skip")) == (200, True)
+    assert (foreign, problem["type"]) == (403, "urn:chimera:problem:foreign-origin")
+    assert renamed == 403
+    assert is_free(running.service_ports + 6), "S7 does not run, so nothing may listen for it"
+
+
+@pytest.mark.process
+def test_stopped_by_ctrl_c_it_ends_well_and_says_so_to_who_asks(tmp_path: Path) -> None:
+    with started(tmp_path, warmup_days=0) as system:
+        system.process.send_signal(signal.SIGINT)
+
+        assert system.process.wait(timeout=30) == 0
+        refused(system.ask("status"), "has ended", f"chimera up --data {system.data}")
