@@ -23,6 +23,7 @@ from chimera import __version__
 from chimera.app.data_folder import DataFolderProblem, open_folder
 from chimera.app.people import set_password
 from chimera.app.stream_map import stream_map
+from tests.loopback import free_ports, is_free
 
 COMMANDS = (
     ("up",),
@@ -49,22 +50,6 @@ def chimera(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
-
-
-def free_ports(count: int = 1) -> int:
-    """The first of `count` neighbours that are free."""
-    for _ in range(100):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            first = int(free.getsockname()[1])
-        if first + count <= 65_535 and all(map(is_free, range(first, first + count))):
-            return first
-    raise AssertionError(f"no {count} free ports in a row")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as each:
-        return each.connect_ex(("127.0.0.1", port)) != 0
 
 
 def refused(told: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -252,8 +237,10 @@ def started(folder: Path, *, warmup_days: int) -> Iterator[Running]:
             said.append(line)
             if line.startswith("Trading."):
                 break
-        log.seek(0)
-        assert process.poll() is None, log.read()
+        if not said or not said[-1].startswith("Trading."):
+            process.wait()
+            log.seek(0)
+            raise AssertionError(f"it ended with {process.returncode}: {''.join(said)}{log.read()}")
         try:
             yield Running(process, data, ports, ports + 1, "".join(said))
         finally:

@@ -129,3 +129,19 @@ def test_a_test_that_could_not_run(reason: str, require_all: str, outcome: str, 
 
     assert outcome in done.stdout
     assert done.returncode == (1 if "failed" in outcome else 0)
+
+
+def test_tests_that_share_a_system_stay_on_one_worker(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.xdist_group('one')\n@pytest.mark.parametrize('n', range(8))\ndef test(n): pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-v", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+    said = subprocess.run(
+        [*command, str(tmp_path)], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120
+    ).stdout
+
+    workers = re.findall(r"\[(gw\d+)\].*PASSED", said)
+    assert len(workers) == 8, said
+    assert len(set(workers)) == 1, "this pytest does not let pytest-xdist group: see the dev dependencies"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,12 +15,7 @@ from chimera.app.client import Answer, Client, NotRunning, WarmingUp
 from chimera.app.front import Front
 from chimera.app.serving import listen, server, stop
 from chimera.runtime.guard import Asgi, Receive, Scope, Send
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from tests.loopback import free_ports
 
 
 def ended_pid() -> int:
@@ -39,7 +33,7 @@ def started(data: Path, *, port: int, pid: int | None = None, host: str = "127.0
 
 @asynccontextmanager
 async def serving(app: Asgi) -> AsyncIterator[int]:
-    port = free_port()
+    port = free_ports()
     each = server(app)
     task = asyncio.get_running_loop().create_task(each.serve(sockets=[listen("127.0.0.1", port)]))
     yield port
@@ -69,7 +63,7 @@ async def test_a_call_carries_the_token_and_the_body(tmp_path: Path) -> None:
 
 
 async def test_a_call_to_this_machine_takes_no_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports()}")
 
     async with serving(echo) as port:
         answer = await asyncio.to_thread(Client(started(tmp_path, port=port)).call, "GET", "/status")
@@ -93,11 +87,11 @@ def nothing_started(data: Path) -> Path:
 
 
 def ended(data: Path) -> Path:
-    return started(data, port=free_port(), pid=ended_pid())
+    return started(data, port=free_ports(), pid=ended_pid())
 
 
 def not_listening(data: Path) -> Path:
-    return started(data, port=free_port())
+    return started(data, port=free_ports())
 
 
 def damaged(data: Path) -> Path:
@@ -106,7 +100,7 @@ def damaged(data: Path) -> Path:
 
 
 def without_token(data: Path) -> Path:
-    (started(data, port=free_port()) / "api-token").unlink()
+    (started(data, port=free_ports()) / "api-token").unlink()
     return data
 
 

@@ -9,12 +9,7 @@ import pytest
 
 from chimera.app.data_folder import open_folder
 from chimera.app.doctor import Finding, Level, examine
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from tests.loopback import free_ports
 
 
 def healthy(data: Path) -> Path:
@@ -31,7 +26,7 @@ def wrong(findings: list[Finding]) -> list[Finding]:
 
 
 def test_a_healthy_installation_has_nothing_wrong(tmp_path: Path) -> None:
-    findings = examine(healthy(tmp_path), free_port(), {})
+    findings = examine(healthy(tmp_path), free_ports(), {})
 
     # Disk and memory are the machine's own affair.
     assert wrong([each for each in findings if each.what not in ("disk", "memory")]) == []
@@ -39,7 +34,7 @@ def test_a_healthy_installation_has_nothing_wrong(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_yet_is_no_illness_and_is_not_made(tmp_path: Path) -> None:
-    findings = examine(tmp_path / "new" / "var", free_port(), {})
+    findings = examine(tmp_path / "new" / "var", free_ports(), {})
 
     assert found(findings, "data folder")[0].level is Level.INFO
     assert list(tmp_path.iterdir()) == []
@@ -90,7 +85,7 @@ def test_a_broken_folder_is_named_with_its_remedy(
     assert callable(break_it)
     break_it(tmp_path)
 
-    [finding] = wrong(found(examine(tmp_path, free_port(), {}), what))
+    [finding] = wrong(found(examine(tmp_path, free_ports(), {}), what))
 
     assert finding.level is level
     assert says in finding.found
@@ -100,7 +95,7 @@ def test_a_broken_folder_is_named_with_its_remedy(
 def test_a_folder_that_is_a_file_is_bad(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    [finding] = found(examine(tmp_path / "file" / "var", free_port(), {}), "data folder")
+    [finding] = found(examine(tmp_path / "file" / "var", free_ports(), {}), "data folder")
 
     assert finding.bad
 
@@ -108,7 +103,7 @@ def test_a_folder_that_is_a_file_is_bad(tmp_path: Path) -> None:
 def test_a_folder_in_use_by_a_process_that_left_no_word_is_told(tmp_path: Path) -> None:
     other = open_folder(tmp_path)
 
-    [finding] = found(examine(tmp_path, free_port(), {}), "data folder")
+    [finding] = found(examine(tmp_path, free_ports(), {}), "data folder")
 
     other.close()
     assert finding.level is Level.WARN
@@ -151,13 +146,13 @@ def test_our_own_running_system_may_have_the_port(tmp_path: Path) -> None:
 def test_a_variable_that_would_do_nothing_is_told(
     tmp_path: Path, env: dict[str, str], level: Level, remedy: str
 ) -> None:
-    [finding] = found(examine(tmp_path, free_port(), env), "environment")
+    [finding] = found(examine(tmp_path, free_ports(), env), "environment")
 
     assert finding.level is level
     assert remedy in finding.remedy
 
 
 def test_a_secret_is_not_repeated(tmp_path: Path) -> None:
-    findings = examine(tmp_path, free_port(), {"S4_BINANCE_SECRET": "hunter2hunter2", "S4_BINANCE_SECRETS": "hunter3"})
+    findings = examine(tmp_path, free_ports(), {"S4_BINANCE_SECRET": "hunter2hunter2", "S4_BINANCE_SECRETS": "hunter3"})
 
     assert "hunter" not in json.dumps([finding.to_json() for finding in findings])

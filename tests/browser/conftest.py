@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,16 +17,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.loopback import free_ports
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 START_S = 150
 LINK = re.compile(r"http://[^\s/]+/login\?token=[0-9a-f]{64}")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @dataclass
@@ -35,7 +30,7 @@ class System:
     """`chimera up` as a process of its own. Slower than usual, so that a position lives long enough to be looked at."""
 
     data: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=free_ports)
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:

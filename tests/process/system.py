@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.loopback import free_ports
 
 READY_WITHIN_S = 60.0
 STEP_S = 0.02
@@ -21,18 +22,12 @@ class NotThere(Exception):
     """Nobody answers on the port."""
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @dataclass(slots=True)
 class System:
     data: Path
     speed: int
     seed: int
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=free_ports)
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from chimera.services.s12_gateway.pages import STYLE
 from chimera.services.s12_gateway.service import build
 from chimera.services.s12_gateway.settings import GatewaySettings
 from chimera.services.s12_gateway.web import Web, build_web
+from tests.loopback import free_ports
 from tests.services.small_world import ENV, SmallWorld, small_world
 
 SETTINGS = GatewaySettings(env=ENV, host_names=("trader.example",))
@@ -86,9 +86,7 @@ async def running() -> AsyncIterator[Running]:
         ),
     )
     here.peers.add("s10", (Route(method="POST", path="/promote", handle=echo, summary="echo"),))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports()
     server = uvicorn.Server(uvicorn.Config(web.asgi, port=port, log_level="error"))
     serving = asyncio.ensure_future(server.serve())
     while not server.started:
