@@ -180,6 +180,19 @@ async def test_sums_count_closed_trades_after_fees_and_funding(house: House) -> 
     assert [each.trade_id for each in seen.open_trades] == ["trade-3"]
 
 
+async def test_what_open_trades_have_paid_so_far_is_summed(house: House) -> None:
+    closing = trade(2, None, "0.4", fees="0.02").model_copy(update={"status": TradeStatus.PENDING_CLOSING})
+    await house.put(
+        Put(TRADES, trade(1, None, "0", fees="0.25", funding="-0.05")),
+        Put(TRADES, closing),
+        Put(TRADES, trade(3, house.now_ms, "9", fees="1")),
+    )
+
+    paid = (await house.data.overview()).open_sums
+
+    assert (paid.net, paid.fees, paid.funding) == (Decimal("0.08"), Decimal("0.27"), Decimal("-0.05"))
+
+
 async def test_a_closed_trade_that_late_funding_changed_is_counted_anew(house: House) -> None:
     now_ms = house.now_ms
     await house.put(Put(TRADES, trade(1, now_ms, "1")))

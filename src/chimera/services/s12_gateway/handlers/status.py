@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from chimera.contracts.collections import CONFIG_ACTIVE, INSTRUMENT_REGISTRY, METRICS_TIMESERIES, SIGNALS, TRADES
-from chimera.contracts.enums import Action, HealthLevel, Switch, TradeStatus
+from chimera.contracts.enums import Action, HealthLevel, Switch
 from chimera.contracts.http.gateway import LastDecision, StatusAnswer
 from chimera.contracts.http.positions import PositionsAnswer, PositionView
 from chimera.contracts.instrument_key import InstrumentKey
@@ -22,10 +22,9 @@ from chimera.ports.peers import PeerCall, PeerUnavailable
 from chimera.ports.world import World
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Reply, Request
-from chimera.services.s12_gateway.page.history import EQUITY_METRIC, TradeHistory
+from chimera.services.s12_gateway.page.history import EQUITY_METRIC, TradeHistory, open_trades
 
 INSTRUMENTS_MAX = 500
-OPEN_MAX = 500
 SIGNALS_LOOKED_AT = 300
 """Newest signals looked through for a decision where no stream holds one: most are bars that nobody decided on."""
 
@@ -53,7 +52,7 @@ class TellStatus:
                 equity_usdt=await self._equity(),
                 realised_pnl_usdt=self.closed.sums.net,
                 trades=await world.documents.count(TRADES),
-                open_trades=await self._open_trades(),
+                open_trades=len(await open_trades(world.documents)),
                 positions=await self._positions(),
                 kill_switch=Switch.ON if standing.kill_switch_on else Switch.OFF,
                 reconciled=standing.reconciled,
@@ -82,16 +81,6 @@ class TellStatus:
             )
         )
         return Decimal(str(points[0].value)) if points else None
-
-    async def _open_trades(self) -> int:
-        count = 0
-        for status in TradeStatus:
-            if status is not TradeStatus.CLOSED:
-                found = await self.world.documents.find(
-                    Query(collection=TRADES, index="by_status", equal=(("status", status.value),), limit=OPEN_MAX)
-                )
-                count += len(found)
-        return count
 
     async def _positions(self) -> tuple[PositionView, ...]:
         told = await self.world.peers.call(PeerCall("s6", "GET", "/positions", actor="s12"))

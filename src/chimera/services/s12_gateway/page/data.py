@@ -19,11 +19,10 @@ from chimera.contracts.collections import (
     INSTRUMENT_REGISTRY,
     ORDERS,
     SIGNALS,
-    TRADES,
     system_state,
 )
 from chimera.contracts.documents import Alert, EquityPeakState, Fill, HaltsState, Order, PausesState, Signal, Trade
-from chimera.contracts.enums import Action, HealthLevel, Switch, TradeStatus
+from chimera.contracts.enums import Action, HealthLevel, Switch
 from chimera.contracts.http.gateway import KillSwitchAnswer
 from chimera.contracts.http.positions import PositionsAnswer, PositionView
 from chimera.contracts.instrument_key import InstrumentKey
@@ -45,6 +44,7 @@ from chimera.services.s12_gateway.page.history import (
     TradeHistory,
     close_at,
     let_others_run,
+    open_trades,
     with_live_price,
 )
 from chimera.services.s12_gateway.page.settings import PageSettings
@@ -116,6 +116,7 @@ class Overview:
     drawdown_ratio: float | None = None
     drawdown_max_ratio: float = 0.0
     sums: Sums = field(default_factory=Sums)
+    """Of closed trades."""
     prices: Mapping[InstrumentKey, Price] = field(default_factory=dict)
     positions: tuple[PositionView, ...] = ()
     orders: tuple[Order, ...] = ()
@@ -135,6 +136,11 @@ class Overview:
     @property
     def unrealized_usdt(self) -> Decimal:
         return sum((each.unrealized_pnl_usdt or Decimal(0) for each in self.positions), Decimal(0))
+
+    @property
+    def open_sums(self) -> Sums:
+        """What open trades have earned and paid so far: each has paid its entry, and perhaps funding."""
+        return Sums.of(self.open_trades)
 
 
 @dataclass(slots=True)
@@ -384,11 +390,7 @@ class PageData:
         await self.trades.read_on()
         self.seen.sums = self.trades.sums
         self.seen.trades = tuple(self.trades.newest(ROWS))
-        self.seen.open_trades = tuple(
-            await self.world.documents.find(
-                Query(collection=TRADES, index="by_status", equal=(("status", TradeStatus.ACTIVE.value),))
-            )
-        )
+        self.seen.open_trades = tuple(await open_trades(self.world.documents))
 
     async def _read_orders(self) -> None:
         names = [ORD_RESULT.name(self.settings.env, key) for key in self.settings.keys]

@@ -1,4 +1,4 @@
-"""What grows by a little each minute and is looked at each second: bars, equity, closed trades.
+"""What grows by a little each minute and is looked at each second: bars, equity, trades.
 
 Each is read from its documents once, in portions that leave the loop to others in between, and then only read on.
 Prices here are for drawing: floats.
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from chimera.contracts.collections import KLINES, METRICS_TIMESERIES, TRADES
 from chimera.contracts.documents import Kline, Trade
+from chimera.contracts.enums import TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
@@ -25,6 +26,7 @@ PORTION = 250
 BARS_MAX = 20_000
 EQUITY_METRIC = "equity_usdt"
 EQUITY_WINDOW_MS = 30 * DAY_MS
+OPEN_MAX = 500
 
 
 class Candle(NamedTuple):
@@ -202,13 +204,26 @@ def _ts(point: Point) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Over closed trades, USDT. `net` is after fees and funding; `fees` > 0 were paid; `funding` received +, paid -."""
+    """Over trades, USDT. `net` is after fees and funding; `fees` > 0 were paid; `funding` received +, paid -."""
 
     count: int = 0
     wins: int = 0
     net: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
     funding: Decimal = Decimal(0)
+
+    @classmethod
+    def of(cls, trades: Iterable[Trade]) -> Self:
+        count = wins = 0
+        net = fees = funding = Decimal(0)
+        for trade in trades:
+            earned = net_of(trade)
+            count += 1
+            wins += earned > 0
+            net += earned
+            fees += trade.fees_usdt
+            funding += trade.funding_usdt
+        return cls(count, wins, net, fees, funding)
 
 
 def net_of(trade: Trade) -> Decimal:
@@ -242,7 +257,7 @@ class TradeHistory:
             since_ms += 1
             await let_others_run(self.clock)
         if changed:
-            self.sums = _sums(self._closed.values())
+            self.sums = Sums.of(self._closed.values())
 
     def newest(self, count: int) -> list[Trade]:
         """The last ended first."""
@@ -259,14 +274,12 @@ class TradeHistory:
         return found
 
 
-def _sums(trades: Iterable[Trade]) -> Sums:
-    count = wins = 0
-    net = fees = funding = Decimal(0)
-    for trade in trades:
-        earned = net_of(trade)
-        count += 1
-        wins += earned > 0
-        net += earned
-        fees += trade.fees_usdt
-        funding += trade.funding_usdt
-    return Sums(count, wins, net, fees, funding)
+async def open_trades(documents: Documents) -> list[Trade]:
+    """All that are not closed."""
+    found: list[Trade] = []
+    for status in TradeStatus:
+        if status is not TradeStatus.CLOSED:
+            found += await documents.find(
+                Query(collection=TRADES, index="by_status", equal=(("status", status.value),), limit=OPEN_MAX)
+            )
+    return found

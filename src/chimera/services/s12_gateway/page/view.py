@@ -159,10 +159,10 @@ class Page:
         with box("figures", "section").props('aria-label="Figures"'):
             self._equity = Figure("Equity, USDT")
             self._today = Figure("Today", "since 00:00 UTC, after fees and funding, open positions at the mark")
-            self._net = Figure("Net PnL", "closed trades after fees and funding, and what is open at the mark")
+            self._net = Figure("Net PnL", "of all trades after fees and funding, open positions at the mark")
             self._open = Figure("Unrealised", "open positions at the mark")
-            self._fees = Figure("Fees", "of closed trades")
-            self._funding = Figure("Funding", "of closed trades; received +, paid −")
+            self._fees = Figure("Fees", "of all trades")
+            self._funding = Figure("Funding", "of all trades; received +, paid −")
             self._drawdown = Figure("Max drawdown", "of equity, from its peak within 30 days")
             self._wins = Figure("Win rate", "closed trades that earned after fees and funding")
             self._count = Figure("Trades", "closed")
@@ -308,13 +308,14 @@ class Page:
 
     def _show_figures(self, seen: Overview) -> None:
         sums, unrealized = seen.sums, seen.unrealized_usdt
-        net = sums.net + unrealized
+        paid = seen.open_sums
+        net = sums.net + paid.net + unrealized
         self._equity.show(number(seen.equity_usdt, 2), "open positions included")
         self._show_today(seen)
         self._net.show(arrow(net) + signed(net), f"closed {signed(sums.net)}", tone(net))
         self._open.show(arrow(unrealized) + signed(unrealized), f"{len(seen.positions)} open", tone(unrealized))
-        self._fees.show(number(sums.fees, 2), "paid")
-        self._funding.show(signed(sums.funding, 4), "received +, paid −")
+        self._fees.show(number(sums.fees + paid.fees, 2), "paid")
+        self._funding.show(signed(sums.funding + paid.funding, 4), "received +, paid −")
         now = "" if seen.drawdown_ratio is None else f"now {percent(seen.drawdown_ratio)}"
         self._drawdown.show(percent(seen.drawdown_max_ratio), now)
         rate = percent(sums.wins / sums.count, 1) if sums.count else NOTHING
