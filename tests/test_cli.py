@@ -107,11 +107,15 @@ def test_a_port_in_use_is_refused_and_nothing_was_started(tmp_path: Path, servic
         port = taken.getsockname()[1]
         words = ("--port", str(free_ports()), "--service-ports", str(port)) if service_ports else ("--port", str(port))
 
-        told = chimera("up", "--data", str(tmp_path), *words)
+        told = chimera("up", "--data", str(tmp_path / "var"), *words)
+        (tmp_path / "mine").mkdir()
+        again = chimera("up", "--data", str(tmp_path / "mine"), *words)
 
-    refused(told, f"port {port}", "choose another port")
-    assert not (tmp_path / "documents.sqlite").exists()
-    assert not (tmp_path / "run.json").exists()
+    for each in (told, again):
+        refused(each, f"port {port}", "choose another port")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert not (tmp_path / "mine" / "documents.sqlite").exists()
+    assert not (tmp_path / "mine" / "run.json").exists()
 
 
 def test_a_data_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import re
 import signal
 import time
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import CHROMIUM, System
+from tests.browser.conftest import CHROMIUM, Watched
 
 pytestmark = [
     pytest.mark.browser,
@@ -44,13 +45,18 @@ def background(page: Page) -> int:
     return sum(map(int, re.findall(r"\d+", color)[:3])) // 3
 
 
-def ask_until_open(system: System, symbol: str, market: str) -> dict[str, object]:
-    """A hint is refused while the start is not over: not reconciled yet, figures too old."""
+def ask_until_open(system: Watched) -> Any:
+    """A hint is refused while the start is not over: not reconciled yet, figures too old. What the past left open or
+    forbids is cleared away first."""
     ends_at = time.monotonic() + 40
     while True:
-        told = system.decide(symbol, market, "BUY")
+        told = system.decide("BTCUSDT", "FUT", "BUY")
         if told["decision"] == "open" or time.monotonic() > ends_at:
             return told
+        if told["detail"] == "OPEN_POSITION":
+            system.exit("BTCUSDT")
+        elif told["detail"] == "COOLDOWN":
+            system.promote(strategy={"cooldown_min": 0})
         time.sleep(1)
 
 
@@ -79,8 +85,8 @@ def test_dark_and_light_are_both_drawn_and_the_choice_is_remembered(page: Page) 
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
-def test_a_trade_that_was_asked_for_appears_without_a_reload(page: Page, system: System) -> None:
-    told = ask_until_open(system, "BTCUSDT", "FUT")
+def test_a_trade_that_was_asked_for_appears_without_a_reload(page: Page, system: Watched) -> None:
+    told = ask_until_open(system)
 
     assert told["decision"] == "open", told
     positions = table(page, "open positions")
@@ -102,7 +108,7 @@ def test_a_decision_opens_to_show_its_gates(page: Page) -> None:
     expect(decisions.locator(".lt-detail")).to_have_count(0)
 
 
-def test_the_kill_switch_is_asked_about_refuses_the_next_decision_and_is_released(page: Page, system: System) -> None:
+def test_the_kill_switch_is_asked_about_refuses_the_next_decision_and_is_released(page: Page, system: Watched) -> None:
     bar = page.locator(".kill-bar")
     page.get_by_role("button", name="KILL SWITCH", exact=True).click()
     page.get_by_role("button", name="Cancel").click()
@@ -124,7 +130,27 @@ def test_the_kill_switch_is_asked_about_refuses_the_next_decision_and_is_release
     expect(bar).to_be_hidden()
 
 
-def test_a_silent_server_is_said_so_on_the_page_until_it_speaks_again(page: Page, system: System) -> None:
+def test_a_halt_is_shown_and_released_for_a_reason(page: Page, system: Watched) -> None:
+    """The entry that an earlier test asked for has paid its fee, which is more than the limit now allows."""
+    bar = page.locator(".held-bar")
+    system.promote(risk={"daily_loss_usdt_max": 0.01})
+    expect(bar).to_contain_text("HALT DAILY_LOSS", timeout=LIVE_MS)
+    assert system.decide("ETHUSDT", "FUT", "BUY")["detail"] in ("DAILY_LOSS", "HALT")
+    system.promote(risk={"daily_loss_usdt_max": 900})
+
+    bar.get_by_role("button", name="Release").click()
+    page.locator(".ask").get_by_role("button", name="Release the halt").click()
+    expect(page.locator(".q-notification")).to_contain_text("say why")
+    expect(bar).to_contain_text("HALT DAILY_LOSS")
+    bar.get_by_role("button", name="Release").click()
+    page.get_by_label("Why").fill("looked at")
+    page.locator(".ask").get_by_role("button", name="Release the halt").click()
+
+    expect(bar).not_to_contain_text("HALT", timeout=LIVE_MS)
+    assert system.decide("ETHUSDT", "FUT", "BUY")["detail"] != "HALT"
+
+
+def test_a_silent_server_is_said_so_on_the_page_until_it_speaks_again(page: Page, system: Watched) -> None:
     lost = page.locator(".link-lost")
     expect(lost).to_be_hidden()
 
@@ -137,7 +163,7 @@ def test_a_silent_server_is_said_so_on_the_page_until_it_speaks_again(page: Page
     expect(lost).to_be_hidden()
 
 
-def test_who_logged_out_is_out_of_an_open_page_too(browser: Browser, system: System, page: Page) -> None:
+def test_who_logged_out_is_out_of_an_open_page_too(browser: Browser, system: Watched, page: Page) -> None:
     context = browser.new_context()
     left_open, other = context.new_page(), context.new_page()
     left_open.goto(system.new_link())
@@ -155,7 +181,7 @@ def test_who_logged_out_is_out_of_an_open_page_too(browser: Browser, system: Sys
     context.close()
 
 
-def test_nothing_is_loaded_from_elsewhere(browser: Browser, system: System, page: Page) -> None:
+def test_nothing_is_loaded_from_elsewhere(browser: Browser, system: Watched, page: Page) -> None:
     context = browser.new_context()
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))

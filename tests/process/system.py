@@ -27,19 +27,25 @@ class System:
     data: Path
     speed: int
     seed: int
+    warmup_days: int = 1
     port: int = field(default_factory=free_ports)
     process: "subprocess.Popen[bytes] | None" = None
 
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.data.parent / "system.log"
+
     def start(self) -> None:
-        with (self.data.parent / "system.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
-                    *("--speed", str(self.speed), "--warmup-days", "1", "--seed", str(self.seed)),
+                    *("--speed", str(self.speed), "--warmup-days", str(self.warmup_days), "--seed", str(self.seed)),
                 ],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "400"},
             )
 
     def kill(self) -> None:
@@ -62,7 +68,12 @@ class System:
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
-            connection.request(method, f"/api{path}", None if body is None else json.dumps(body), self._headers())
+            connection.request(
+                method,
+                path if path.startswith("/auth/") else f"/api{path}",
+                None if body is None else json.dumps(body),
+                self._headers(),
+            )
             answer = connection.getresponse()
             raw = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -70,6 +81,22 @@ class System:
         finally:
             connection.close()
         return answer.status, json.loads(raw) if raw else None
+
+    def told(self, method: str, path: str, body: Any = None) -> Any:
+        """The body of an answer that must not be a refusal."""
+        status, answer = self.call(method, path, body)
+        assert status < 300, answer
+        return answer
+
+    def promote(self, **flags: dict[str, Any]) -> None:
+        """Put a bundle in force that is the active one but for these flags, by group."""
+        bundle = self.told("GET", f"/s10/bundles/{self.told('GET', '/s10/active')['bundle_id']}")["bundle"]
+        for group, changed in flags.items():
+            bundle["flags"][group] |= changed
+        draft = {name: bundle[name] for name in ("rules", "factors", "instruments", "flags")}
+        made = self.told("POST", "/s10/bundles", draft)["bundle_id"]
+        self.told("POST", f"/s10/bundles/{made}/stage")
+        self.told("POST", "/s10/promote", {"bundle_id": made, "mode": "FULL"})
 
     def send(self, method: str, path: str, body: Any) -> http.client.HTTPConnection:
         """Send a request and do not wait for its answer."""
@@ -92,7 +119,7 @@ class System:
         raise AssertionError(f"not reconciled after {READY_WITHIN_S} s: {self.log_tail()}")
 
     def log_tail(self) -> str:
-        return (self.data.parent / "system.log").read_text(errors="replace")[-3_000:]
+        return self.log.read_text(errors="replace")[-3_000:]
 
     def venue_now_ms(self) -> int:
         """Where the exchange's clock stands, running or not."""

@@ -258,19 +258,10 @@ def look(system: System) -> dict[str, list[str]]:
 
 def widen_limits(system: System) -> None:
     """A day of kills loses more than a day may: the limits that would end the trading are not what is tested."""
-    _, active = system.call("GET", "/s10/active")
-    _, shown = system.call("GET", f"/s10/bundles/{active['bundle_id']}")
-    bundle = shown["bundle"]
-    flags = bundle["flags"]
-    flags["risk"] |= {"daily_loss_usdt_max": 900, "drawdown_pct_max": 0.9}
-    flags["strategy"] |= {"cooldown_min": 0, "max_entries_per_signal": 50}
-    draft = {name: bundle[name] for name in ("rules", "factors", "instruments")} | {"flags": flags}
-    status, made = system.call("POST", "/s10/bundles", draft)
-    assert status < 300, made
-    status, staged = system.call("POST", f"/s10/bundles/{made['bundle_id']}/stage")
-    assert status < 300, staged
-    status, promoted = system.call("POST", "/s10/promote", {"bundle_id": made["bundle_id"], "mode": "FULL"})
-    assert status < 300, promoted
+    system.promote(
+        risk={"daily_loss_usdt_max": 900, "drawdown_pct_max": 0.9},
+        strategy={"cooldown_min": 0, "max_entries_per_signal": 50},
+    )
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from chimera.contracts.enums import (
     PositionSide,
     Purpose,
     Side,
-    Switch,
     TradeStatus,
 )
 from chimera.contracts.http.positions import PositionsAnswer, PositionView
@@ -400,21 +399,21 @@ async def test_what_cannot_be_read_keeps_its_last_figures_and_is_named(house: Ho
 
 
 async def test_the_kill_switch_is_turned_through_the_gateways_own_call_in_the_users_name(house: House) -> None:
-    refused = await house.data.kill_switch(Switch.ON, "storm", "ada")
+    refused = await house.data.post("/kill-switch", {"state": "ON", "reason": "storm"}, "ada")
     pulled = await house.data.overview()
 
     assert refused is None
     assert pulled.kill is not None
     assert (pulled.kill_is_on, pulled.kill.actor, pulled.kill.reason) == (True, "ada", "storm")
 
-    assert await house.data.kill_switch(Switch.OFF, "", "ada") is None
+    assert await house.data.post("/kill-switch", {"state": "OFF"}, "ada") is None
     assert not (await house.data.overview()).kill_is_on
 
 
 async def test_a_kill_switch_that_could_not_be_written_says_what_to_do(house: House) -> None:
     house.here.documents.down = house.here.snapshots.down = True
 
-    refused = await house.data.kill_switch(Switch.ON, "", "ada")
+    refused = await house.data.post("/kill-switch", {"state": "ON"}, "ada")
 
     assert refused is not None
     assert "KILL" in refused

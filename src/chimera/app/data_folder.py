@@ -6,6 +6,7 @@ Owns the names in it and the clear refusals: not writable, in use, from a newer 
 import fcntl
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +31,7 @@ class DataFolder:
 
     path: Path
     _lock: IO[str]
+    _made: bool
 
     @property
     def documents(self) -> Path:
@@ -66,6 +68,12 @@ class DataFolder:
     def close(self) -> None:
         self._lock.close()
 
+    def close_unused(self) -> None:
+        """For a start that was refused: a folder that this one made is gone again."""
+        if self._made:
+            shutil.rmtree(self.path)
+        self.close()
+
 
 def open_folder(path: Path) -> DataFolder:
     """Make or open the folder and take it for this process.
@@ -73,6 +81,7 @@ def open_folder(path: Path) -> DataFolder:
     Raises:
         DataFolderProblem: naming the folder, the cause and the remedy.
     """
+    made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (path / LOCK_NAME).open("a+", encoding="utf-8")
@@ -87,7 +96,7 @@ def open_folder(path: Path) -> DataFolder:
         raise DataFolderProblem(
             f"data folder {path} is in use by another process. Stop it, or choose another folder with --data."
         ) from error
-    folder = DataFolder(path, lock)
+    folder = DataFolder(path, lock, made)
     try:
         _check_version(folder)
         for each in (folder.venue, folder.objects, folder.web):

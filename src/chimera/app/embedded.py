@@ -121,6 +121,10 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     try:
         await _check_host(options, folder)
         socks = _take_ports(options)
+    except BaseException:
+        folder.close_unused()
+        raise
+    try:
         await _run(options, folder, socks, shared, s3, s4, say)
     finally:
         folder.close()

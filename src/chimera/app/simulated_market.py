@@ -75,7 +75,11 @@ def listed_keys(symbols: Sequence[str]) -> tuple[InstrumentKey, ...]:
 
 
 def config_for(symbols: Sequence[str]) -> MarketConfig:
-    return MarketConfig(symbols=symbols_for([listed(key) for key in listed_keys(symbols)]))
+    """The demonstration's market: USDT/TWD moves so that the strategy's pattern comes every second or third day instead
+    of every fourth, and who opens the page for the first time sees it at work."""
+    return MarketConfig(
+        symbols=symbols_for([listed(key) for key in listed_keys(symbols)]), twd_momentum=0.75, twd_corr=-0.9
+    )
 
 
 @dataclass(frozen=True, slots=True)

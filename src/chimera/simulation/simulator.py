@@ -5,7 +5,7 @@ report, a data folder to go on from) is its callers' business.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -42,7 +42,9 @@ PROGRESS_EVERY_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """One run. `traded` None: all that is listed. `progress` is told the market time each market hour.
+    """One run. `traded` None: all that is listed.
+
+    `progress` is told the market time each market hour; `attend` is the person who looks in then, and at the end.
 
     `documents_file` keeps the documents on disk instead of in memory, where they grow by about 6 MB a market day.
     """
@@ -60,6 +62,7 @@ class Setup:
     spot_usdt: Decimal = Decimal(1_000)
     fut_usdt: Decimal = Decimal(1_000)
     progress: Callable[[int], None] | None = None
+    attend: Callable[[World, int], Awaitable[None]] | None = None
     trace: Trace | None = None
     documents_file: Path | None = None
 
@@ -129,6 +132,8 @@ async def simulate(setup: Setup) -> Ended:
         await clock.sleep_until_ms(at_ms)
         if setup.progress is not None:
             setup.progress(at_ms)
+        if setup.attend is not None:
+            await setup.attend(world, at_ms)
     market.cancel()
     await asyncio.gather(market, return_exceptions=True)
     await clock.sleep_until_ms(clock.now_ms() + SETTLE_MS)

@@ -8,17 +8,23 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.app.simulated_market import Market, MarketPlan, keys_for
+from chimera.contracts.collections import system_state
+from chimera.contracts.documents import HaltsState
 from chimera.contracts.settings import S3Settings, S4Settings
+from chimera.ports.peers import PeerCall
+from chimera.ports.world import World
 from chimera.simulation.garbage import rarely_collected
 from chimera.simulation.loop import run_virtual
 from chimera.simulation.simulator import Setup, simulate
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
+HALTS = system_state(HaltsState)
 TARGETS = {"BTCUSDT": 65_400.0}
 """Where the demonstration market stands when the warm-up ends: the documents' order samples are valid there."""
 
@@ -62,6 +68,7 @@ def warm_up(
                 env=env,
                 s3=s3,
                 s4=s4,
+                attend=Owner(end_ms).look_in,
                 progress=lambda at_ms: tell((at_ms - start_ms) // DAY_MS, f"simulating {days} days"),
             )
         )
@@ -83,6 +90,31 @@ def warm_up(
         os.replace(part / name, venue / name)
     os.replace(part / "documents.sqlite", folder / "documents.sqlite")
     shutil.rmtree(part)
+
+
+@dataclass(slots=True)
+class Owner:
+    """The person whom two weeks of trading would have had: looks in once a UTC day and releases what was halted.
+
+    Without one, the first bad day of the past would be its last day of trading, and what a newcomer opens stands still.
+    """
+
+    end_ms: int
+    _day: int | None = None
+
+    async def look_in(self, world: World, at_ms: int) -> None:
+        day = at_ms // DAY_MS
+        if day == self._day and at_ms < self.end_ms:
+            return
+        self._day = day
+        halts = await world.documents.get(HALTS, "halts")
+        for name in halts.halts if halts else ():
+            body = {"reason": "looked at; the next day may trade again"}
+            told = await world.peers.call(
+                PeerCall("s12", "POST", f"/halts/{name}/release", body, actor="owner of the simulated past")
+            )
+            if not told.ok:
+                raise RuntimeError(f"{name} could not be released: {told.status} {told.body}")
 
 
 def tell_json(day: int, note: str) -> None:

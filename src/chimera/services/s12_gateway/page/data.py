@@ -278,11 +278,10 @@ class PageData:
         listed = {key: await self.world.documents.get(INSTRUMENT_REGISTRY, key.doc_key) for key in self.settings.keys}
         return {key: places_of(found.tick_size) for key, found in listed.items() if found is not None}
 
-    async def kill_switch(self, state: Switch, reason: str, actor: str) -> str | None:
-        """POST /kill-switch in the name of `actor`, whose right the caller has checked. Why not, or None."""
-        body = {"state": state.value, "reason": reason or None}
+    async def post(self, path: str, body: Mapping[str, object], actor: str) -> str | None:
+        """A call of the gateway's own in the name of `actor`, whose right the caller has checked. Why not, or None."""
         try:
-            told = await self.world.peers.call(PeerCall(ME, "POST", "/kill-switch", body, actor=actor))
+            told = await self.world.peers.call(PeerCall(ME, "POST", path, body, actor=actor))
         except PeerUnavailable as down:
             return str(down)
         self._read_at_ns = None

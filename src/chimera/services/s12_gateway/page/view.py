@@ -150,10 +150,13 @@ class Page:
             Text("", "KILL SWITCH ON", "b")
             self._kill_text = Text()
             box("space")
-            if self._may(Switch.OFF):
+            if self._may_turn(Switch.OFF):
                 press("Release", "", self._ask_release)
         with box("bar held-bar hidden").props("role=status") as self._held_bar:
             self._held_text = Text()
+            box("space")
+            with box("hidden") as self._halts_release:
+                press("Release", "", self._ask_halts_release)
 
     def _build_figures(self) -> None:
         with box("figures", "section").props('aria-label="Figures"'):
@@ -304,6 +307,7 @@ class Page:
             *(f"Not up to date: {problem}" for problem in seen.problems),
         ]
         _show_if(self._held_bar, bool(held))
+        _show_if(self._halts_release, any(self._may(halt_release(name), {}) for name in seen.halts))
         self._held_text.show(" · ".join(held))
 
     def _show_figures(self, seen: Overview) -> None:
@@ -405,53 +409,84 @@ class Page:
         except DependencyDown as down:
             return [{"title": str(down), "lines": []}]
 
-    def _may(self, state: Switch) -> bool:
-        return roles.has(self._identity.role, roles.needed("s12", "POST", "/kill-switch", {"state": state.value}))
+    def _may(self, path: str, body: Mapping[str, object]) -> bool:
+        return roles.has(self._identity.role, roles.needed("s12", "POST", path, body))
+
+    def _may_turn(self, state: Switch) -> bool:
+        return self._may("/kill-switch", {"state": state.value})
 
     async def _press_kill(self) -> None:
         if not self._data.seen.kill_is_on:
             await self._ask_kill()
-        elif self._may(Switch.OFF):
+        elif self._may_turn(Switch.OFF):
             await self._ask_release()
         else:
             ui.notify("Releasing is an admin's. Stops and exits go on meanwhile.", type="info")
 
     async def _ask_kill(self) -> None:
-        await self._ask(
-            Switch.ON,
+        why = await self._ask(
             "Stop all new entries?",
             "Nothing new is opened until an admin releases it. Open positions keep their stops, exits go on.",
             "Pull the kill switch",
         )
+        if why is not None:
+            await self._turn(Switch.ON, why)
 
     async def _ask_release(self) -> None:
-        await self._ask(Switch.OFF, "Allow entries again?", "The strategy may open positions from now on.", "Release")
+        why = await self._ask(
+            "Allow entries again?", "The strategy may open positions from now on.", "Release", is_calm=True
+        )
+        if why is not None:
+            await self._turn(Switch.OFF, why)
 
-    async def _ask(self, state: Switch, question: str, meaning: str, yes: str) -> None:
+    async def _ask_halts_release(self) -> None:
+        halts = self._data.seen.halts
+        why = await self._ask(
+            f"Release {', '.join(halts)}?",
+            f"{'; '.join(halts.values())}. The strategy may open positions from now on, and lose as much again.",
+            "Release the halt",
+            is_calm=True,
+        )
+        if why is None:
+            return
+        if not why:
+            ui.notify("A halt is released for a reason: say why.", type="warning")
+            return
+        for name in halts:
+            await self._carry_out(halt_release(name), {"reason": why})
+
+    async def _ask(self, question: str, meaning: str, yes: str, *, is_calm: bool = False) -> str | None:
+        """The reason given, perhaps empty; None: not agreed."""
         with ui.dialog() as dialog, box("ask"):
             Text("", question, "h2")
             Text("", meaning, "p")
             why = ui.input("Why (kept in the audit trail)").props("outlined dense autofocus maxlength=200")
             with box("choices"):
                 press("Cancel", "quiet", lambda: dialog.submit(False))
-                press(yes, "do" if state is Switch.ON else "do calm", lambda: dialog.submit(True))
+                press(yes, "do calm" if is_calm else "do", lambda: dialog.submit(True))
         agreed = await dialog
         reason = str(why.value or "").strip()
         dialog.delete()
-        if agreed:
-            await self._turn(state, reason)
+        return reason if agreed else None
 
     async def _turn(self, state: Switch, reason: str) -> None:
-        """Who asks is looked at again now: the page may have stood open for hours."""
+        await self._carry_out("/kill-switch", {"state": state.value, "reason": reason or None})
+
+    async def _carry_out(self, path: str, body: Mapping[str, object]) -> None:
+        """A call of the gateway. Who asks is looked at again now: the page may have stood open for hours."""
         if not await self._is_known():
             return
-        if not self._may(state):
+        if not self._may(path, body):
             ui.notify(f"Your role is {self._identity.role.value}: ask an admin.", type="negative")
             return
-        refused = await self._data.kill_switch(state, reason, self._identity.user)
+        refused = await self._data.post(path, body, self._identity.user)
         if refused is not None:
             ui.notify(refused, type="negative", timeout=0, close_button="OK")
         await self._show(await self._data.overview())
+
+
+def halt_release(name: str) -> str:
+    return f"/halts/{name}/release"
 
 
 def _market_note(key: InstrumentKey, price: Price, now_ms: int, places: int) -> str:
