@@ -218,6 +218,9 @@ def test_an_order_without_a_name_gets_one_from_its_intent() -> None:
         pytest.param(
             {"sl": None, "guard_stop": {"enable": True}}, "guard_stop.price", "sells", id="a guard of nothing"
         ),
+        pytest.param({"redcue_only": True}, "redcue_only", "reduce_only is one", id="a misspelt field"),
+        pytest.param({"sl": {"pirce": 1}}, "sl.pirce", "sl.price is one", id="a misspelt field of the stop"),
+        pytest.param({"x": 1}, "x", "no such field. ", id="a field that resembles none"),
     ],
 )
 def test_what_is_no_order_is_refused_by_field_value_and_remedy(told: dict[str, Any], field: str, remedy: str) -> None:
@@ -231,6 +234,17 @@ def test_what_is_no_order_is_refused_by_field_value_and_remedy(told: dict[str, A
     assert remedy in problems[field].remedy
     assert field in str(caught.value)
     json.dumps([problem.to_dict() for problem in caught.value.problems], allow_nan=False)
+
+
+@given(instances(OrderIntent))
+def test_an_intent_as_it_is_told_has_no_field_that_is_nobodys(value: OrderIntent) -> None:
+    try:
+        parse(value.to_dict() | {"tp_px": 1, "sl_px": 1})
+    except OrderIntentError as refused:
+        problems = refused.problems
+    else:
+        problems = ()
+    assert [problem.field for problem in problems if "no such field" in problem.remedy] == []
 
 
 def test_all_that_is_amiss_is_told_at_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from chimera.contracts.base import Contract
-from chimera.contracts.http import HealthAnswer, Problem, ReadyAnswer
+from chimera.contracts.http import Asked, HealthAnswer, Problem, ReadyAnswer
 from chimera.runtime.guard import BrowserGuard
 from chimera.runtime.http import build_app
 from chimera.runtime.runner import Runner
@@ -15,7 +15,7 @@ from chimera.runtime.service import Reply, Request, Route, Service
 from tests.services.small_world import ENV, small_world
 
 
-class Order(Contract):
+class Order(Asked):
     qty: int = Field(gt=0)
 
 
@@ -129,6 +129,16 @@ async def test_a_malformed_field_is_named_with_value_and_remedy() -> None:
     _, problem, _ = await Port().ask("POST", "/orders", b'{"qty": -1}')
 
     assert problem["errors"] == [{"field": "qty", "value": -1, "remedy": "Input should be greater than 0"}]
+
+
+async def test_a_misspelt_field_is_refused_with_those_there_are() -> None:
+    status, problem, _ = await Port().ask("POST", "/orders", b'{"qty": 1, "qyt": 2}')
+
+    assert status == 400
+    assert problem["errors"] == [
+        {"field": "qyt", "value": 2, "remedy": "no such field; there are qty. Mend or leave it out"}
+    ]
+    assert "qyt: no such field" in problem["detail"]
 
 
 async def test_a_query_has_its_defaults_and_its_types() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
@@ -47,24 +47,20 @@ def refusal(problem: Problem) -> Reply:
     return Reply(problem_body(problem), problem.status, PROBLEM_MEDIA_TYPE)
 
 
-def describe_invalid(error: ValidationError) -> str:
-    """One sentence a field: where, what was given, what is wanted."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']} (got {item['input']!r:.80})"
-        for item in error.errors(include_url=False)
-    )
+def _malformed(what: str, error: ValidationError, wanted: type[BaseModel]) -> Problem:
+    """One sentence a field: where, what is wanted, what was given."""
+    said, fields = [], []
+    for item in error.errors(include_url=False):
+        field = ".".join(str(part) for part in item["loc"]) or what
+        remedy = _no_such_field(wanted) if item["type"] == "extra_forbidden" else item["msg"]
+        said.append(f"{field}: {remedy} (got {item['input']!r:.80})")
+        fields.append(FieldProblem(field=field, value=_shown(item["input"]), remedy=remedy).to_dict())
+    return Problem(400, f"malformed-{what}", "; ".join(said), errors=fields)
 
 
-def _malformed(what: str, error: ValidationError) -> Problem:
-    fields = [
-        FieldProblem(
-            field=".".join(str(part) for part in item["loc"]) or what,
-            value=_shown(item["input"]),
-            remedy=item["msg"],
-        ).to_dict()
-        for item in error.errors(include_url=False)
-    ]
-    return Problem(400, f"malformed-{what}", describe_invalid(error), errors=fields)
+def _no_such_field(wanted: type[BaseModel]) -> str:
+    names = (str(field.serialization_alias or name) for name, field in wanted.model_fields.items())
+    return f"no such field; there are {', '.join(names)}. Mend or leave it out"
 
 
 def _shown(given: Any) -> Any:
@@ -87,7 +83,8 @@ def parse_body(route: Route, raw: Any) -> Any:
                 return raw
             return route.body.model_validate({} if raw is None else raw)
     except ValidationError as error:
-        raise _malformed("body", error) from error
+        assert route.body is not None
+        raise _malformed("body", error, route.body) from error
     except ValueError as error:
         raise Problem(400, "malformed-body", str(error)) from error
     return raw
@@ -103,7 +100,7 @@ def parse_query(route: Route, raw: Mapping[str, str]) -> Any:
     try:
         return route.query.model_validate(raw)
     except ValidationError as error:
-        raise _malformed("query", error) from error
+        raise _malformed("query", error, route.query) from error
 
 
 async def answer(route: Route, request: Request) -> Reply:

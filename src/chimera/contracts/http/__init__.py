@@ -3,6 +3,7 @@
 from chimera.contracts.http.common import (
     PROBLEM_MEDIA_TYPE,
     PROBLEM_TYPE_BASE,
+    Asked,
     FieldProblem,
     HealthAnswer,
     Problem,
@@ -83,6 +84,7 @@ __all__ = [
     "ActiveAnswer",
     "AlertsAnswer",
     "AlertsQuery",
+    "Asked",
     "AutopsyAnswer",
     "BackfillAnswer",
     "BackfillQuery",

@@ -1,6 +1,6 @@
 """What every service answers: health, readiness and problems."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from chimera.contracts.base import Contract, Json
 from chimera.contracts.enums import ServiceHealth
@@ -9,6 +9,12 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 PROBLEM_TYPE_BASE = "urn:chimera:problem:"
 """Before the word of a problem; the whole is its stable `type`."""
+
+
+class Asked(Contract):
+    """A body that somebody sends. A name that is nobody's is refused: a misspelt wish would be passed over else."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class FieldProblem(Contract):

@@ -8,10 +8,11 @@ from chimera.contracts.base import Contract, EpochMs, Estimate, Json, JsonObject
 from chimera.contracts.documents.config import ConfigBundle, Factor, Instrument, StrategyRule
 from chimera.contracts.enums import BundleStatus, PromotionMode, PromotionStatus, SimulationStatus
 from chimera.contracts.flags import Flags
+from chimera.contracts.http.common import Asked
 from chimera.contracts.messages.research import Sensitivity, SimWindow
 
 
-class BundleDraft(Contract):
+class BundleDraft(Asked):
     """`POST /bundles`: a whole configuration. What is not told is as in the default bundle's groups."""
 
     flags: Flags = Flags()
@@ -82,7 +83,7 @@ class DryRunAnswer(Contract):
     findings: tuple[LintFinding, ...] = ()
 
 
-class SimulateRequest(Contract):
+class SimulateRequest(Asked):
     """`POST /simulate`: the fields of SimCmd; without sim_id one is derived."""
 
     sim_id: str | None = None
@@ -106,7 +107,7 @@ class SimulateAnswer(Contract):
     bounds_guard: JsonObject | None = None
 
 
-class PromoteRequest(Contract):
+class PromoteRequest(Asked):
     """`POST /promote`. `expected_seq` refuses (409) when somebody else switched meanwhile."""
 
     bundle_id: str = Field(min_length=1)
@@ -115,7 +116,7 @@ class PromoteRequest(Contract):
     reason: str | None = None
 
 
-class RollbackRequest(Contract):
+class RollbackRequest(Asked):
     """`POST /rollback`: to `to_rev`, else to the revision before the present one."""
 
     to_rev: int | None = None

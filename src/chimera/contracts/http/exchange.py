@@ -4,9 +4,10 @@ from pydantic import Field
 
 from chimera.contracts.base import Contract, Number
 from chimera.contracts.enums import Market, TransferResult
+from chimera.contracts.http.common import Asked
 
 
-class TransferRequest(Contract):
+class TransferRequest(Asked):
     """`POST /xchg/treasury/transfer`, the gateway's `POST /treasury/transfer`. One transfer_id moves money once.
 
     Without transfer_id the header Idempotency-Key names the transfer.

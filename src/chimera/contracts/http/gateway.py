@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Number
 from chimera.contracts.enums import Action, HealthLevel, Market, Role, Switch
+from chimera.contracts.http.common import Asked
 from chimera.contracts.http.positions import PositionView
 
 
@@ -26,7 +27,7 @@ class LoginAnswer(Contract):
     expires_at: EpochMs
 
 
-class KillSwitchRequest(Contract):
+class KillSwitchRequest(Asked):
     """`POST /kill-switch`. ON by any role, OFF by the highest alone; `ttl_s` ends an ON by itself."""
 
     state: Switch = Switch.ON
@@ -42,7 +43,7 @@ class KillSwitchAnswer(Contract):
     until: EpochMs | None = None
 
 
-class PauseRequest(Contract):
+class PauseRequest(Asked):
     """`POST /pause` and `POST /resume`: everything, a market, or one instrument as `FUT:BTCUSDT`."""
 
     scope: str = Field(default="ALL", min_length=1)
@@ -56,7 +57,7 @@ class PauseAnswer(Contract):
     paused: tuple[str, ...] = ()
 
 
-class HaltReleaseRequest(Contract):
+class HaltReleaseRequest(Asked):
     """`POST /halts/{name}/release`."""
 
     reason: str = Field(min_length=1)
@@ -67,14 +68,14 @@ class HaltReleaseAnswer(Contract):
     released: bool
 
 
-class ClosePositionRequest(Contract):
+class ClosePositionRequest(Asked):
     """`POST /positions/{INSTR}/close`: at market, all of it or a share."""
 
     ratio: Number = Field(default=Decimal(1), gt=0, le=1)
     reason: str = "MANUAL"
 
 
-class StopPriceRequest(Contract):
+class StopPriceRequest(Asked):
     """`POST /positions/{INSTR}/stop`: a new stop price in USDT; it may only move towards profit."""
 
     price: Number = Field(gt=0)
@@ -89,7 +90,7 @@ class PositionOrderAnswer(Contract):
     intent_id: str
 
 
-class FlattenRequest(Contract):
+class FlattenRequest(Asked):
     """`POST /flatten`: kill switch ON, then every position is closed at market."""
 
     confirm: bool

@@ -9,9 +9,10 @@ Owns one table: a row says which field of ours it fills and under which names, i
 What is not told gets the default that CONTRACTS section 3 gives it. What is told twice must be told alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
@@ -233,6 +234,9 @@ OBJECTS: tuple[str, ...] = (
 )
 """Names that hold other names: told as anything but an object, a stop would be lost without a word."""
 
+NAMES: frozenset[str] = frozenset((*(name for row in ROWS for name in row.names), *OBJECTS, "exec_policy.type"))
+"""All that a body may tell."""
+
 POLICY_WORDS: dict[str, Mapping[str, Any]] = {
     "MakerThenTaker": {"routing": "AUTO"},
     "AUTO": {"routing": "AUTO"},
@@ -264,6 +268,7 @@ def parse_order_intent(raw: Mapping[str, Any], now_ms: int, id_prefix: str = "s3
     """
     body, problems = _plain(raw)
     told = _read(body, problems)
+    problems.extend(_unknown(body))
     problems.extend(
         FieldProblem(field=field, remedy=remedy)
         for field, remedy in _REQUIRED.items()
@@ -336,6 +341,18 @@ def _read(body: Mapping[str, Any], problems: list[FieldProblem]) -> dict[str, An
                 remedy = f"it says otherwise than another name of {row.field}; tell it once"
                 problems.append(FieldProblem(field=name, value=_shown(value), remedy=remedy))
     return told
+
+
+def _unknown(body: Mapping[str, Any], inside: str = "") -> Iterator[FieldProblem]:
+    """Names that are nobody's: a misspelt stop would be no stop, so none is passed over."""
+    for name, value in body.items():
+        path = f"{inside}{name}"
+        if path in OBJECTS and isinstance(value, Mapping):
+            yield from _unknown(value, f"{path}.")
+        elif path not in NAMES and value is not None:
+            near = get_close_matches(path, NAMES, n=1)
+            remedy = f"no such field{f'; {near[0]} is one' if near else ''}. Mend or leave it out"
+            yield FieldProblem(field=path, value=_shown(value), remedy=remedy)
 
 
 def _shown(value: object) -> object:

@@ -16,6 +16,7 @@ from chimera.contracts.enums import (
     Result,
     Side,
 )
+from chimera.contracts.http.common import Asked
 
 
 class OrderAnswer(Contract):
@@ -36,7 +37,7 @@ class OrderAnswer(Contract):
     message: str | None = None
 
 
-class LookupRequest(Contract):
+class LookupRequest(Asked):
     """`POST /orders/lookup` (added): ask the exchange what became of one order, and book it.
 
     `conditional` where it rests in the futures algo book. `adopt` takes an order on file that nobody here sent: a
@@ -81,7 +82,7 @@ class IntentAnswer(Contract):
     updated_at: EpochMs
 
 
-class CancelRequest(Contract):
+class CancelRequest(Asked):
     """`POST /cancel`: one of the three ids names what goes; `escalate` sells the rest at market after the cancel."""
 
     order_id: str | None = None

@@ -2,6 +2,7 @@
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Number
 from chimera.contracts.enums import Market, PositionSide, TradeStatus
+from chimera.contracts.http.common import Asked
 
 
 class PositionView(Contract):
@@ -37,7 +38,7 @@ class PositionsAnswer(Contract):
     ts: EpochMs
 
 
-class ManageRequest(Contract):
+class ManageRequest(Asked):
     """`POST /positions/manage`: run the tick now, for one instrument or all."""
 
     market: Market | None = None

@@ -6,9 +6,10 @@ from pydantic import model_validator
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, JsonObject
 from chimera.contracts.enums import ReconcileScope, ReconcileStatus
+from chimera.contracts.http.common import Asked
 
 
-class ReconcileRequest(Contract):
+class ReconcileRequest(Asked):
     """`POST /reconcile`: SYMBOL needs `symbol`, the other scopes ignore it."""
 
     scope: ReconcileScope

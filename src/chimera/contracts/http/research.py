@@ -5,6 +5,7 @@ from pydantic import Field
 from chimera.contracts.base import Contract, EpochMs, JsonObject
 from chimera.contracts.documents.research import Experiment, Hypothesis
 from chimera.contracts.enums import JobStatus
+from chimera.contracts.http.common import Asked
 from chimera.contracts.messages.research import HorizonH
 
 
@@ -31,7 +32,7 @@ class AutopsyAnswer(Contract):
     status: JobStatus
 
 
-class HypothesisRequest(Contract):
+class HypothesisRequest(Asked):
     """`POST /hypotheses`: something we believe and want tested."""
 
     description: str = Field(min_length=1)
@@ -43,7 +44,7 @@ class HypothesisAnswer(Contract):
     hypothesis: Hypothesis
 
 
-class ExperimentRequest(Contract):
+class ExperimentRequest(Asked):
     """`POST /experiments/run`: `design` says window, split, grid and what counts as success."""
 
     hypothesis_id: str

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, JsonObject, Number
 from chimera.contracts.enums import Action, DecisionTrigger, Market, Reason, Side
+from chimera.contracts.http.common import Asked
 from chimera.contracts.order_intent import OrderIntent
 
 
@@ -14,7 +15,7 @@ class DecideContext(Contract):
     t0: EpochMs | None = None
 
 
-class DecideRequest(Contract):
+class DecideRequest(Asked):
     """`POST /decide`, `POST /dryrun`. Without market the symbol's first one; `sideHint` wins over the signal.
 
     `dry_run` reserves, writes and emits nothing.
@@ -51,7 +52,7 @@ class DecideAnswer(Contract):
     trail: JsonObject = Field(default_factory=dict)
 
 
-class DecideBatchRequest(Contract):
+class DecideBatchRequest(Asked):
     """`POST /decide/batch`: each is decided by itself, in order."""
 
     requests: tuple[DecideRequest, ...] = Field(min_length=1, max_length=1_000)
