@@ -24,6 +24,7 @@ from chimera.app.data_folder import DataFolderProblem, open_folder
 from chimera.app.people import set_password
 from chimera.app.stream_map import stream_map
 from tests.loopback import free_ports, is_free
+from tests.process.system import MARKET_BEGINS_MS
 
 COMMANDS = (
     ("up",),
@@ -227,7 +228,7 @@ def started(folder: Path, *, warmup_days: int) -> Iterator[Running]:
     data = folder / "var"
     ports = free_ports(SERVICE_PORTS + 1)
     words = ("--warmup-days", str(warmup_days), "--speed", "60")
-    words += ("--port", str(ports), "--service-ports", str(ports + 1))
+    words += ("--end-ms", str(MARKET_BEGINS_MS), "--port", str(ports), "--service-ports", str(ports + 1))
     with (folder / "stderr").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "chimera", "up", "--data", str(data), *words],

@@ -173,6 +173,7 @@ def up(
     service_ports: Annotated[
         int | None, typer.Option(min=1, max=65_524, help="Also serve S1 on this port, S2 on the next, … S12.")
     ] = None,
+    end_ms: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
 ) -> None:
     """Start the whole system and trade; prints one link to the page."""
     import uvloop
@@ -189,6 +190,7 @@ def up(
         host=host,
         port=port,
         service_ports=service_ports,
+        end_ms=end_ms,
     )
     with refusals():
         uvloop.run(run(options, os.environ, lambda text: out.print(text, highlight=False, soft_wrap=True)))

@@ -46,17 +46,12 @@ def background(page: Page) -> int:
 
 
 def ask_until_open(system: Watched) -> Any:
-    """A hint is refused while the start is not over: not reconciled yet, figures too old. What the past left open or
-    forbids is cleared away first."""
+    """A hint is refused while the start is not over: not reconciled yet, figures too old."""
     ends_at = time.monotonic() + 40
     while True:
         told = system.decide("BTCUSDT", "FUT", "BUY")
         if told["decision"] == "open" or time.monotonic() > ends_at:
             return told
-        if told["detail"] == "OPEN_POSITION":
-            system.exit("BTCUSDT")
-        elif told["detail"] == "COOLDOWN":
-            system.promote(strategy={"cooldown_min": 0})
         time.sleep(1)
 
 

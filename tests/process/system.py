@@ -14,6 +14,9 @@ from typing import Any
 
 from tests.loopback import free_ports
 
+MARKET_BEGINS_MS = 1_763_546_400_000
+"""2025-11-19 10:00 UTC: the market is the same in every run, far from midnight, when the strategy enters by itself."""
+
 READY_WITHIN_S = 60.0
 STEP_S = 0.02
 
@@ -42,6 +45,7 @@ class System:
                 [
                     *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
                     *("--speed", str(self.speed), "--warmup-days", str(self.warmup_days), "--seed", str(self.seed)),
+                    *("--end-ms", str(MARKET_BEGINS_MS)),
                 ],
                 stdout=log,
                 stderr=log,

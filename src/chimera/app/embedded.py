@@ -68,7 +68,8 @@ class UpProblem(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """What `chimera up` was asked for. `service_ports`: S1 listens there, S12 eleven further on; None: not at all."""
+    """What `chimera up` was asked for. `service_ports`: S1 listens there, S12 eleven further on; None: not at all.
+    `end_ms`: market time at which a new folder's warm-up ends and the market goes on; None: now."""
 
     data: Path
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
@@ -78,6 +79,7 @@ class UpOptions:
     host: str = "127.0.0.1"
     port: int = 8080
     service_ports: int | None = None
+    end_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -220,7 +222,12 @@ async def _warm_up(options: UpOptions, folder: DataFolder, progress: _Progress, 
         "chimera",
         "warm-up",
         *("--data", str(folder.path), "--days", str(options.warmup_days), "--seed", str(options.seed)),
-        *("--symbols", ",".join(options.symbols), "--end-ms", str(wall_ms())),
+        *(
+            "--symbols",
+            ",".join(options.symbols),
+            "--end-ms",
+            str(wall_ms() if options.end_ms is None else options.end_ms),
+        ),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
