@@ -82,6 +82,12 @@ def fill_id(instrument: InstrumentKey, venue_trade_id: int | str, side: Side) ->
     return f"{instrument.doc_key}-{venue_trade_id}-{side.value[0]}"
 
 
+def fill_order(ts: int, fill_id: str) -> tuple[int, int, str]:
+    """What the fills of one instrument are sorted by: their time, then the exchange's number."""
+    # Ids of one instrument differ in the number only, so a longer one is a later one.
+    return ts, len(fill_id), fill_id
+
+
 def kline_key(instrument: InstrumentKey, interval: str, open_time: int) -> str:
     return f"{instrument.doc_key}-{interval}-{open_time}"
 

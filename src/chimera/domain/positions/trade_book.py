@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, Side
 from chimera.domain.exact import average, money
 
@@ -71,8 +72,7 @@ class TradeBook:
 def in_order(fills: Iterable[BookFill]) -> list[BookFill]:
     """By time, then by the exchange's number; each once."""
     unique = {fill.fill_id: fill for fill in fills}
-    # Ids of one instrument differ in the number only, so a longer one is a later one.
-    return sorted(unique.values(), key=lambda fill: (fill.ts, len(fill.fill_id), fill.fill_id))
+    return sorted(unique.values(), key=lambda fill: ids.fill_order(fill.ts, fill.fill_id))
 
 
 def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook | None:

@@ -92,7 +92,9 @@ class Ledger:
 
     async def fills(self, client_order_id: str) -> Sequence[Fill]:
         entry = await self._entry(client_order_id)
-        return () if entry is None else sorted(entry.fills.values(), key=lambda fill: (fill.timestamp, fill.fill_id))
+        if entry is None:
+            return ()
+        return sorted(entry.fills.values(), key=lambda fill: ids.fill_order(fill.timestamp, fill.fill_id))
 
     async def open(
         self,

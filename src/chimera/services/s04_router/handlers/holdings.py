@@ -6,6 +6,7 @@ Recomputed from the fills each time, oldest first: a fill that comes late or twi
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, HOLDINGS_SPOT_SNAPSHOTS
 from chimera.contracts.documents import Fill, HoldingSnapshot
 from chimera.contracts.enums import Market, Side
@@ -65,7 +66,7 @@ class Holdings:
 
 def held_after(fills: list[Fill], base_asset: str) -> Holding:
     held = Holding()
-    for fill in sorted(fills, key=lambda fill: (fill.timestamp, fill.fill_id)):
+    for fill in sorted(fills, key=lambda fill: ids.fill_order(fill.timestamp, fill.fill_id)):
         in_base = fill.fee_asset == base_asset
         fee_qty = fill.fee_qty or Decimal(0)
         if fill.side is Side.BUY:
