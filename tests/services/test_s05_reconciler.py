@@ -1,5 +1,7 @@
 """S5 with the real router and keeper of positions on the simulated exchange: what differs, and how it is mended."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -8,9 +10,11 @@ from chimera.contracts.documents import ReconState
 from chimera.contracts.enums import Market, OrderStatus, OrderType, ReconcileStatus, Side, TradeStatus
 from chimera.contracts.keys import RECON_LAST_RUN
 from chimera.contracts.messages import AlertEvent, ReconcileResult
+from chimera.domain.execution.orders import VenueFill, VenuePosition
 from chimera.ports.documents import Query
 from chimera.simulation.loop import run_virtual
-from tests.services.trading_floor import ENV, Floor
+from tests.services.meddling import Instead, Meddled, meddled_floor
+from tests.services.trading_floor import ENV, FUT, Floor
 
 D = Decimal
 RECON = system_state(ReconState)
@@ -110,17 +114,66 @@ def test_an_order_of_ours_that_nobody_wants_is_canceled() -> None:
     run_virtual(scenario())
 
 
-def test_somebody_elses_order_is_left_alone_and_told_once() -> None:
+def test_an_order_that_ended_before_it_could_be_canceled_was_not_mended() -> None:
+    async def somebody_was_faster(cancel: Instead, *order: Any, **more: Any) -> None:
+        await cancel(*order, **more)
+        await cancel(*order, **more)
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        floor.world.venue.instead["cancel"] = somebody_was_faster
+        await floor.by_hand("s3-btc-lost", Side.BUY, "0.010", type=OrderType.LIMIT, price=D("59000"))
+
+        answer = await reconcile(floor)
+
+        state = await floor.world.documents.get(RECON, "recon")
+        assert (answer["status"], answer["actions"], floor.resting()) == ("OK", [], {})
+        assert state.orders_jaccard == 1.0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_position_that_was_listed_before_its_last_fill_is_no_difference() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        await floor.enter()
+        listed = [()]
+
+        async def at_first_as_before_the_fill(positions: Instead) -> Sequence[VenuePosition]:
+            return listed.pop() if listed else await positions()
+
+        floor.world.venue.instead["positions"] = at_first_as_before_the_fill
+
+        answer = await reconcile(floor)
+
+        assert listed == []
+        assert (answer["status"], answer["actions"]) == ("OK", [])
+        assert [alert for alert in floor.messages(AlertEvent) if alert.code == "RECON_FIXED"] == []
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_somebody_elses_order_is_left_alone_and_told_once_as_long_as_it_rests() -> None:
     async def scenario() -> None:
         floor = await Floor.open()
-        await floor.by_hand("web_abc", Side.BUY, "0.010", type=OrderType.LIMIT, price=D("59000"))
 
+        def told() -> int:
+            return sum("web_abc" in alert.message for alert in floor.messages(AlertEvent))
+
+        async def order_by_hand() -> None:
+            await floor.by_hand("web_abc", Side.BUY, "0.010", type=OrderType.LIMIT, price=D("59000"))
+            await reconcile(floor)
+            await quiet(floor)
+
+        await order_by_hand()
+        resting, once = list(floor.resting()), told()
+        await floor.venue.cancel(FUT, "web_abc", conditional=False)
         await reconcile(floor)
-        await quiet(floor)
+        await order_by_hand()
 
-        assert list(floor.resting()) == ["web_abc"]
-        told = [alert for alert in floor.messages(AlertEvent) if "web_abc" in alert.message]
-        assert len(told) == 1
+        assert (resting, once, told()) == (["web_abc"], 1, 2)
         await floor.stop()
 
     run_virtual(scenario())
@@ -163,6 +216,26 @@ def test_what_a_person_sold_by_hand_ends_the_trade() -> None:
         assert floor.resting() == {}
         assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
         await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_fill_that_the_router_cannot_find_is_not_called_adopted() -> None:
+    async def with_one_of_nobody(fills: Instead, *since: Any) -> Sequence[VenueFill]:
+        found = await fills(*since)
+        strange = [replace(fill, client_order_id="web_nobody", trade_id=-1) for fill in found[-1:]]
+        return (*found, *strange)
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        await floor.enter()
+        await floor.by_hand("web_close", Side.SELL, "0.010", reduce_only=True)
+        floor.world.venue.instead["fills"] = with_one_of_nobody
+
+        answer = await reconcile(floor)
+
+        assert actions(answer) == ["MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED"]
         await floor.stop()
 
     run_virtual(scenario())

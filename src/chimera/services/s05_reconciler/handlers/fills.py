@@ -45,10 +45,13 @@ class Fills:
         for fill in await self.venue.fills(key, since_ms):
             if fill.side is side and not await self._is_on_file(fill):
                 strangers[fill.client_order_id] = fill
+        adopted = False
         for client_order_id, fill in strangers.items():
             await self.look_up(key, client_order_id, adopt=True)
-            await findings.fixed("MANUAL_EXIT_ADOPTED", key, client_order_id, before=None, after=float(fill.qty))
-        return bool(strangers)
+            if await self._is_on_file(fill):
+                adopted = True
+                await findings.fixed("MANUAL_EXIT_ADOPTED", key, client_order_id, before=None, after=float(fill.qty))
+        return adopted
 
     async def look_up(self, key: InstrumentKey, client_order_id: str, *, adopt: bool = False) -> None:
         """Have S4 ask for one order. That it is nobody's is an answer.

@@ -34,6 +34,7 @@ class Orders:
     clock: Clock
     teller: Teller
     _told_of: set[str] = field(default_factory=set)
+    """Orders of somebody else's that rest and were told."""
 
     async def on_file(self) -> list[Order]:
         found: list[Order] = []
@@ -58,9 +59,17 @@ class Orders:
         }
         there = {order.client_order_id: order for order in listed if order.key in keys}
         known_here = set(here)
-        for client_order_id, order in there.items():
-            if client_order_id not in here and await self._judge(order, listed, positions, findings) is Verdict.KNOWN:
+        for client_order_id, order in tuple(there.items()):
+            if client_order_id in here:
+                continue
+            decided = await self._judge(order, listed, positions)
+            if decided is Verdict.KNOWN:
                 known_here.add(client_order_id)
+            elif decided is Verdict.FOREIGN:
+                await self._tell_once(order)
+            elif decided is Verdict.CANCEL and not await self._cancel(order, findings):
+                del there[client_order_id]
+        self._told_of &= {order.client_order_id for order in listed}
         ours_there = [
             client_order_id
             for client_order_id in there
@@ -71,26 +80,17 @@ class Orders:
             findings.agree(client_order_id in known_here and client_order_id in there)
 
     async def _judge(
-        self,
-        order: VenueOrder,
-        listed: Sequence[VenueOrder],
-        positions: Sequence[VenuePosition],
-        findings: Findings,
+        self, order: VenueOrder, listed: Sequence[VenueOrder], positions: Sequence[VenuePosition]
     ) -> Verdict:
         known = await self.documents.get(ORDERS, order.client_order_id)
         position = next((each for each in positions if each.symbol == order.symbol), None)
-        decided = verdict(
+        return verdict(
             on_file_open=known is not None and not known.status.is_final,
             ours=known is not None or ids.is_ours(order.client_order_id, self.settings.id_prefix),
             intent_unfinished=await self._in_hand(order, known),
             protects=position is not None and closes(order, position),
             otherwise_covered=position is not None and await self._covered_without(order, position, listed),
         )
-        if decided is Verdict.CANCEL:
-            await self._cancel(order, known, findings)
-        elif decided is Verdict.FOREIGN:
-            await self._tell_once(order)
-        return decided
 
     async def _in_hand(self, order: VenueOrder, known: Order | None) -> bool:
         """Whether an unfinished intent may have sent it. A child's name begins with the entry's."""
@@ -120,7 +120,9 @@ class Orders:
         known = await self.documents.get(ORDERS, client_order_id)
         return known is not None and not known.status.is_final
 
-    async def _cancel(self, order: VenueOrder, known: Order | None, findings: Findings) -> None:
+    async def _cancel(self, order: VenueOrder, findings: Findings) -> bool:
+        """False: it had ended since it was listed, so there was nothing to mend."""
+        known = await self.documents.get(ORDERS, order.client_order_id)
         before = {"at_exchange": order.status.value, "on_file": known.status.value if known else None}
         log.warning("canceling an order that nobody wants", order=order.client_order_id, **before)
         conditional = order.conditional and not order.triggered
@@ -128,7 +130,9 @@ class Orders:
             await self.venue.cancel(order.key, order.client_order_id, conditional=conditional)
         except UnknownOrder:
             log.info("it was gone already", order=order.client_order_id)
+            return False
         await findings.fixed("ORPHAN_CANCELED", order.key, order.client_order_id, before=before, after="CANCELED")
+        return True
 
     async def _tell_once(self, order: VenueOrder) -> None:
         if order.client_order_id in self._told_of:

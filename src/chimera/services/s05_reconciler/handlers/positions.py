@@ -112,8 +112,12 @@ class Positions:
         after = float(_signed(trade))
         if after != before:
             await findings.fixed("TRADE_CORRECTED", key, str(key), before=before, after=after)
-        if _signed(trade) != _qty(position):
+        differs = _signed(trade) != _qty(position)
+        if differs:
             log.error("position and trade differ", instrument=str(key), trade=after, exchange=float(_qty(position)))
+        elif after == before:
+            # The position was listed before its last fill: the one that is asked for now agrees.
+            return trade, position
         await self.teller.alert(
             AlertCode.RECON_FIXED,
             Severity.WARN,
