@@ -96,9 +96,9 @@ def test_a_cancelled_sleeper_leaves_at_once(run: Run) -> None:
 
 def test_a_sped_up_market_passes_faster_than_our_own_work(run: Run) -> None:
     async def go() -> tuple[int, int, float]:
-        clock = LoopClock(START_MS, speed=1_000)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
+        clock = LoopClock(START_MS, speed=1_000)
         await clock.sleep_until_ms(START_MS + 20_000)
         return clock.now_ms() - START_MS, clock.work_ms(30), loop.time() - began_s
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 
+from chimera.app.serving import listen, server, stop
 from chimera.contracts.enums import Role
 from chimera.runtime.runner import Runner
 from chimera.runtime.service import Reply, Request, Route
@@ -87,14 +87,11 @@ async def running() -> AsyncIterator[Running]:
     )
     here.peers.add("s10", (Route(method="POST", path="/promote", handle=echo, summary="echo"),))
     port = free_ports()
-    server = uvicorn.Server(uvicorn.Config(web.asgi, port=port, log_level="error"))
-    serving = asyncio.ensure_future(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
+    each = server(web.asgi)
+    serving = asyncio.ensure_future(each.serve(sockets=[listen("127.0.0.1", port)]))
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Running(here, web, Client(http, f"http://127.0.0.1:{port}"))
-    server.should_exit = True
-    await serving
+    await stop((each, serving))
 
 
 async def test_the_printed_link_logs_in_once(running: Running) -> None:
