@@ -667,6 +667,14 @@ class ToldFills:
         raise UnknownOrder(-2013, "Order does not exist.")
 
 
+class NothingHeld:
+    def outdate(self, key: Any) -> None:
+        raise AssertionError(f"{key} is no spot instrument")
+
+    async def renew(self) -> None:
+        raise AssertionError("nothing was outdated")
+
+
 def reports_of(qtys: list[int], ends: OrderStatus | None) -> list[tuple[VenueOrder, VenueFill | None]]:
     """What the exchange says, in its order, of a stop over 5 thousandths that fills in these parts."""
     filled = D(0)
@@ -736,6 +744,7 @@ async def booked(
         clock=clock,
         venue=ToldFills([fill for _, fill in every if fill is not None]),
         instruments={FUT: FUT_RULES},
+        holdings=NothingHeld(),
     )
     new = NewOrder(
         client_order_id="o-1",

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -53,6 +53,14 @@ class Sent:
     book: tuple[BookRow, ...]
 
 
+class Counted(Protocol):
+    """What is counted from the SPOT fills on file, and so anew after each."""
+
+    def outdate(self, key: InstrumentKey) -> None: ...
+
+    async def renew(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _Entry:
     order: Order
@@ -67,6 +75,7 @@ class Ledger:
     clock: Clock
     venue: Venue
     instruments: dict[InstrumentKey, Instrument]
+    holdings: Counted
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -204,7 +213,9 @@ class Ledger:
                 # The list may lag behind the stream: what was told counts as well.
                 fresh = self._new_fills(entry, [*fills, *await self._ask_fills(reported)])
             await self._take_in(entry, reported, fresh)
-            return entry.order
+        if reported.market is Market.SPOT:
+            await self.holdings.renew()
+        return entry.order
 
     async def refresh(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> Order | None:
         """Ask the exchange what became of an order, and book it.
@@ -300,6 +311,8 @@ class Ledger:
         entry.order = order
         entry.fills |= {fill.fill_id: fill for fill in fresh}
         self._remember(entry)
+        if fresh and order.market is Market.SPOT:
+            self.holdings.outdate(InstrumentKey(order.market, order.symbol))
         await self.bus.publish(
             ORD_RESULT.name(self.env, InstrumentKey(order.market, order.symbol)), result_of(order, fresh)
         )

@@ -40,6 +40,14 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     instruments: dict[InstrumentKey, Instrument] = {}
     teller = Teller(source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
     market = Market(env=settings.env, snapshots=world.snapshots)
+    holdings = Holdings(
+        env=settings.env,
+        instruments=instruments,
+        documents=world.documents,
+        snapshots=world.snapshots,
+        market=market,
+        clock=world.clock,
+    )
     ledger = Ledger(
         env=settings.env,
         documents=world.documents,
@@ -47,6 +55,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         clock=world.clock,
         venue=world.venue,
         instruments=instruments,
+        holdings=holdings,
     )
     intents = Intents(env=settings.env, documents=world.documents, bus=world.bus, clock=world.clock)
     restraints = Restraints(
@@ -120,14 +129,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         last_gate=last_gate,
         restraints=restraints,
     )
-    holdings = Holdings(
-        env=settings.env,
-        instruments=instruments,
-        documents=world.documents,
-        snapshots=world.snapshots,
-        market=market,
-        clock=world.clock,
-    )
     recover = Recover(
         documents=world.documents,
         venue=world.venue,
@@ -168,7 +169,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     )
     account = Account(
         ledger=ledger,
-        holdings=holdings,
         recover=recover,
         venue=world.venue,
         clock=world.clock,

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from chimera.contracts.enums import Market, Severity, Side
-from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.enums import Severity, Side
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueOrder
 from chimera.ports.clock import Clock
@@ -15,7 +14,6 @@ from chimera.ports.randomness import Randomness
 from chimera.ports.venue import Venue
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
-from chimera.services.s04_router.handlers.holdings import Holdings
 from chimera.services.s04_router.handlers.recover import Recover
 from chimera.services.s04_router.ledger import Ledger
 
@@ -25,7 +23,6 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True, kw_only=True)
 class Account:
     ledger: Ledger
-    holdings: Holdings
     recover: Recover
     venue: Venue
     clock: Clock
@@ -65,8 +62,6 @@ class Account:
             return
         if change.fill is not None:
             self.metrics.count("fee_usdt_total", float(change.fill.fee) if change.fill.fee_asset == "USDT" else 0.0)
-            if change.fill.market is Market.SPOT:
-                await self.holdings.refresh(InstrumentKey(Market.SPOT, change.fill.symbol))
         if change.fill is not None and order.reason == "LIQUIDATION":
             await self.teller.alert(
                 AlertCode.LIQUIDATION,

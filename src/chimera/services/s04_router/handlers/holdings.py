@@ -1,8 +1,10 @@
 """What spot holdings cost, kept by weighted average from the fills on file.
 
-Recomputed from the fills each time, oldest first: a fill that comes late or twice cannot spoil it.
+Recomputed from the fills each time, oldest first: a fill that comes late or twice cannot spoil it. The ledger says when
+it has booked one, by whatever road it came.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -30,9 +32,30 @@ class Holdings:
     market: MarketView
     clock: Clock
     _held: dict[InstrumentKey, Holding] = field(default_factory=dict)
+    _outdated: set[InstrumentKey] = field(default_factory=set)
+    _counting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def refresh(self, key: InstrumentKey) -> Holding:
-        """Recompute after a fill, and write the snapshot."""
+    def outdate(self, key: InstrumentKey) -> None:
+        """A fill of it has been booked: what was counted counts no more."""
+        self._outdated.add(key)
+
+    async def renew(self) -> None:
+        """Recompute whatever fills were booked of."""
+        for key in sorted(self._outdated):
+            await self.refresh(key)
+
+    async def refresh(self, key: InstrumentKey) -> None:
+        """Recompute, and write the snapshot."""
+        async with self._counting:
+            # Before the fills are read: one that is booked meanwhile makes what is read here outdated again.
+            self._outdated.discard(key)
+            try:
+                await self._count(key)
+            except BaseException:
+                self._outdated.add(key)
+                raise
+
+    async def _count(self, key: InstrumentKey) -> None:
         fills = await self.documents.find(Query(collection=FILLS, index="by_sym_time", equal=(("symbol", key.symbol),)))
         held = held_after([fill for fill in fills if fill.market is Market.SPOT], self.instruments[key].base_asset)
         self._held[key] = held
@@ -41,10 +64,10 @@ class Holdings:
             SPOT_WAC.name(self.env, key), {"qty": str(held.qty), "wac": str(held.wac), "updated_at": str(now_ms)}
         )
         await self._write(key, held)
-        return held
 
     async def snapshot(self) -> None:
         """Each 10 s while something is held."""
+        await self.renew()
         for key, held in sorted(self._held.items()):
             # Dust is accounted for in the next exit; it is no holding that a person would look at every 10 s.
             if held.qty >= self.instruments[key].step_size:
