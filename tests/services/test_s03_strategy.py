@@ -18,7 +18,7 @@ from chimera.contracts.collections import (
     SIGNALS,
     STRATEGY_EVENTS,
 )
-from chimera.contracts.documents import Decision, IntentRecord, Signal
+from chimera.contracts.documents import Decision, HaltsState, IntentRecord, Signal
 from chimera.contracts.enums import Action, EntryStatus, Market, Reason, Side, TradeStatus
 from chimera.contracts.http import PROBLEM_TYPE_BASE
 from chimera.contracts.instrument_key import InstrumentKey
@@ -34,6 +34,7 @@ from chimera.ports.state import Reservation, ReservationState
 from chimera.services.s03_strategy import service as s3
 from chimera.services.s03_strategy.history import DAY_MS, History
 from chimera.services.s03_strategy.settings import Settings
+from chimera.services.s06_positions.handlers.limits import HALTS
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled, wrapped
 from tests.services.trading_floor import BEGIN_MS, ENV, FUT, HOUR_MS, SPOT, Floor
@@ -538,6 +539,58 @@ def test_the_days_entries_and_a_cooldown_are_counted_on_file(restarted: bool) ->
         await desk.stop()
 
     run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("name", "risk"),
+    [
+        pytest.param("DAILY_LOSS", {"daily_loss_usdt_max": 1}, id="the day's loss"),
+        pytest.param("DRAWDOWN", {"drawdown_pct_max": 0.0003}, id="the fall from the peak"),
+    ],
+)
+@pytest.mark.parametrize("keeper", ["running", "restarted", "down"])
+def test_a_released_halt_lets_trading_resume_until_the_same_is_lost_again(
+    name: str, risk: dict[str, float], keeper: str
+) -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        await desk.promote(flags={"strategy": {"cooldown_min": 0}, "risk": risk})
+        await stopped_out(desk)
+        await desk.settle(70_000)
+        halted = await halts_of(desk)
+        await desk.see(0.0)
+        refused = await desk.decide(sideHint="BUY")
+
+        if keeper == "down":
+            await desk.stop("s6")
+        await release_halts(desk)
+        if keeper == "restarted":
+            await desk.stop("s6")
+        if keeper != "running":
+            await desk.start("s6")
+        await desk.settle(2_000)
+        await desk.see(0.0)
+        resumed = await desk.decide(sideHint="BUY")
+        await desk.settle(10_000)
+        released = await halts_of(desk)
+        await desk.move("59800")
+        await desk.settle(20_000)
+
+        assert (halted, refused.body["detail"]) == ([name], "HALT")
+        assert resumed.body["decision"] == "open", resumed.body
+        assert (released, await halts_of(desk)) == ([], [name])
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+async def halts_of(desk: Desk) -> list[str]:
+    halts = await desk.world.documents.get(HALTS, "halts")
+    return sorted(halts.halts) if halts else []
+
+
+async def release_halts(desk: Desk) -> None:
+    await desk.world.documents.put(HALTS, HaltsState(updated_at=desk.world.clock.now_ms()))
 
 
 async def test_entries_count_on_their_own_utc_day_and_instrument_and_refusals_do_not() -> None:

@@ -281,8 +281,16 @@ RISK_LIMITS = Key(
     "risk:limits",
     KeyType.HASH,
     "s6",
-    "how near the account is to its limits (added: S3's gates read it); ratio of the equity peak, USDT",
-    fields=("daily_loss_usdt", "drawdown_ratio", "equity_usdt", "updated_at"),
+    "how near the account is to its limits (added: S3's gates read it); ratio of the equity peak, USDT; a limit counts"
+    " from its base: 0, or where it halted last",
+    fields=(
+        "daily_loss_usdt",
+        "daily_loss_base_usdt",
+        "drawdown_ratio",
+        "drawdown_base_ratio",
+        "equity_usdt",
+        "updated_at",
+    ),
 )
 RECON_LAST_RUN = Key("recon:last_run_ts", KeyType.STRING, "s5", "epoch ms")
 LABEL_LAST_BACKFILL = Key("label:last_backfill_ts", KeyType.STRING, "s7", "epoch ms")

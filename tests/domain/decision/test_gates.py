@@ -72,6 +72,7 @@ def test_all_is_well() -> None:
         ("BUDGET", {"budget_used_usdt": Decimal(600)}),
         ("CONCURRENCY", {"concurrency": 2}),
         ("DAILY_LOSS", {"daily_loss_usdt": 6.0}),
+        ("DAILY_LOSS", {"daily_loss_usdt": 12.5, "daily_loss_base_usdt": 6.5}),
         ("DRAWDOWN", {"drawdown_ratio": 0.1}),
     ],
 )
@@ -92,6 +93,8 @@ def test_a_gate_refuses_beyond_its_limit(code: str, changes: dict[str, Any]) -> 
         {"budget_used_usdt": Decimal("599.99")},
         {"concurrency": 1},
         {"daily_loss_usdt": 5.99},
+        {"daily_loss_usdt": 12.0, "daily_loss_base_usdt": 6.1},
+        {"drawdown_ratio": 0.19, "drawdown_base_ratio": 0.1},
         {"drawdown_ratio": 0.0999},
     ],
     ids=str,

@@ -91,13 +91,18 @@ class ReconState(SystemState):
 
 
 class EquityPeakState(SystemState):
-    """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT."""
+    """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT.
+
+    `halted` holds the halts that S6 set, by name, a released one until it no longer matters: what is here and not in
+    `halts` was released by a person, whenever that was.
+    """
 
     key: Literal["equity_peak"] = "equity_peak"
     equity_peak_usdt: Number
     transfers_net_usdt: Number
     day: str
     day_start_equity_usdt: Number
+    halted: dict[str, Halt] = Field(default_factory=dict)
 
 
 SYSTEM_STATES: dict[str, type[SystemState]] = {

@@ -36,7 +36,8 @@ class Exposure:
 
     `minutes_since_stop_out` is None when there never was one; `cooldown_known` False when that could not be read.
     `daily_loss_usdt` is positive for a loss: realised, fees, funding and open loss of this UTC day. `drawdown_ratio` is
-    the fall of equity from its peak, net of transfers.
+    the fall of equity from its peak, net of transfers. Each limit counts from its base: 0, or the value of a halt that
+    a person released.
     """
 
     open_position: bool | None
@@ -49,6 +50,8 @@ class Exposure:
     concurrency: int | None
     daily_loss_usdt: float | None
     drawdown_ratio: float | None
+    daily_loss_base_usdt: float = 0.0
+    drawdown_base_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

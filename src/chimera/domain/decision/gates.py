@@ -115,8 +115,9 @@ def gates(facts: Facts, limits: Limits, missing_rule_factors: int) -> tuple[Gate
     results += (
         _below("BUDGET", None if used is None else float(used), float(limits.budget_usdt_max)),
         _below("CONCURRENCY", exposure.concurrency, limits.concurrent_entries_per_market),
-        _below("DAILY_LOSS", exposure.daily_loss_usdt, limits.daily_loss_usdt_max),
-        _below("DRAWDOWN", exposure.drawdown_ratio, limits.drawdown_pct_max),
+        # A person who released the halt let the loss grow by the limit once more: S6 halts again there.
+        _below("DAILY_LOSS", exposure.daily_loss_usdt, exposure.daily_loss_base_usdt + limits.daily_loss_usdt_max),
+        _below("DRAWDOWN", exposure.drawdown_ratio, exposure.drawdown_base_ratio + limits.drawdown_pct_max),
     )
     return tuple(results)
 

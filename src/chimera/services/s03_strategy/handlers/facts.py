@@ -154,4 +154,6 @@ class Gather:
             concurrency=len(instruments_used),
             daily_loss_usdt=None if loss is None else float(loss),
             drawdown_ratio=None if drawdown is None else float(drawdown),
+            daily_loss_base_usdt=float(limits.get("daily_loss_base_usdt", "0")),
+            drawdown_base_ratio=float(limits.get("drawdown_base_ratio", "0")),
         )

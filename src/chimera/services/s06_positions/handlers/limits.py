@@ -28,6 +28,7 @@ HALTS = system_state(HaltsState)
 EQUITY_PEAK = system_state(EquityPeakState)
 DAILY_LOSS = "DAILY_LOSS"
 DRAWDOWN = "DRAWDOWN"
+OURS = (DAILY_LOSS, DRAWDOWN)
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -87,12 +88,14 @@ class Limits:
     _day_known: tuple[object, ...] = ()
     _day_result_usdt: Decimal = Decimal(0)
     _halted: dict[str, Halt] = field(default_factory=dict)
-    """Halts that we know of, as they were set: one that is gone was released by a person."""
+    """Halts of ours, as they were set: one that is gone from `halts` was released by a person."""
 
     async def start(self) -> None:
         self._peak = await self.documents.get(EQUITY_PEAK, "equity_peak")
         halts = await self.documents.get(HALTS, "halts")
-        self._halted = {} if halts is None else dict(halts.halts)
+        known = {} if self._peak is None else self._peak.halted
+        standing = {} if halts is None else {name: halt for name, halt in halts.halts.items() if name in OURS}
+        self._halted = known | standing
         self._last_equity, self._seen, self._told_at_ms, self._day_known = None, None, 0, ()
 
     async def check(self) -> None:
@@ -126,7 +129,9 @@ class Limits:
             RISK_LIMITS.name(self.settings.env),
             {
                 "daily_loss_usdt": f"{loss:.8f}",
+                "daily_loss_base_usdt": f"{self._base(DAILY_LOSS, now_ms):.8f}",
                 "drawdown_ratio": f"{drawdown:.8f}",
+                "drawdown_base_ratio": f"{self._base(DRAWDOWN, now_ms):.8f}",
                 "equity_usdt": f"{equity:.8f}",
                 "updated_at": str(now_ms),
             },
@@ -187,9 +192,15 @@ class Limits:
             transfers_net_usdt=known.transfers_net_usdt if known is not None else Decimal(0),
             day=day,
             day_start_equity_usdt=money(exact(day_start)),
+            halted=dict(self._halted),
             updated_at=now_ms,
         )
         await self.documents.put(EQUITY_PEAK, self._peak)
+
+    async def _keep_halted(self, now_ms: int) -> None:
+        """So that a release is known as one after a restart too."""
+        assert self._peak is not None, "the peak is written before anything is measured against it"
+        await self._write_peak(float(self._peak.equity_peak_usdt), self._peak.day, None, now_ms)
 
     async def _day_result(self, now_ms: int) -> Decimal:
         """Realised, fees and funding of the UTC day, from trades that closed in it and those that are open."""
@@ -229,10 +240,16 @@ class Limits:
         if loss is not None and DAILY_LOSS not in standing and loss.at // DAY_MS != now_ms // DAY_MS:
             del self._halted[DAILY_LOSS]
 
+    def _base(self, name: str, now_ms: int) -> float:
+        """From which value the limit counts: 0, or where it halted last. The loss of a day is that day's only."""
+        halt = self._halted.get(name)
+        if halt is None or halt.value is None or (name == DAILY_LOSS and halt.at // DAY_MS != now_ms // DAY_MS):
+            return 0.0
+        return halt.value
+
     async def _halt_at(self, name: str, value: float, limit: float, now_ms: int) -> None:
         """Set the halt once; it stays until a person releases it."""
-        accepted = self._halted.get(name)
-        if value <= 0 or value < (limit if accepted is None else (accepted.value or 0.0) + limit):
+        if value <= 0 or value < self._base(name, now_ms) + limit:
             return
         while True:
             stored = await self.documents.get_stored(HALTS, "halts")
@@ -257,3 +274,4 @@ class Limits:
             f"{halt.reason}: no new entries until a person releases the halt",
             halt=name,
         )
+        await self._keep_halted(now_ms)
