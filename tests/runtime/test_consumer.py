@@ -13,10 +13,10 @@ from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.contracts.enums import CfgEventKind
 from chimera.contracts.messages import CfgEvent
-from chimera.contracts.streams import CFG_EVENTS, dlq
+from chimera.contracts.streams import ATTEMPTS_MAX, CFG_EVENTS, dlq
 from chimera.ports.bus import BusUnavailable, Undecodable
 from chimera.ports.documents import DocumentsUnavailable
-from chimera.runtime.consumer import ATTEMPTS, Consumer
+from chimera.runtime.consumer import Consumer
 from chimera.runtime.service import Poison
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled
@@ -132,7 +132,7 @@ def test_a_message_that_fails_five_times_is_buried_with_its_error_and_the_stream
         await desk.publish(1, 2, 3)
         await desk.wait(20_000)
 
-        assert desk.tried == [1, *[2] * ATTEMPTS, 3]
+        assert desk.tried == [1, *[2] * ATTEMPTS_MAX, 3]
         assert desk.done == [1, 3]
         (buried,) = await desk.bus.inner.recent(dlq(STREAM), 10)
         extra = dict(buried.extra)
@@ -149,7 +149,7 @@ def test_a_message_that_fails_five_times_is_buried_with_its_error_and_the_stream
 def test_a_message_that_succeeds_on_its_fifth_try_is_not_buried() -> None:
     async def scenario() -> None:
         async def four_times(desk: Desk, message: CfgEvent) -> None:
-            if len(desk.tried) < ATTEMPTS:
+            if len(desk.tried) < ATTEMPTS_MAX:
                 raise ValueError("not yet")
 
         desk = await Desk.open(four_times)
@@ -196,7 +196,7 @@ def test_a_dependency_that_is_down_is_waited_for_and_is_no_attempt() -> None:
         await desk.wait(30_000)
 
         assert before == ([], 2)
-        assert desk.tried.count(1) > ATTEMPTS
+        assert desk.tried.count(1) > ATTEMPTS_MAX
         assert (desk.done, desk.poison) == ([1, 2], [])
         assert await desk.pending() == 0
 
@@ -261,7 +261,7 @@ def test_a_bus_that_fails_in_the_middle_of_a_batch_changes_no_order(method: str)
         await desk.wait(20_000)
 
         assert desk.done == [1, 3, 4]
-        assert desk.tried == [1, *[2] * ATTEMPTS, 3, 4]
+        assert desk.tried == [1, *[2] * ATTEMPTS_MAX, 3, 4]
         assert len(await desk.bus.inner.recent(dlq(STREAM), 10)) == 1
         assert len(desk.poison) == 1
         assert await desk.pending() == 0

@@ -226,6 +226,10 @@ class TradeStatus(StrEnum):
     CLOSED = "CLOSED"
 
 
+OPEN_TRADES = tuple(status for status in TradeStatus if status is not TradeStatus.CLOSED)
+"""Of a trade that has not ended."""
+
+
 class SideMode(StrEnum):
     """`strategy.side_mode`: trade with the sign of `xmkt_signal`, or against it."""
 

@@ -51,16 +51,13 @@ MAXLEN_OTHER = 100_000
 ALL: tuple[str, ...] = services.IDS
 
 CLAIM_AFTER_MS = 30_000
-"""A dead consumer's entries are claimed after this."""
+"""A consumer that is silent this long with an entry in hand counts as dead; its entries are claimed."""
 
-RETRIES_MAX = 5
-"""A message that itself fails is tried so often again, then it goes to the dead-letter stream."""
+ATTEMPTS_MAX = 5
+"""A message that itself fails is tried so often, then it goes to the dead-letter stream."""
 
 RETRY_FIRST_MS = 200
 """First wait between such tries; it doubles."""
-
-GROUP_START_ID = "0"
-"""Groups are created here, so that nothing written before the group is lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reading one stream for one group: in order, acknowledged when durable, never blocked by poison.
 
-A message that itself fails is tried `ATTEMPTS` times and then goes to `<stream>:dlq` with its error and an alert. A
+A message that itself fails is tried `ATTEMPTS_MAX` times and then goes to `<stream>:dlq` with its error and an alert. A
 dependency that is down is not the message's fault: the reader pauses with backoff and tries the same message again.
 """
 
@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from chimera.contracts.streams import dlq
+from chimera.contracts.streams import ATTEMPTS_MAX, CLAIM_AFTER_MS, RETRY_FIRST_MS, dlq
 from chimera.ports.bus import Bus, Delivery, NoSuchGroup, Undecodable
 from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
@@ -19,11 +19,7 @@ from chimera.ports.randomness import Randomness
 from chimera.runtime.retry import Backoff
 from chimera.runtime.service import MessageHandler, Poison
 
-ATTEMPTS = 5
-FIRST_RETRY_MS = 200
 READ_COUNT = 64
-CLAIM_AFTER_MS = 30_000
-"""A consumer that is silent this long with an entry in hand counts as dead; its entries are taken over."""
 
 log = structlog.get_logger(__name__)
 
@@ -107,9 +103,9 @@ class Consumer:
             await self._handle_again(delivery, error)
 
     async def _handle_again(self, delivery: Delivery, error: Exception) -> None:
-        """After a first failure: a dependency is waited for, a message that fails is tried `ATTEMPTS` times in all."""
+        """After a first failure: a dependency is waited for, a message that fails is tried `ATTEMPTS_MAX` times."""
         outage = Backoff(self.clock, self.randomness)
-        failed = Backoff(self.clock, self.randomness, first_ms=FIRST_RETRY_MS)
+        failed = Backoff(self.clock, self.randomness, first_ms=RETRY_FIRST_MS)
         while True:
             if isinstance(error, DependencyDown):
                 log.warning("waiting for a dependency", stream=self.stream, entry=delivery.entry_id, why=str(error))
@@ -119,7 +115,7 @@ class Consumer:
                 log.error(
                     "a message failed", stream=self.stream, entry=delivery.entry_id, attempt=attempt, exc_info=error
                 )
-                if attempt >= ATTEMPTS:
+                if attempt >= ATTEMPTS_MAX:
                     await self._bury(delivery, f"{type(error).__name__}: {error}", attempts=attempt)
                     return
                 await failed.wait()

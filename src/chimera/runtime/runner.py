@@ -15,10 +15,10 @@ from chimera.contracts.enums import ServiceHealth, Severity
 from chimera.contracts.http import HealthAnswer, ReadyAnswer
 from chimera.contracts.messages import AlertEvent
 from chimera.contracts.services import BY_ID
-from chimera.contracts.streams import ALERTS
+from chimera.contracts.streams import ALERTS, CLAIM_AFTER_MS
 from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
-from chimera.runtime.consumer import CLAIM_AFTER_MS, Consumer
+from chimera.runtime.consumer import Consumer
 from chimera.runtime.retry import Backoff
 from chimera.runtime.service import Every, On, Poison, Reply, Request, Route, Service
 

@@ -5,7 +5,7 @@ report, a data folder to go on from) is its callers' business.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -139,8 +139,3 @@ async def simulate(setup: Setup) -> Ended:
     await clock.sleep_until_ms(clock.now_ms() + SETTLE_MS)
     await house.stop()
     return Ended(world=world, venue=venue, documents=documents, house=house, end_ms=at_ms)
-
-
-def balances_of(venue: SimulatedVenue) -> Mapping[str, Decimal]:
-    """Wallets by `MARKET:ASSET`, free and locked together."""
-    return {f"{each.market}:{each.asset}": each.free + each.locked for each in venue.exchange.balances()}

@@ -24,9 +24,6 @@ class Silence:
     """Whoever hears a stream writes the time here: a method call for each tick would cost more than the writing."""
     _silent: set[str] = field(default_factory=set)
 
-    def is_silent(self, stream: str) -> bool:
-        return stream in self._silent
-
     async def watch(self) -> None:
         """Sleep to the earliest moment at which a stream could have become too silent; runs for ever."""
         began_ms = self.clock.now_ms()

@@ -11,6 +11,7 @@ from chimera.contracts import ids
 from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS, TRADES
 from chimera.contracts.documents import Trade
 from chimera.contracts.enums import (
+    OPEN_TRADES,
     Intent,
     IntentState,
     Market,
@@ -18,7 +19,6 @@ from chimera.contracts.enums import (
     Purpose,
     Severity,
     Side,
-    TradeStatus,
 )
 from chimera.contracts.http import ManageRequest
 from chimera.contracts.instrument_key import InstrumentKey
@@ -41,7 +41,6 @@ from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
 from chimera.services.s05_reconciler.settings import Settings
 
-OPEN_TRADES = tuple(status for status in TradeStatus if status is not TradeStatus.CLOSED)
 OPEN_INTENTS = tuple(state for state in IntentState if not state.is_final)
 
 log = structlog.get_logger(__name__)

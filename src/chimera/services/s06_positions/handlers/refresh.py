@@ -12,7 +12,7 @@ from typing import Any
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, STRATEGY_EVENTS, TRADES
 from chimera.contracts.documents import Fill, IntentRecord, Order, StrategyEvent, Trade
-from chimera.contracts.enums import EventKind, Market, PositionEventKind, Purpose, TradeStatus
+from chimera.contracts.enums import OPEN_TRADES, EventKind, Market, PositionEventKind, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import PositionEvent
 from chimera.contracts.streams import POS_EVENTS
@@ -74,11 +74,10 @@ class Refresh:
     async def open_trade_ids(self) -> list[str]:
         """Every trade on file that has not ended, oldest first."""
         found: list[Trade] = []
-        for status in TradeStatus:
-            if status is not TradeStatus.CLOSED:
-                found += await self.documents.find(
-                    Query(collection=TRADES, index="by_status", equal=(("status", status.value),))
-                )
+        for status in OPEN_TRADES:
+            found += await self.documents.find(
+                Query(collection=TRADES, index="by_status", equal=(("status", status.value),))
+            )
         return [trade.trade_id for trade in sorted(found, key=lambda trade: (trade.opened_at, trade.trade_id))]
 
     async def unseen_entries(self) -> list[str]:

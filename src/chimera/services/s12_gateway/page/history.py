@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from chimera.contracts.collections import KLINES, METRICS_TIMESERIES, TRADES
 from chimera.contracts.documents import Kline, Trade
-from chimera.contracts.enums import TradeStatus
+from chimera.contracts.enums import OPEN_TRADES
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
@@ -277,9 +277,8 @@ class TradeHistory:
 async def open_trades(documents: Documents) -> list[Trade]:
     """All that are not closed."""
     found: list[Trade] = []
-    for status in TradeStatus:
-        if status is not TradeStatus.CLOSED:
-            found += await documents.find(
-                Query(collection=TRADES, index="by_status", equal=(("status", status.value),), limit=OPEN_MAX)
-            )
+    for status in OPEN_TRADES:
+        found += await documents.find(
+            Query(collection=TRADES, index="by_status", equal=(("status", status.value),), limit=OPEN_MAX)
+        )
     return found
