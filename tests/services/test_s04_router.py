@@ -275,7 +275,7 @@ def test_a_pair_that_the_exchange_refuses_is_answered_by_selling_at_market() -> 
     async def scenario() -> None:
         floor = await Floor.open(*ROUTER)
 
-        await floor.enter(key=SPOT, qty="0.00083", tp="59500", sl="59400")
+        await floor.enter(key=SPOT, qty="0.00083", tp="600000", sl="59400")
 
         (sold,) = await fills_of(floor, "s3-btc-e1-3")
         assert (sold.side, sold.qty) == (Side.SELL, D("0.00082"))

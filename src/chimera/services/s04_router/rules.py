@@ -95,6 +95,8 @@ def check_offered(intent: OrderIntent) -> None:
     def refuse(what: str, instead: str) -> None:
         raise Problem(422, "not-offered", f"{what} is not offered yet; {instead}", intent_id=intent.intent_id)
 
+    if intent.purpose in (Purpose.ADD, Purpose.HEDGE):
+        refuse(f"{intent.purpose}", "nobody would keep its stop; send ENTRY once the instrument is flat")
     conditional = intent.market is Market.FUT and intent.type in CONDITIONAL_FUT
     if intent.type is not OrderType.MARKET and (not conditional or intent.purpose.is_new_entry):
         refuse(f"{intent.purpose} by {intent.type} on {intent.market}", "send type MARKET")
@@ -129,6 +131,27 @@ def check_entry_sense(intent: OrderIntent, instrument: Instrument, price: Decima
                 "stop-on-wrong-side",
                 f"sl.price {intent.sl.price} would trigger at once: the price is {price}",
             )
+    if intent.market is Market.SPOT and price is not None:
+        check_pair_sense(intent, price)
+
+
+def check_pair_sense(intent: OrderIntent, price: Decimal) -> None:
+    """Of a spot entry. A pair that the exchange cannot hold would be answered by buying and selling at once."""
+    oco = intent.exec_policy.oco
+    if oco is None or not oco.enabled:
+        return
+    if oco.tp is not None and oco.tp <= price:
+        raise Problem(
+            422,
+            "target-on-wrong-side",
+            f"exec_policy.oco.tp {oco.tp} is not above the price {price}; what is bought is sold above it",
+        )
+    if oco.sl is not None and oco.sl >= price:
+        raise Problem(
+            422,
+            "stop-on-wrong-side",
+            f"exec_policy.oco.sl {oco.sl} would trigger at once: the price is {price}; give one below it",
+        )
 
 
 def check_reduces(intent: OrderIntent, positions: Sequence[VenuePosition]) -> None:
