@@ -297,9 +297,6 @@ LABEL_LAST_BACKFILL = Key("label:last_backfill_ts", KeyType.STRING, "s7", "epoch
 BT_LAST_RUN = Key("bt:last_run_ts", KeyType.STRING, "s9", "epoch ms")
 METRICS_COUNTERS = Key("metrics:counters", KeyType.HASH, "all", "counters that S11 aggregates")
 
-LOCK_POS_DECISION_MS = 3_000
-"""How long S3 holds `lock:pos` for one decision."""
-
 KEYS: dict[str, Key] = {
     key.pattern: key
     for key in (
