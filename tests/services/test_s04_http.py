@@ -1,5 +1,6 @@
 """S4 as its callers see it: bodies as JSON, answers and problems as the contracts spell them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -176,6 +177,26 @@ def test_a_malformed_body_is_400_and_names_field_value_and_remedy(raw: bytes, fi
             "exec_policy.oco.sl 60500",
             id="spot stop above the price",
         ),
+        pytest.param(spot_entry(exec_policy=None), 422, "entry-without-stop", "exec_policy.oco", id="no pair"),
+        pytest.param(entry(intent="ADD"), 422, "not-offered", "ADD", id="an addition, which nobody would keep"),
+        pytest.param(entry(intent="HEDGE"), 422, "not-offered", "HEDGE", id="a hedge, which nobody would keep"),
+        pytest.param(entry(leverage=21), 422, "leverage-too-high", "exceeds 20", id="leverage above the cap"),
+        pytest.param(
+            entry(sl={"price": 57000}), 422, "stop-beyond-liquidation", "liquidation", id="stop never reached"
+        ),
+        pytest.param(
+            entry(side="SELL", sl={"distance": 3000}, tp=None),
+            422,
+            "stop-beyond-liquidation",
+            "liquidation",
+            id="a short's stop never reached",
+        ),
+        pytest.param(entry(sl={"distance": 70000}), 422, "stop-cannot-work", "above 0", id="stop below zero"),
+        pytest.param(entry(sl={"distance": 0.1}), 422, "stop-cannot-work", "2 ticks", id="stop within the spread"),
+        pytest.param(
+            entry(sl={"price": 59400, "distance": 600}), 422, "stop-told-twice", "exclude", id="two stops at once"
+        ),
+        pytest.param(entry(tp={"price": 59500}), 422, "target-on-wrong-side", "59500", id="target below a long"),
         pytest.param(entry(reduce_only=True), 422, "nothing-to-reduce", "no position", id="reduces nothing"),
         pytest.param(spot_entry(side="SELL"), 422, "spot-sell-entry", "EXIT", id="spot entered by selling"),
         pytest.param(exit_order(), 422, "nothing-to-reduce", "no position", id="exit of nothing"),
@@ -208,6 +229,66 @@ def test_an_exit_on_the_side_of_the_position_reduces_nothing() -> None:
 
         assert (answer.status, kind_of(answer)) == (422, "nothing-to-reduce")
         assert "the position is 0.01" in answer.body["detail"]
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- one trade on an instrument, and exits of what is open
+
+
+def test_only_one_of_two_entries_that_come_together_is_taken() -> None:
+    async def scenario() -> None:
+        desk = await Desk.open()
+        other = entry(intent_id="E2", client_order_id="s3-btc-2", side="SELL", sl={"distance": 600}, tp=None)
+
+        answers = await asyncio.gather(desk.order(**entry()), desk.order(**other))
+
+        assert sorted(answer.status for answer in answers) == [200, 409]
+        assert await desk.floor.world.documents.count(INTENTS) == 1
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_on_an_open_position_is_refused_until_it_is_closed() -> None:
+    async def scenario() -> None:
+        desk = await Desk.open(*HOUSE, "s6")
+        await desk.entered()
+        await desk.floor.settle(1_000)
+        second = entry(intent_id="E2", client_order_id="s3-btc-2")
+
+        refused = await desk.order(**second)
+        other = await desk.order(**spot_entry(intent_id="E3", client_order_id="s3-btc-3"))
+        left = await desk.order(**exit_order(parent_id="E1"))
+        await desk.floor.settle(1_000)
+        again = await desk.order(**second)
+
+        assert (refused.status, kind_of(refused)) == (409, "position-open")
+        assert "E1" in refused.body["detail"]
+        assert (other.status, left.status, again.status) == (200, 200, 200)
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("parent", ["s3-btc-1", "NOPE", "E0"], ids=["an order's id", "nobody", "a trade that ended"])
+def test_an_exit_names_an_open_trade_or_none(parent: str) -> None:
+    async def scenario() -> None:
+        desk = await Desk.open(*HOUSE, "s6")
+        await desk.order(**entry(intent_id="E0", client_order_id="s3-btc-0"))
+        await desk.floor.settle(1_000)
+        await desk.order(**exit_order(intent_id="X0", client_order_id="s3-btc-x0", parent_id="E0"))
+        await desk.floor.settle(1_000)
+        await desk.entered()
+        await desk.floor.settle(1_000)
+
+        refused = await desk.order(**exit_order(parent_id=parent))
+        nameless = await desk.order(**exit_order())
+
+        assert (refused.status, kind_of(refused)) == (422, "no-such-trade")
+        assert parent in refused.body["detail"]
+        assert nameless.status == 200
         await desk.floor.stop()
 
     run_virtual(scenario())

@@ -4,7 +4,8 @@ Telling the same intent again answers how it stands; another body under its id, 
 a conflict. What is refused here leaves no trace at the exchange.
 """
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -28,10 +29,12 @@ from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.answer import answer_of, intent_answer_of
+from chimera.services.s04_router.handlers.claims import Claims
 from chimera.services.s04_router.handlers.execute import Execute
 from chimera.services.s04_router.intents import VENUE_UNAVAILABLE, Intents
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market as MarketView
+from chimera.services.s04_router.protection import check_protection
 from chimera.services.s04_router.rules import (
     check_entry_allowed,
     check_reduces,
@@ -65,6 +68,8 @@ class Accept:
     metrics: Metrics
     teller: Teller
     sync_wait_ms: int
+    _entering: dict[InstrumentKey, asyncio.Lock] = field(default_factory=dict)
+    """One new entry at a time is looked at and filed: two that come together would both find room."""
 
     async def submit(self, intent: OrderIntent) -> OrderAnswer:
         """POST /orders: accept, then wait a little for the end.
@@ -119,6 +124,12 @@ class Accept:
         known = await self.intents.get(intent.intent_id)
         if known is not None:
             return self._same(known, intent)
+        if not intent.purpose.is_new_entry:
+            return await self._file(intent)
+        async with self._entering.setdefault(intent.instrument, asyncio.Lock()):
+            return await self._file(intent)
+
+    async def _file(self, intent: OrderIntent) -> IntentRecord:
         try:
             await self._check(intent)
         except (Problem, Expired):
@@ -147,13 +158,21 @@ class Accept:
             check_entry_allowed(now_of(await self.restraints.standing(), intent.instrument))
             if is_late(intent, self.clock):
                 raise Expired
-        elif intent.market is Market.FUT:
-            await self._check_reduces(intent)
         holder = await self.documents.get(ORDERS, intent.client_order_id)
         if holder is not None and holder.intent_id != intent.intent_id:
             raise Problem(
                 409, "client-order-id-taken", f"client_order_id {intent.client_order_id!r} belongs to another intent"
             )
+        claims = Claims(self.documents)
+        if intent.purpose.is_new_entry:
+            assert instrument is not None
+            leverage_max = self.execute.settings.leverage_max
+            check_protection(intent, instrument, mid or intent.entry_ref_price, leverage_max=leverage_max)
+            await claims.check_free(intent)
+            return
+        await claims.check_parent(intent)
+        if intent.market is Market.FUT:
+            await self._check_reduces(intent)
 
     async def _check_reduces(self, intent: OrderIntent) -> None:
         """An exchange that cannot be asked decides by itself: an exit never waits for our question."""
