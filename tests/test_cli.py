@@ -133,6 +133,35 @@ def test_a_data_folder_of_a_newer_version_is_left_as_it_was(tmp_path: Path) -> N
     assert not (tmp_path / "documents.sqlite").exists()
 
 
+@pytest.mark.parametrize(
+    ("kept", "lost"),
+    [
+        pytest.param(("venue/venue.sqlite", "venue/venue.clock"), "documents.sqlite", id="the documents"),
+        pytest.param(("documents.sqlite",), "venue/venue.sqlite", id="the exchange"),
+    ],
+)
+def test_a_data_folder_that_lost_half_of_itself_is_refused_and_left_as_it_was(
+    tmp_path: Path, kept: tuple[str, ...], lost: str
+) -> None:
+    (tmp_path / "venue").mkdir()
+    for name in kept:
+        (tmp_path / name).write_bytes(b"positions")
+
+    refused(chimera("up", "--data", str(tmp_path), "--port", str(free_ports())), lost, "restore a copy", "--data")
+    assert all((tmp_path / name).read_bytes() == b"positions" for name in kept)
+    assert not (tmp_path / lost).exists()
+
+
+def test_a_data_folder_whose_exchange_is_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "venue").mkdir()
+    for name in ("documents.sqlite", "venue/venue.sqlite", "venue/venue.clock"):
+        (tmp_path / name).touch()
+
+    told = chimera("up", "--data", str(tmp_path), "--port", str(free_ports()))
+
+    refused(told, str(tmp_path / "venue"), "which market", "Restore a copy", "--data")
+
+
 def test_a_data_folder_in_use_is_refused(tmp_path: Path) -> None:
     other = open_folder(tmp_path)
 

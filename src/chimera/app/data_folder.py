@@ -1,6 +1,6 @@
 """The folder in which one system keeps its state, and the rule that only one process uses it.
 
-Owns the names in it and the clear refusals: not writable, in use, from a newer version.
+Owns the names in it and the clear refusals: not writable, in use, from a newer version, half of a system.
 """
 
 import fcntl
@@ -14,11 +14,15 @@ from typing import IO, Any
 VERSION = 1
 VERSION_NAME = "version.json"
 DOCUMENTS_NAME = "documents.sqlite"
+EXCHANGE_NAMES = ("venue.sqlite", "venue.clock")
+"""What the simulated exchange's journal cannot do without."""
 KILL_NAME = "KILL"
 LOCK_NAME = "lock"
 RUN_NAME = "run.json"
 """Written at every start: the process that has the folder, and where it listens."""
 API_TOKEN_NAME = "api-token"
+WARM_UP_NAME = "warm-up"
+"""In which the warm-up makes a system; its documents leave it last."""
 
 
 class DataFolderProblem(Exception):
@@ -58,6 +62,27 @@ class DataFolder:
     @property
     def is_new(self) -> bool:
         return not self.documents.exists()
+
+    def refuse_half(self) -> None:
+        """
+        Raises:
+            DataFolderProblem: the exchange without the documents would be simulated over, and its open positions with
+                it; the documents without the exchange have nothing to trade on.
+        """
+        exchange = [self.venue / name for name in EXCHANGE_NAMES]
+        there = [path for path in exchange if path.exists()]
+        if self.is_new:
+            # An interrupted hand-over: what was moved already is made again, for nobody has traded on it.
+            half = bool(there) and not (self.path / WARM_UP_NAME / DOCUMENTS_NAME).exists()
+            lost = [self.documents] if half else []
+        else:
+            lost = [path for path in exchange if path not in there]
+        if lost:
+            names = ", ".join(str(path.relative_to(self.path)) for path in lost)
+            raise DataFolderProblem(
+                f"data folder {self.path} holds half of a system: {names} is missing. Put it back where it was,"
+                " restore a copy of the whole folder, or choose another --data."
+            )
 
     def write_json(self, name: str, value: Any) -> None:
         """Whole or not at all."""

@@ -121,6 +121,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
     folder = open_folder(options.data)
     try:
+        folder.refuse_half()
         await _check_host(options, folder)
         socks = _take_ports(options)
     except BaseException:
@@ -198,7 +199,7 @@ def _kept_from_before(options: UpOptions, folder: DataFolder) -> list[str]:
     """What was asked for and cannot be had, because this folder's exchange began otherwise."""
     journal = FileJournal(folder.venue)
     try:
-        plan = MarketPlan.from_json(journal.meta("plan"))
+        plan = _plan_of(journal, folder)
     finally:
         journal.close()
     notes = []
@@ -209,6 +210,20 @@ def _kept_from_before(options: UpOptions, folder: DataFolder) -> list[str]:
     if plan.seed != options.seed:
         notes.append(f"This folder's market has seed {plan.seed}; for another seed choose another --data.")
     return notes
+
+
+def _plan_of(journal: FileJournal, folder: DataFolder) -> MarketPlan:
+    """
+    Raises:
+        UpProblem: the exchange's file was made by no warm-up.
+    """
+    plan = journal.meta("plan")
+    if plan is None:
+        raise UpProblem(
+            f"the exchange in {folder.venue} does not say which market it had. Restore a copy of the whole data folder,"
+            " or choose another --data."
+        )
+    return MarketPlan.from_json(plan)
 
 
 async def _warm_up(options: UpOptions, folder: DataFolder, progress: _Progress, stopping: asyncio.Event) -> bool:
@@ -297,7 +312,7 @@ class Embedded:
     ) -> "Embedded":
         """The exchange as it was left, its clock where it stood, and a world around them."""
         journal = FileJournal(folder.venue)
-        plan = MarketPlan.from_json(journal.meta("plan"))
+        plan = _plan_of(journal, folder)
         market = Market.build(
             plan,
             journal.meta("checkpoint"),

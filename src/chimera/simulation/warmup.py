@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chimera.adapters.simulated_venue.journal import FileJournal
+from chimera.app.data_folder import DOCUMENTS_NAME, WARM_UP_NAME
 from chimera.app.simulated_market import Market, MarketPlan, keys_for
 from chimera.contracts.collections import system_state
 from chimera.contracts.documents import HaltsState
@@ -51,7 +52,9 @@ def warm_up(
     plan = MarketPlan.ending_at(symbols, seed=seed, start_ms=start_ms, end_ms=end_ms, targets=TARGETS)
     market = Market.build(plan, None, ticks_per_minute=WARMUP_TICKS_PER_MINUTE, end_ms=end_ms)
     tell(0, f"simulating {days} days")
-    part = folder / "warm-up"
+    venue, part = folder / "venue", folder / WARM_UP_NAME
+    # In this order: the documents in `part` tell a hand-over that was interrupted from a system that lost its own.
+    shutil.rmtree(venue, ignore_errors=True)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
 
@@ -73,7 +76,7 @@ def warm_up(
             )
         )
         tell(days, "writing the data folder")
-        await ended.documents.backup_to(part / "documents.sqlite")
+        await ended.documents.backup_to(part / DOCUMENTS_NAME)
         journal = FileJournal(part)
         journal.write_state(ended.venue.exchange.export_state())
         journal.set_meta({"plan": plan.to_json(), "checkpoint": market.checkpoint(end_ms)})
@@ -83,12 +86,10 @@ def warm_up(
 
     with rarely_collected():
         run_virtual(run())
-    venue = folder / "venue"
-    shutil.rmtree(venue, ignore_errors=True)
-    venue.mkdir()
+    venue.mkdir(exist_ok=True)
     for name in sorted(path.name for path in part.iterdir() if path.name.startswith("venue.")):
         os.replace(part / name, venue / name)
-    os.replace(part / "documents.sqlite", folder / "documents.sqlite")
+    os.replace(part / DOCUMENTS_NAME, folder / DOCUMENTS_NAME)
     shutil.rmtree(part)
 
 

@@ -58,7 +58,8 @@ class FileJournal:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
             raise JournalError(
-                f"{self._path} cannot be opened: {error}. Choose another --data folder, or move the file away."
+                f"{self._path} cannot be opened: {error}. Restore it from a copy of the whole folder, or choose another"
+                " --data."
             ) from error
         if version > VERSION:
             raise JournalError(
@@ -125,7 +126,10 @@ class FileJournal:
         """
         stored = os.pread(self._clock, 16, 0)
         if len(stored) != 16:
-            raise JournalError(f"{self._path.parent} holds no exchange that ever ran. Move it away to begin anew.")
+            raise JournalError(
+                f"{self._path.parent} holds no exchange that ever ran. Restore it from a copy of the whole folder, or"
+                " choose another --data."
+            )
         return int.from_bytes(stored[:8], "big"), int.from_bytes(stored[8:], "big")
 
     def state(self) -> State:
