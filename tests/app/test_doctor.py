@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
+import chimera
 from chimera.app.data_folder import open_folder
-from chimera.app.doctor import Finding, Level, examine
+from chimera.app.doctor import HEEDED, Finding, Level, examine
+from chimera.contracts.settings import SETTINGS
 from tests.loopback import free_ports
+
+PACKAGE = Path(chimera.__file__).parent
 
 
 def healthy(data: Path) -> Path:
@@ -141,6 +146,12 @@ def test_our_own_running_system_may_have_the_port(tmp_path: Path) -> None:
         pytest.param({"S3_MAX_LOSS_USD": "5"}, Level.BAD, "export S3_MAX_LOSS_USDT=", id="a misspelt cap"),
         pytest.param({"S3_BUCKET": "b"}, Level.WARN, "unset S3_BUCKET", id="somebody else's variable"),
         pytest.param({"S3_LEVERAGE_DEFAULT": "900"}, Level.BAD, "unset S3_LEVERAGE", id="a value out of range"),
+        pytest.param(
+            {"S11_NOTIFY_URLS": "http://a", "S3_SYMBOLS": "BTCUSDT", "S4_MAKER_MAX_WAIT_MS": "9", "S6_TICK_MS": ""},
+            Level.WARN,
+            "unset S4_MAKER_MAX_WAIT_MS S11_NOTIFY_URLS",
+            id="what nothing acts on yet",
+        ),
     ],
 )
 def test_a_variable_that_would_do_nothing_is_told(
@@ -150,6 +161,24 @@ def test_a_variable_that_would_do_nothing_is_told(
 
     assert finding.level is level
     assert remedy in finding.remedy
+
+
+def test_heeded_variables_are_ok(tmp_path: Path) -> None:
+    env = {"S3_SYMBOLS": "BTCUSDT", "S4_WORKING_TYPE": "MARK_PRICE"}
+
+    [finding] = found(examine(tmp_path, free_ports(), env), "environment")
+
+    assert finding == Finding("environment", "2 variables of ours, all of them heeded")
+
+
+@pytest.mark.parametrize("service", sorted(SETTINGS))
+def test_a_variable_counts_as_heeded_where_some_code_reads_it(service: str) -> None:
+    source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    readers = {"chimera": "shared", "s3": "(?:s3|own|variables)"}.get(service, service)
+
+    read = {field for field in SETTINGS[service].model_fields if re.search(rf"\b{readers}\.{field}\b", source)}
+
+    assert read == HEEDED.get(service, frozenset())
 
 
 def test_a_secret_is_not_repeated(tmp_path: Path) -> None:

@@ -627,6 +627,24 @@ async def test_entries_count_on_their_own_utc_day_and_instrument_and_refusals_do
 # --- configuration
 
 
+class NarrowDesk(Desk):
+    variables = S3Settings(symbols=("ETHUSDT",))
+
+
+def test_what_the_environment_does_not_name_is_watched_and_opened_by_a_hint_alone() -> None:
+    async def scenario() -> None:
+        desk = await NarrowDesk.begin()
+
+        signal = await desk.signal(await desk.see())
+        hinted = await desk.decide(sideHint="BUY")
+
+        assert (signal.decision.action, signal.decision.detail) == (Action.SKIP, "NOT_TRADED")
+        assert hinted.body["decision"] == "open", hinted.body
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
 def test_the_next_decision_is_made_by_the_new_configuration() -> None:
     async def scenario() -> None:
         desk = await Desk.begin()

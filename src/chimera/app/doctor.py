@@ -50,6 +50,39 @@ EARLIEST_MS = 1_750_000_000_000
 """June 2025: the program is younger than that, so a clock that says earlier is wrong."""
 PORTS_TRIED = 50
 SQLITE_HEADER = b"SQLite format 3\x00"
+HEEDED: Mapping[str, frozenset[str]] = {
+    "chimera": frozenset({"env", "id_prefix"}),
+    "s3": frozenset(
+        {
+            "symbols",
+            "max_funding_abs",
+            "spread_bp_limit_default",
+            "depth_top1_usdt_min_default",
+            "leverage_default",
+            "margin_base_usdt",
+            "max_loss_usdt",
+            "atr_mult",
+            "config_poll_sec",
+            "emit",
+            "max_feature_age_ms",
+            "heartbeat_ms",
+            "decide_lock_ms",
+        }
+    ),
+    "s4": frozenset(
+        {
+            "working_type",
+            "sync_wait_ms",
+            "stop_tries_max",
+            "gate_notional_usdt_max",
+            "gate_day_notional_usdt_max",
+            "gate_orders_per_s_max",
+            "gate_mid_distance_max",
+        }
+    ),
+}
+"""Settings that something here acts on, by service. The others are for adapters and services that do not run in one
+process, or for what every bundle names itself."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SETUP = "make setup"
 
@@ -312,8 +345,21 @@ def _environment(env: Mapping[str, str]) -> list[Finding]:
             settings.from_env(env)
         except SettingsError as error:
             findings.append(Finding(what, str(error), f"unset {error.variable}", Level.BAD))
-    told = sum(name in env for name in names)
-    return findings or [Finding(what, f"{told} variables of ours, all of them read")]
+    told = [name for name in names if env.get(name, "").strip()]
+    idle = [name for name in told if name in _idle_variables()]
+    if idle:
+        found = f"nothing acts on {', '.join(idle)} yet: without effect, whatever the value"
+        findings.append(Finding(what, found, f"unset {' '.join(idle)}", Level.WARN))
+    return findings or [Finding(what, f"{len(told)} variables of ours, all of them heeded")]
+
+
+def _idle_variables() -> frozenset[str]:
+    return frozenset(
+        variable.name
+        for service, settings in SETTINGS.items()
+        for variable in settings.variables()
+        if variable.field not in HEEDED.get(service, ())
+    )
 
 
 def _browser() -> Finding:

@@ -198,7 +198,7 @@ class S2Settings(StoreSettings):
 
 class S3Settings(StoreSettings):
     symbols: Annotated[tuple[Symbol, ...], BeforeValidator(_split)] = Field(
-        default=("BTCUSDT", "ETHUSDT"), min_length=1, description="Limits strategy.markets"
+        default=("BTCUSDT", "ETHUSDT"), min_length=1, description="Limits strategy.markets: others are only watched"
     )
     max_funding_abs: Estimate = Field(
         default=0.0005, ge=0, le=1, description="Largest |funding_next| (per 8 h, fraction) for a FUT entry"

@@ -127,7 +127,7 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
                 symbols=options.symbols,
                 markets=tuple(dict.fromkeys(key.market.value for key in keys)),
                 seed=options.seed,
-                notes=(*source.notes, *_remarks(options, keys), *found.halted),
+                notes=(*source.notes, *_remarks(options, keys, s3), *found.halted),
                 figures=found,
                 digest=watch.digest(),
                 events=watch.events,
@@ -202,7 +202,7 @@ def _period(options: ReplayOptions, source: FileSource, asked: tuple[int | None,
     return start_ms, min(end_ms, last_ms)
 
 
-def _remarks(options: ReplayOptions, keys: tuple[InstrumentKey, ...]) -> Iterator[str]:
+def _remarks(options: ReplayOptions, keys: tuple[InstrumentKey, ...], s3: S3Settings) -> Iterator[str]:
     """What a reader of the figures would otherwise wonder about."""
     for name in Market:
         if name.value not in options.markets:
@@ -211,6 +211,8 @@ def _remarks(options: ReplayOptions, keys: tuple[InstrumentKey, ...]) -> Iterato
     for key in keys:
         if key.market not in traded.get(key.symbol, ()):
             yield f"{key} is watched and not traded: strategy.markets of the default bundle does not name it"
+        elif key.symbol not in s3.symbols:
+            yield f"{key} is watched and not traded: S3_SYMBOLS does not name it"
     if LEAD not in options.symbols:
         yield f"nothing is opened without {LEAD}: the signal reads its days; add it to --symbols"
 

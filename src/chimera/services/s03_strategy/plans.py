@@ -38,9 +38,12 @@ class Plans:
     def rules_loaded(self) -> int:
         return sum(rule.enabled for rule in self._rules)
 
+    def markets(self, snapshot: ConfigSnapshot, symbol: str) -> tuple[Market, ...]:
+        """Where the bundle trades this symbol: nowhere unless S3_SYMBOLS names it too."""
+        return snapshot.flags.strategy.markets.get(symbol, ()) if symbol in self.settings.variables.symbols else ()
+
     def traded(self, snapshot: ConfigSnapshot, key: InstrumentKey) -> bool:
-        """Whether the bundle trades this instrument in this market."""
-        return key.market in snapshot.flags.strategy.markets.get(key.symbol, ())
+        return key.market in self.markets(snapshot, key.symbol)
 
     def of(self, key: InstrumentKey) -> tuple[ConfigSnapshot, DecisionConfig]:
         """The present snapshot and what it means for `key`: take both once per decision."""

@@ -335,7 +335,10 @@ async def _build(instruments: int, signal: bool, documents: SqliteDocuments, wat
                 orders_per_second_max=1_000,
             ),
         ),
-        "s3": s3.build(world, StrategySettings(env=ENV, keys=every, variables=S3Settings())),
+        "s3": s3.build(
+            world,
+            StrategySettings(env=ENV, keys=every, variables=S3Settings(symbols=tuple(key.symbol for key in keys))),
+        ),
     }
     runners = {service_id: Runner(service, world, ENV) for service_id, service in services.items()}
     for service_id, runner in runners.items():

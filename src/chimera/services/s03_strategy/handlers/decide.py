@@ -149,7 +149,7 @@ class Decide:
 
     def _key_of(self, request: DecideRequest) -> InstrumentKey:
         snapshot = self.plans.snapshot()
-        markets = snapshot.flags.strategy.markets.get(request.symbol, ())
+        markets = self.plans.markets(snapshot, request.symbol)
         known = [key for key in self.instruments if key.symbol == request.symbol]
         if not known:
             traded = ", ".join(sorted({key.symbol for key in self.instruments}))
@@ -178,7 +178,8 @@ class Decide:
     def _unless_not_traded(
         self, decision: Decision, snapshot: ConfigSnapshot, key: InstrumentKey, hint: Side | None
     ) -> Decision:
-        """An instrument outside `strategy.markets` is watched, not traded: only an explicit hint opens it."""
+        """An instrument outside `strategy.markets` or S3_SYMBOLS is watched, not traded: only an explicit hint opens
+        it."""
         if not decision.opens or hint is not None or self.plans.traded(snapshot, key):
             return decision
         return Decision(
