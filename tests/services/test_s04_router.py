@@ -1,6 +1,7 @@
 """S4 on the simulated exchange: every order on file first, every fill followed by its stop, nothing sent twice."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -23,21 +24,21 @@ from chimera.contracts.enums import (
     Side,
     Switch,
 )
-from chimera.contracts.keys import KILL_SWITCH, SPOT_WAC
+from chimera.contracts.keys import KILL_SWITCH, RECON_LAST_RUN, SPOT_WAC
 from chimera.contracts.messages import AlertEvent, OrderResult
 from chimera.contracts.messages.orders import StopSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_CMD
-from chimera.domain.execution.orders import NewOrder, VenueFill, VenueOrder
+from chimera.domain.execution.orders import AccountChange, NewOrder, VenueFill, VenueOrder
 from chimera.ports.documents import DocumentsUnavailable, Query
-from chimera.ports.venue import OutcomeUnknown, UnknownOrder, WouldTrigger
+from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
 from chimera.services.s04_router.ledger import Ledger, Sent
 from chimera.services.s04_router.rules import LastGate
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.small_world import Switchable
-from tests.services.trading_floor import BEGIN_MS, ENV, FUT, SPOT, Floor
+from tests.services.trading_floor import BEGIN_MS, ENV, FUT, HOUR_MS, SPOT, Floor, tick
 
 D = Decimal
 ROUTER = ("s10", "s1", "s4", "s5")
@@ -426,6 +427,45 @@ def test_fills_that_come_while_the_documents_are_down_are_booked_when_they_are_b
 
 
 # --- once, by either road
+
+
+class Breaking(Meddled):
+    """An exchange whose account stream breaks with what it would tell next, once a test has said so."""
+
+    breaks = False
+
+    async def account_events(self) -> AsyncIterator[Sequence[AccountChange]]:
+        async for changes in self.inner.account_events():
+            if self.breaks:
+                self.breaks = False
+                raise VenueUnavailable("for the test")
+            yield changes
+
+
+def test_what_happens_while_a_new_stream_is_caught_up_with_is_not_lost() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", venue=Breaking)
+        await floor.world.snapshots.set(RECON_LAST_RUN.name(ENV), str(floor.world.clock.now_ms() + HOUR_MS))
+        venue: Any = floor.world.venue
+        await floor.enter(tp=None)
+
+        async def seen_and_then_triggered(order: Any, *args: Any, **kwargs: Any) -> VenueOrder:
+            seen: VenueOrder = await order(*args, **kwargs)
+            venue.instead.clear()
+            floor.price = D(59300)
+            floor.venue.apply(tick(floor.price, floor.world.clock.now_ms()))
+            return seen
+
+        venue.breaks = True
+        venue.instead["order"] = seen_and_then_triggered
+        await floor.by_hand("web_1", Side.BUY, "0.001")
+        await floor.settle(30_000)
+
+        assert venue.instead == {}
+        assert (await order_of(floor, "s3-btc-e1-1")).status is OrderStatus.FILLED
+        await floor.stop()
+
+    run_virtual(scenario())
 
 
 def test_an_intent_that_comes_by_both_roads_at_once_is_executed_once() -> None:

@@ -1,5 +1,7 @@
 """Listening to the account: every order change and fill goes into the ledger, in the exchange's order."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +22,7 @@ from chimera.services.s04_router.ledger import Ledger
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     ledger: Ledger
     recover: Recover
@@ -29,16 +31,25 @@ class Account:
     randomness: Randomness
     metrics: Metrics
     teller: Teller
-    _listened: bool = False
 
     async def listen(self) -> None:
-        """For ever. A run after the first begins by asking: the one before it ended, and nobody listened since."""
-        if self._listened:
-            await self.recover.catch_up()
-        self._listened = True
-        async for changes in self.venue.account_events():
-            for change in changes:
-                await self._take_in(change)
+        """For ever. Listens first and asks second: what happens between the two is told, what happened before is asked
+        for, be it since the start or since an earlier run ended."""
+        events = self.venue.account_events()
+        # A stream begins when its first batch is asked for, here as soon as the loop has turned once.
+        first = asyncio.ensure_future(anext(events, ()))
+        try:
+            await self.clock.sleep_until_ms(self.clock.now_ms())
+            await self._take_in(StreamReset(self.clock.now_ms()))
+            await self._take_in_all(await first)
+        finally:
+            first.cancel()
+        async for changes in events:
+            await self._take_in_all(changes)
+
+    async def _take_in_all(self, changes: Sequence[AccountChange]) -> None:
+        for change in changes:
+            await self._take_in(change)
 
     async def _take_in(self, change: AccountChange) -> None:
         """The exchange tells a change once, so that what cannot be booked now holds up what follows it."""
