@@ -1,12 +1,15 @@
 """S6 with the real router on the simulated exchange: a trade's whole life."""
 
 from decimal import Decimal
+from itertools import pairwise
+
+import pytest
 
 from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import HaltsState
 from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
 from chimera.contracts.keys import POS_SL_LEVEL, POS_STATE, RISK_LIMITS
-from chimera.contracts.messages import PositionEvent
+from chimera.contracts.messages import AlertEvent, PositionEvent
 from chimera.domain.execution.orders import IncomeKind
 from chimera.ports.documents import Query
 from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
@@ -42,6 +45,23 @@ def test_a_filled_entry_is_an_active_trade_with_its_stop_and_target() -> None:
         assert usage.amount_usdt == D("0.010") * 60001 / 20 + D("0.010") * 60001 * D("0.0005")
         state = await floor.world.snapshots.get_hash(POS_STATE.name(ENV, FUT))
         assert state["side"] == "LONG"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_for_which_nobody_reserved_counts_as_soon_as_it_is_a_trade() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+
+        await floor.enter(reserved=False)
+
+        usage = await floor.world.reservations.usage(Market.FUT)
+        assert usage.amount_usdt == D("0.010") * 60001 / 20 + D("0.010") * 60001 * D("0.0005")
+        assert usage.concurrency == 1
+        await floor.move("59300")
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
         await floor.stop()
 
     run_virtual(scenario())
@@ -209,6 +229,45 @@ def test_a_liquidation_ends_the_trade_and_leaves_no_orphan() -> None:
         trade = await floor.trade()
         assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "LIQUIDATION")
         assert floor.resting() == {}
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("side", "sl", "tp", "outside", "inside"),
+    [
+        pytest.param(Side.BUY, "57600", "63000", "57940", "57900", id="long"),
+        pytest.param(Side.SELL, "62400", "57000", "62040", "62080", id="short"),
+    ],
+)
+def test_near_its_liquidation_half_is_closed_each_tick(side: Side, sl: str, tp: str, outside: str, inside: str) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(side=side, qty="0.008", sl=sl, tp=tp)
+        (told,) = (await floor.call("s6", "GET", "/positions")).body["positions"]
+        (position,) = floor.venue.exchange.positions()
+
+        await floor.move(outside)
+        untouched = (await floor.trade()).qty_open
+        await floor.move(inside, settle_ms=1_500)
+        part = await floor.trade()
+        stops = [what for what in floor.resting().values() if what[0] == "STOP_MARKET"]
+        await floor.move(outside, settle_ms=10_000)
+        rest = await floor.trade()
+        await floor.move(inside, settle_ms=10_000)
+        ended = await floor.trade()
+
+        assert abs(D(str(told["liquidation_price"])) - position.liquidation_price) < D("0.1")
+        assert untouched == D("0.008")
+        assert [qty for _, qty, _ in stops] == [part.qty_open]
+        assert rest == part
+        assert [exit.qty for exit in ended.exits] == [D("0.004"), D("0.002"), D("0.001"), D("0.001")]
+        times = [exit.ts for exit in ended.exits]
+        assert all(later - earlier >= 1_000 for earlier, later in pairwise(times))
+        assert (ended.status, floor.position_qty(), floor.resting()) == (TradeStatus.CLOSED, D(0), {})
+        codes = [alert.code for alert in floor.messages(AlertEvent)]
+        assert (codes.count("LIQUIDATION"), codes.count("STOP_NOT_PLACED")) == (len(times), 0)
         await floor.stop()
 
     run_virtual(scenario())

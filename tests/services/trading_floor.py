@@ -213,19 +213,21 @@ class Floor:
         sl: str | None = "59400",
         tp: str | None = "60500",
         key: InstrumentKey = FUT,
+        reserved: bool = True,
     ) -> PeerAnswer:
-        """Reserve as S3 would, then order."""
-        await self.world.reservations.reserve(
-            Reservation(
-                intent_id=name,
-                key=key,
-                amount_usdt=Decimal(40),
-                state=ReservationState.RESERVED,
-                ts=self.world.clock.now_ms(),
-            ),
-            amount_max_usdt=Decimal(10_000),
-            concurrency_max=10,
-        )
+        """Reserve as S3 would (or not, as somebody from outside), then order."""
+        if reserved:
+            await self.world.reservations.reserve(
+                Reservation(
+                    intent_id=name,
+                    key=key,
+                    amount_usdt=Decimal(40),
+                    state=ReservationState.RESERVED,
+                    ts=self.world.clock.now_ms(),
+                ),
+                amount_max_usdt=Decimal(10_000),
+                concurrency_max=10,
+            )
         fut = key.market is Market.FUT
         oco = Oco(enabled=True, tp=Decimal(tp), sl=Decimal(sl)) if not fut and tp and sl else None
         intent = OrderIntent(

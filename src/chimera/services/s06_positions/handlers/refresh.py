@@ -21,12 +21,14 @@ from chimera.domain.positions.budget import futures_usage, spot_usage
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
-from chimera.ports.state import Reservations, ReservationState
+from chimera.ports.state import Reservation, Reservations, ReservationState
 from chimera.services.s06_positions.memory import Held, Memory
 from chimera.services.s06_positions.policy import Policies
 from chimera.services.s06_positions.settings import Settings
 from chimera.services.s06_positions.trade import FOREIGN, Facts, book_of_facts, is_flat, opens_a_trade, trade_of
 
+UNLIMITED = 10**12
+"""As a budget in USDT and as a number of instruments: no limit at all."""
 LATEST_LOOKED_AT = 20
 """Finished entries of an instrument that are looked at for a trade that a crash kept from being written."""
 
@@ -196,7 +198,19 @@ class Refresh:
             if trade.market is Market.FUT
             else spot_usage(qty=qty, wac=trade.entry_price_avg)
         )
-        await self.reservations.settle(trade.trade_id, amount, ReservationState.OPEN)
+        if not await self.reservations.settle(trade.trade_id, amount, ReservationState.OPEN):
+            # An order from outside, for which nobody reserved: its money is spent, so it counts whatever the limits.
+            await self.reservations.reserve(
+                Reservation(
+                    intent_id=trade.trade_id,
+                    key=InstrumentKey(trade.market, trade.symbol),
+                    amount_usdt=amount,
+                    state=ReservationState.OPEN,
+                    ts=trade.opened_at,
+                ),
+                amount_max_usdt=Decimal(UNLIMITED),
+                concurrency_max=UNLIMITED,
+            )
 
     async def _tell(self, facts: Facts, before: Trade | None, after: Trade) -> None:
         """Events first, the trade second: a crash between tells the same events again."""
