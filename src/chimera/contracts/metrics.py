@@ -178,7 +178,7 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     _A.RECON_FAILED: AlertMeaning(Severity.ERROR, "Records could not be compared with the exchange."),
     _A.DLQ: AlertMeaning(Severity.ERROR, "A message failed for good and lies in a dead-letter stream."),
     _A.STREAM_LAG: AlertMeaning(Severity.WARN, "A reader falls behind its stream."),
-    _A.LIQUIDATION: AlertMeaning(Severity.FATAL, "The exchange liquidated a position."),
+    _A.LIQUIDATION: AlertMeaning(Severity.FATAL, "The exchange liquidated a position, or is near to it."),
     _A.RISK_HALT: AlertMeaning(Severity.ERROR, "A loss limit was reached: no entries until a person releases it."),
     _A.KEY_PERMISSIONS: AlertMeaning(Severity.ERROR, "The API key may do too little, or more than it should."),
     _A.DISK: AlertMeaning(Severity.ERROR, "The data folder is nearly full or cannot be written."),

@@ -15,6 +15,7 @@ from chimera.domain.positions.liquidation import inside_buffer
 from chimera.domain.positions.roe import price_at_roe, roe
 from chimera.domain.positions.stops import TierParams, ratchet, would_trigger
 
+LIQUIDATION_BUFFER = "LIQUIDATION_BUFFER"
 _HALF = Decimal("0.5")
 
 
@@ -129,7 +130,7 @@ def _urgent_exit(view: TradeView, mark: Decimal, params: ManageParams) -> Reduce
         liquidation=view.liquidation_price,
         ratio=params.liquidation_buffer_min,
     ):
-        return ReduceAtMarket(rung_qty(view.instrument, view.open_qty, _HALF), "LIQUIDATION_BUFFER")
+        return ReduceAtMarket(rung_qty(view.instrument, view.open_qty, _HALF), LIQUIDATION_BUFFER)
     return None
 
 

@@ -25,7 +25,7 @@ class Held:
     `mark_text` is the mark at the last look. `look_again_at_ms` None: nothing is to be done until the market or an
     order moves. `waits` holds, by kind of effect, what was refused or is on its way: that kind is not ordered again
     before its time, whatever is told meanwhile (the refusal itself comes back as a result), and no other kind waits
-    for it.
+    for it. `halved_at_ms` is when half was closed last because the liquidation was near: once a tick, not at each look.
     """
 
     facts: Facts
@@ -33,6 +33,7 @@ class Held:
     mark_text: str | None = None
     look_again_at_ms: int | None = 0
     waits: dict[type, "Wait"] = field(default_factory=dict)
+    halved_at_ms: int | None = None
     shown: tuple[str, ...] = ()
     snapshot_at_ms: int = 0
 

@@ -11,8 +11,9 @@ from decimal import Decimal
 
 from chimera.contracts.documents import Fill, IntentRecord, Order, Trade, TradeExit, TradeFill
 from chimera.contracts.enums import Market, OrderType, Purpose, Side, TradeStatus
-from chimera.domain.exact import money
+from chimera.domain.exact import average, money
 from chimera.domain.market.instrument import Instrument
+from chimera.domain.positions.liquidation import liquidation_price
 from chimera.domain.positions.manage import ManageParams, TradeView
 from chimera.domain.positions.stops import first_stop, is_tighter, tier_price
 from chimera.domain.positions.trade_book import BookExit, BookFill, TradeBook, book_of
@@ -226,6 +227,31 @@ def _rest(order: Order) -> Decimal:
     return (order.quantity or Decimal(0)) - (order.filled_qty or Decimal(0))
 
 
+def is_held(trade: Trade) -> bool:
+    return trade.status is TradeStatus.ACTIVE
+
+
+def margin_of(trade: Trade) -> Decimal:
+    """What the exchange took for what is open: a part that closes takes its share back."""
+    return money(trade.qty_open * trade.entry_price_avg / trade.leverage) if is_held(trade) else Decimal(0)
+
+
+def liquidation_of(facts: Facts, trade: Trade) -> Decimal | None:
+    """Estimated from the isolated margin; None for SPOT, or where it is never reached."""
+    if trade.market is not Market.FUT or not is_held(trade):
+        return None
+    bracket = facts.instrument.bracket_for(trade.qty_open * trade.entry_price_avg)
+    price = liquidation_price(
+        side=trade.side,
+        qty=trade.qty_open,
+        entry_price=trade.entry_price_avg,
+        wallet_usdt=margin_of(trade),
+        maint_margin_ratio=bracket.maint_margin_ratio,
+        cum=bracket.cum,
+    )
+    return average(price) if price > 0 else None
+
+
 def view_of(facts: Facts, trade: Trade) -> TradeView:
     """What `manage` looks at. Needs a stop price: a futures entry without one is never accepted."""
     assert trade.stop_price is not None, f"trade {trade.trade_id} has no stop price"
@@ -240,7 +266,7 @@ def view_of(facts: Facts, trade: Trade) -> TradeView:
         instrument=facts.instrument,
         side=trade.side,
         entry_price=trade.entry_price_avg,
-        open_qty=Decimal(0) if trade.status is not TradeStatus.ACTIVE else trade.qty_open,
+        open_qty=trade.qty_open if is_held(trade) else Decimal(0),
         leverage=trade.leverage,
         fee_ratio=facts.fee_ratio,
         entry_final=facts.record.state.is_final,
@@ -258,4 +284,5 @@ def view_of(facts: Facts, trade: Trade) -> TradeView:
             for order in orders
         ),
         orders_resting=sum(map(is_open, orders)),
+        liquidation_price=liquidation_of(facts, trade),
     )

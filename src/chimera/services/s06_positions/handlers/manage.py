@@ -5,7 +5,7 @@ reading of the documents. Replacing a stop lists the new one before the old one 
 """
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import structlog
@@ -17,6 +17,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import FundingEvent, OrderResult
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.positions.manage import (
+    LIQUIDATION_BUFFER,
     CancelResting,
     CloseTrade,
     Effect,
@@ -160,7 +161,15 @@ class Manage:
             return ()
         if held.mark_text is None and trade.status is TradeStatus.ACTIVE:
             return ()
-        return manage(view_of(held.facts, trade), Decimal(held.mark_text or "0"), held.facts.params)
+        view = view_of(held.facts, trade)
+        if self._halve_again_at(held) is not None:
+            view = replace(view, liquidation_price=None)
+        return manage(view, Decimal(held.mark_text or "0"), held.facts.params)
+
+    def _halve_again_at(self, held: Held) -> int | None:
+        """None: half may be closed now."""
+        at_ms = None if held.halved_at_ms is None else held.halved_at_ms + self.settings.tick_ms
+        return None if at_ms is None or at_ms <= self.clock.now_ms() else at_ms
 
     async def _act(self, held: Held) -> bool:
         """Do one thing. False: nothing is to be done, or it has to be waited for."""
@@ -193,7 +202,9 @@ class Manage:
         return min(wait.until_ms, wait.since_ms + self.clock.work_ms(NAKED_RETRY_MAX_MS))
 
     def _next_look(self, held: Held) -> int | None:
-        return min((self._until_ms(held, wait) for wait in held.waits.values()), default=None)
+        again_at_ms = self._halve_again_at(held)
+        times = [self._until_ms(held, wait) for wait in held.waits.values()]
+        return min(times if again_at_ms is None else [*times, again_at_ms], default=None)
 
     async def _cancel_all(self, held: Held, orders: Sequence[Order], reason: CancelReason) -> bool:
         if orders and self._was_refused(held, CancelResting):
@@ -248,10 +259,10 @@ class Manage:
 
     async def _reduce(self, held: Held, qty: Decimal, reason: str) -> bool:
         """Close `qty` at market. A rung that is taken so is a target that filled."""
-        ladder = reason == "LADDER"
+        ladder, near = reason == "LADDER", reason == LIQUIDATION_BUFFER
         if not ladder:
             await self.teller.alert(
-                AlertCode.STOP_NOT_PLACED,
+                AlertCode.LIQUIDATION if near else AlertCode.STOP_NOT_PLACED,
                 Severity.FATAL,
                 f"{held.key} closes {qty} at market: {reason}",
                 trade_id=held.trade.trade_id,
@@ -259,6 +270,8 @@ class Manage:
             )
         asked = await self.ordering.ask(held, Purpose.TP if ladder else Purpose.EXIT, OrderType.MARKET, qty)
         if self._went_well(held, ReduceAtMarket, asked):
+            if near:
+                held.halved_at_ms = self.clock.now_ms()
             return asked.outcome is Outcome.DONE
         log.warning("not reduced yet", trade=held.trade.trade_id, why=asked.why)
         self._refused(held, ReduceAtMarket, RETRY_MAX_MS if ladder else NAKED_RETRY_MAX_MS)

@@ -5,17 +5,17 @@ from decimal import Decimal
 
 from chimera.contracts.collections import POSITIONS_SNAPSHOTS
 from chimera.contracts.documents import PositionSnapshot, Trade
-from chimera.contracts.enums import Market, PositionSide, Side, TradeStatus
+from chimera.contracts.enums import Market, PositionSide, Side
 from chimera.contracts.http import PositionView
 from chimera.contracts.keys import POS_ADDS, POS_SL_LEVEL, POS_STATE, POS_TP_LADDER
-from chimera.domain.exact import average, money
-from chimera.domain.positions.liquidation import liquidation_price
+from chimera.domain.exact import money
 from chimera.domain.positions.roe import roe
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.state import Snapshots
 from chimera.services.s06_positions.memory import Held
 from chimera.services.s06_positions.settings import Settings
+from chimera.services.s06_positions.trade import is_held, liquidation_of, margin_of
 
 ROE_PLACES = 4
 """ROE is shown to a hundredth of a percent: a finer one would be written at every tick for nobody."""
@@ -84,14 +84,10 @@ class Show:
                 ts=now_ms,
                 qty=trade.qty_open if is_held(trade) else Decimal(0),
                 mark_price=mark,
-                liquidation_price=liquidation_of(held),
+                liquidation_price=liquidation_of(held.facts, trade),
                 trade_id=trade.trade_id,
             ),
         )
-
-
-def is_held(trade: Trade) -> bool:
-    return trade.status is TradeStatus.ACTIVE
 
 
 def side_of(trade: Trade) -> PositionSide:
@@ -102,10 +98,6 @@ def side_of(trade: Trade) -> PositionSide:
 
 def mark_of(held: Held) -> Decimal | None:
     return None if held.mark_text is None else Decimal(held.mark_text)
-
-
-def margin_of(trade: Trade) -> Decimal:
-    return money(trade.qty_open * trade.entry_price_avg / trade.leverage) if is_held(trade) else Decimal(0)
 
 
 def unrealized_of(held: Held) -> Decimal:
@@ -130,23 +122,6 @@ def roe_of(held: Held) -> float:
     return round(float(earned), ROE_PLACES)
 
 
-def liquidation_of(held: Held) -> Decimal | None:
-    """Estimated from the margin that the exchange took at the entry; None for SPOT, or where it is never reached."""
-    trade = held.trade
-    if trade.market is not Market.FUT or not is_held(trade):
-        return None
-    bracket = held.facts.instrument.bracket_for(trade.qty_open * trade.entry_price_avg)
-    price = liquidation_price(
-        side=trade.side,
-        qty=trade.qty_open,
-        entry_price=trade.entry_price_avg,
-        wallet_usdt=margin_of(trade),
-        maint_margin_ratio=bracket.maint_margin_ratio,
-        cum=bracket.cum,
-    )
-    return average(price) if price > 0 else None
-
-
 def view(held: Held) -> PositionView:
     trade, mark = held.trade, mark_of(held)
     distance = None
@@ -163,7 +138,7 @@ def view(held: Held) -> PositionView:
         isolated_margin_usdt=margin_of(trade) if trade.market is Market.FUT else None,
         unrealized_pnl_usdt=unrealized_of(held),
         roe=roe_of(held),
-        liquidation_price=liquidation_of(held),
+        liquidation_price=liquidation_of(held.facts, trade),
         stop_price=trade.stop_price,
         stop_distance_pct=distance,
         tp_price=trade.tp_price,
