@@ -1,7 +1,9 @@
 """S6 with the real router on the simulated exchange: a trade's whole life."""
 
+import asyncio
 from decimal import Decimal
 from itertools import pairwise
+from weakref import ref
 
 import pytest
 
@@ -10,9 +12,13 @@ from chimera.contracts.documents import HaltsState
 from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
 from chimera.contracts.keys import POS_SL_LEVEL, POS_STATE, RISK_LIMITS
 from chimera.contracts.messages import AlertEvent, PositionEvent
+from chimera.domain.config.lint import lint
 from chimera.domain.execution.orders import IncomeKind
 from chimera.ports.documents import Query
+from chimera.runtime.config_watch import ConfigWatch
 from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
+from chimera.services.s06_positions.memory import Memory
+from chimera.services.s06_positions.policy import KEPT_MAX, Policies
 from chimera.simulation.loop import run_virtual
 from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor
 
@@ -370,6 +376,41 @@ def test_an_exchange_that_is_down_is_not_asked_in_a_storm() -> None:
         assert (held.stop_price, held.stop_order_id) == (D(59400), "s3-btc-e1-1")
         assert (await floor.trade()).tier == 1
         assert [what[0] for what in floor.resting().values()].count("STOP_MARKET") == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def test_a_trade_has_one_lock_as_long_as_somebody_holds_or_waits_for_it() -> None:
+    memory = Memory()
+    took: list[str] = []
+
+    async def take(name: str) -> None:
+        async with memory.lock("E1"):
+            took.append(f"{name} came")
+            await asyncio.sleep(0)
+            took.append(f"{name} left")
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("one", "two", "three"):
+            group.create_task(take(name))
+    lock = ref(memory.lock("E1"))
+
+    assert took == [f"{name} {did}" for name in ("one", "two", "three") for did in ("came", "left")]
+    assert lock() is None
+
+
+def test_ways_of_leading_are_kept_for_a_few_revisions() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10")
+        watch = ConfigWatch(floor.world, ENV, service="s6", check=lint)
+        await watch.start()
+        policies = Policies(documents=floor.world.documents, watch=watch)
+
+        params = [await policies.of(rev) for rev in range(3 * KEPT_MAX)]
+
+        assert len(policies._by_rev) == KEPT_MAX
+        assert await policies.of(1) == params[1]
         await floor.stop()
 
     run_virtual(scenario())

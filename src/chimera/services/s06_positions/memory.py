@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from chimera.contracts.documents import Trade
 from chimera.contracts.instrument_key import InstrumentKey
@@ -45,7 +46,8 @@ class Held:
 @dataclass(slots=True)
 class Memory:
     _held: dict[str, Held] = field(default_factory=dict)
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Of trades that somebody holds or waits for: every order result asks for one, and few of them open a trade."""
     _some: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open_trades(self) -> Sequence[Held]:
@@ -82,8 +84,3 @@ class Memory:
     def lock(self, trade_id: str) -> asyncio.Lock:
         """One hand at a time on one trade: a result, a tick and a person's call may come together."""
         return self._locks.setdefault(trade_id, asyncio.Lock())
-
-    def forget_lock(self, trade_id: str) -> None:
-        lock = self._locks.get(trade_id)
-        if lock is not None and not lock.locked():
-            del self._locks[trade_id]

@@ -10,6 +10,9 @@ from chimera.domain.positions.stops import Tier, TierParams
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.config_watch import ConfigWatch
 
+KEPT_MAX = 16
+"""Revisions kept at hand; one that open trades still need is read again."""
+
 
 def params_of(flags: PositionFlags) -> ManageParams:
     return ManageParams(
@@ -40,4 +43,7 @@ class Policies:
         if rev not in self._by_rev:
             found = await self.documents.find(Query(collection=CONFIG_BUNDLES, index="by_rev", equal=(("rev", rev),)))
             self._by_rev[rev] = params_of((found[0] if found else current).flags.position)
-        return self._by_rev[rev]
+        params = self._by_rev[rev]
+        while len(self._by_rev) > KEPT_MAX:
+            del self._by_rev[next(iter(self._by_rev))]
+        return params

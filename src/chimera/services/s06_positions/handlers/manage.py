@@ -150,7 +150,6 @@ class Manage:
             held.look_again_at_ms = self._next_look(held)
             await self.show.position(held, news=True)
         if held.trade.status is TradeStatus.CLOSED:
-            self.memory.forget_lock(trade_id)
             await self.limits.after_close()
         return held
 
