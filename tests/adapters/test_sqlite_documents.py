@@ -90,6 +90,46 @@ async def test_a_full_disk_refuses_writes_and_recovers_when_there_is_room(tmp_pa
     await documents.close()
 
 
+async def answer_of_ping(documents: SqliteDocuments) -> str:
+    try:
+        await documents.ping()
+    except DocumentsUnavailable as down:
+        return str(down)
+    return "well"
+
+
+async def test_a_full_disk_is_noticed_though_nobody_writes(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    documents = SqliteDocuments.in_thread(path)
+    await documents.insert(ORDERS, order("before"))
+
+    with file_size_max((tmp_path / "chimera.db-wal").stat().st_size):
+        assert await answer_of_ping(documents) != "well"
+
+    await documents.insert(ORDERS, order("after"))
+    assert await answer_of_ping(documents) == "well"
+    await documents.close()
+
+
+async def test_a_file_that_somebody_else_holds_is_down_until_it_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chimera.adapters.sqlite.writer.PROOF_WAIT_S", 0.1)
+    path = tmp_path / "chimera.db"
+    documents = SqliteDocuments.in_thread(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    held = [await answer_of_ping(documents) for _ in range(3)]
+    other.execute("ROLLBACK")
+    await documents.insert(ORDERS, order("after"))
+
+    assert all("a write has waited for more than 0.1 s" in answer for answer in held)
+    assert await answer_of_ping(documents) == "well"
+    other.close()
+    await documents.close()
+
+
 def test_a_newer_data_folder_is_refused_with_version_and_remedy(tmp_path: Path) -> None:
     path = tmp_path / "chimera.db"
     with sqlite3.connect(path) as database:
@@ -103,7 +143,7 @@ def test_a_damaged_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "chimera.db"
     path.write_bytes(b"this is no database" * 1_000)
 
-    with pytest.raises(DataFolderError, match=r"is damaged.*backup"):
+    with pytest.raises(DataFolderError, match=r"is damaged.*backup.*--data"):
         SqliteDocuments.in_thread(path)
 
 

@@ -9,10 +9,12 @@ from chimera.contracts.documents import Session
 from chimera.contracts.enums import HealthLevel, Role, Severity
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE
 from chimera.contracts.messages import AlertEvent, AuditEvent, HealthEvent
+from chimera.contracts.metrics import AlertCode
 from chimera.contracts.streams import ALERTS as ALERT_STREAM
 from chimera.contracts.streams import HEALTH_EVENTS
 from chimera.ports.documents import Query
 from chimera.ports.peers import PeerAnswer, PeerCall
+from chimera.runtime.runner import Runner
 from chimera.runtime.service import Reply, Request, Route, Service
 from chimera.services.s11_health.handlers.audit import hash_of
 from chimera.services.s11_health.service import build
@@ -157,6 +159,44 @@ async def test_documents_that_are_down_are_told_on_the_bus_and_noted_later() -> 
     assert red == "RED"
     assert await health.told() == [HealthLevel.RED, HealthLevel.GREEN]
     assert await health.level() == "GREEN"
+
+
+async def test_documents_that_cannot_be_written_are_an_alert_of_their_own_each_time() -> None:
+    health = Health()
+    for down in (True, True, False, True):
+        health.here.documents.down = down
+        await health.run(work_ms=0)
+
+    alerts = [alert for alert in await health.here.told(ALERT_STREAM.name(ENV)) if isinstance(alert, AlertEvent)]
+    assert [alert.message for alert in alerts if alert.code == AlertCode.DISK] == [
+        "the document store is unavailable: switched off by the test"
+    ] * 2
+
+
+async def test_while_documents_are_down_a_person_is_told_at_once_and_not_again_when_the_alert_is_stored() -> None:
+    health = Health()
+    runner = Runner(health.service, health.here.world, ENV)
+    await runner.start()
+    await health.here.clock.advance(0)
+    health.here.documents.down = True
+    for ts, code in ((1, AlertCode.RECON_FIXED), (2, AlertCode.STOP_NOT_PLACED), (3, AlertCode.STOP_NOT_PLACED)):
+        await health.here.bus.publish(
+            ALERT_STREAM.name(ENV),
+            AlertEvent(ts=ts, severity=Severity.ERROR, source="s4", message=f"at {ts}", code=code),
+        )
+    await health.here.clock.advance(1_000)
+    told = [title for _, title, _ in health.here.notes.said if title.endswith("s4")]
+    health.here.documents.down = False
+    await health.here.clock.advance(60_000)
+    await runner.stop()
+
+    assert told == ["RECON_FIXED from s4", "STOP_NOT_PLACED from s4"]
+    assert [title for _, title, _ in health.here.notes.said if title.endswith("s4")] == told
+    stored = (await health.ask("/alerts")).body["alerts"]
+    assert {alert["code"]: alert.get("count", 1) for alert in stored if alert["source"] == "s4"} == {
+        "RECON_FIXED": 1,
+        "STOP_NOT_PLACED": 2,
+    }
 
 
 async def test_a_storm_of_alerts_is_one_alert_counted_and_told_once() -> None:

@@ -192,7 +192,8 @@ class SqliteDocuments:
         return int(row[0]) if row is not None else 0
 
     async def ping(self) -> None:
-        self._writer.check()
+        """Reads and writes work: a file that can only be read takes no order."""
+        await self._writer.prove(_stamp_version)
         self._read_one("SELECT 1", ())
 
     async def backup_to(self, path: Path) -> None:
@@ -254,6 +255,11 @@ def _run(table: Table, cursor: sqlite3.Cursor, sql: str, row: tuple[Any, ...]) -
         raise DuplicateKey(f"{table.name}: {error}") from error
 
 
+def _stamp_version(cursor: sqlite3.Cursor) -> None:
+    """One page of the file, written whether or not it says so already."""
+    cursor.execute(f"PRAGMA user_version={DATA_VERSION}")
+
+
 def _meaning(error: sqlite3.Error) -> Exception:
     """Our own word for an error while reading; a bug of ours stays what it is."""
     return DocumentsUnavailable(str(error)) if is_down(error) else error
@@ -275,7 +281,7 @@ def _open(path: str, collections: Iterable[Collection[Any]]) -> tuple[sqlite3.Co
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         opening = prepare_schema(connection, tables.values())
-        connection.execute(f"PRAGMA user_version={DATA_VERSION}")
+        _stamp_version(connection.cursor())
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         connection.close()
@@ -290,8 +296,8 @@ def _unusable(path: str, error: Exception) -> str:
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return (
-            f"{path} is damaged or is no database of Chimera ({text}). Restore it from a backup, or move it away and "
-            "start again: orders and positions are then read back from the exchange."
+            f"{path} is damaged or is no database of Chimera ({text}). Restore it from a backup, or choose another "
+            "folder (--data)."
         )
     return (
         f"{path} cannot be opened for writing ({text}). Make the folder exist and writable, with space on its disk, or "

@@ -1,7 +1,8 @@
 """Who writes to the database: a thread that commits in groups, or the caller's own turn.
 
-Owns transactions. A write is a function of a cursor; its refusals (a duplicate, a conflict) are its own affair, while
-an error of the database ends the whole transaction, and every write of it is told to try again.
+Owns transactions, and whether writing works right now. A write is a function of a cursor; its refusals (a duplicate,
+a conflict) are its own affair, while an error of the database ends the whole transaction, and every write of it is told
+to try again.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ BATCH_MAX = 1_000
 
 COMMIT_EVERY = 2_000
 """Writes in the loop between commits, so that the log beside a file stays small."""
+
+PROOF_WAIT_S = 2.0
+"""A write that waits longer counts as refused: who asks whether all is well must not hang with the disk."""
 
 
 def connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -71,6 +75,13 @@ class InLoop:
         if self._lost:
             raise DocumentsUnavailable(self._lost)
 
+    async def prove(self, write: Callable[[sqlite3.Cursor], object]) -> None:
+        """
+        Raises:
+            DocumentsUnavailable: nothing is written any more. In the caller's turn a lost write is known at once.
+        """
+        self.check()
+
     def copy_to(self, target: sqlite3.Connection) -> None:
         self._connection.execute("COMMIT")
         try:
@@ -109,15 +120,13 @@ class WriterThread:
         self._synchronous = ""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._refused = ""
+        self._proof: asyncio.Future[Any] | None = None
         self._thread = threading.Thread(target=self._serve, name="documents-writer", daemon=True)
         self._thread.start()
 
     async def run(self, write: Callable[[sqlite3.Cursor], T], synced: bool) -> T:
-        self.check()
-        loop = asyncio.get_running_loop()
-        job = _Job(write, synced, loop, loop.create_future())
-        self._jobs.put(job)
-        result: T = await job.done
+        result: T = await self._enqueue(write, synced)
         return result
 
     def check(self) -> None:
@@ -127,6 +136,26 @@ class WriterThread:
         """
         if self._closed or not self._thread.is_alive():
             raise DocumentsUnavailable("it is closed")
+
+    async def prove(self, write: Callable[[sqlite3.Cursor], object]) -> None:
+        """Commit `write`, which changes nothing: a store that nobody writes to finds out as well. One at a time; after
+        a refusal the answer comes at once, and the next proof goes on behind it.
+
+        Raises:
+            DocumentsUnavailable: the last commit failed, or this one does, or it waits.
+        """
+        self.check()
+        if self._proof is None or self._proof.done():
+            self._proof = self._enqueue(write, False)
+            self._proof.add_done_callback(_heard)
+        if self._refused:
+            raise DocumentsUnavailable(self._refused)
+        try:
+            async with asyncio.timeout(PROOF_WAIT_S):
+                await asyncio.shield(self._proof)
+        except TimeoutError:
+            self._refused = f"a write has waited for more than {PROOF_WAIT_S:g} s"
+            raise DocumentsUnavailable(self._refused) from None
 
     def copy_to(self, target: sqlite3.Connection) -> None:
         raise RuntimeError("a database with a writer thread is a file already; copy it with the thread's world stopped")
@@ -138,6 +167,13 @@ class WriterThread:
         close_reader()
         # The last connection to close folds the log into the file; it must be one that may write.
         self._connection.close()
+
+    def _enqueue(self, write: Callable[[sqlite3.Cursor], Any], synced: bool) -> asyncio.Future[Any]:
+        self.check()
+        loop = asyncio.get_running_loop()
+        job = _Job(write, synced, loop, loop.create_future())
+        self._jobs.put(job)
+        return job.done
 
     def _serve(self) -> None:
         going_on = True
@@ -164,7 +200,9 @@ class WriterThread:
             for job in batch:
                 self._apply(job)
             self._cursor.execute("COMMIT")
+            self._refused = ""
         except Exception as error:
+            self._refused = str(error) or repr(error)
             failure = DocumentsUnavailable(str(error)) if isinstance(error, sqlite3.Error) else error
             with contextlib.suppress(sqlite3.Error):
                 if self._connection.in_transaction:
@@ -191,6 +229,12 @@ class WriterThread:
         # One call into the loop for the whole batch: waking it costs more than many of the writes.
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             batch[0].loop.call_soon_threadsafe(_resolve, batch)
+
+
+def _heard(proof: asyncio.Future[Any]) -> None:
+    """Its error is remembered elsewhere, so that a proof nobody waited for is none that was overlooked."""
+    if not proof.cancelled():
+        proof.exception()
 
 
 def _resolve(batch: list[_Job]) -> None:

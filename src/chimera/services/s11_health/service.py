@@ -52,6 +52,7 @@ def build(world: World, settings: HealthSettings) -> Service:
         consumes=(
             On(streams=(ALERTS.name(settings.env),), payload=AlertEvent, handle=alerts.on_alert),
             On(streams=(OPS_EVENTS.name(settings.env),), payload=AuditEvent, handle=audit.on_audit),
+            On(streams=(ALERTS.name(settings.env),), payload=AlertEvent, handle=alerts.tell_unstored, broadcast=True),
         ),
         timers=(Every(name="retention", interval_ms=DAY_MS, run=retention.run, market_time=True),),
         routes=routes(alerts, judge),

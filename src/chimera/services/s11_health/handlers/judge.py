@@ -14,6 +14,7 @@ from chimera.contracts.enums import EventKind, Grade, HealthLevel, ServiceHealth
 from chimera.contracts.http.health import HealthStateAnswer
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE
 from chimera.contracts.messages import AlertEvent, HealthEvent
+from chimera.contracts.metrics import AlertCode
 from chimera.contracts.streams import ALERTS, HEALTH_EVENTS
 from chimera.domain.health.grading import level_of
 from chimera.ports.bus import Bus
@@ -46,6 +47,7 @@ class Judged:
     why: dict[str, str] = field(default_factory=dict)
     at_ms: int = 0
     told: HealthLevel | None = None
+    disk_told: bool = False
     points_at_ms: int = 0
 
 
@@ -86,6 +88,7 @@ class Judge:
         last.level, last.grades, last.why, last.at_ms = level, grades, why, now_ms
         try:
             await self._write(level, grades, now_ms)
+            await self._tell_disk(why.get(DOCUMENTS))
             if level is not last.told:
                 await self._tell(level, grades, why, now_ms)
                 last.told = level
@@ -149,6 +152,12 @@ class Judge:
         await self.snapshots.set_hash(
             HEALTH_ROLLING.name(self.env), {"grades": json.dumps(grades, sort_keys=True), "updated_at": str(now_ms)}
         )
+
+    async def _tell_disk(self, why: str | None) -> None:
+        """Once for each time that it goes down."""
+        if why is not None and not self.last.disk_told:
+            await self.teller.alert(AlertCode.DISK, Severity.ERROR, why)
+        self.last.disk_told = why is not None
 
     async def _tell(self, level: HealthLevel, grades: Mapping[str, Grade], why: Mapping[str, str], now_ms: int) -> None:
         await self.bus.publish(
