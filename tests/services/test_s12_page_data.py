@@ -38,7 +38,7 @@ from chimera.contracts.streams import SIG_EVENTS
 from chimera.ports.documents import Put
 from chimera.runtime.service import Reply, Request, Route
 from chimera.services.s12_gateway.page.data import PageData, places_of
-from chimera.services.s12_gateway.page.history import DAY_MS, MINUTE_MS, PORTION, Candle, with_live_price
+from chimera.services.s12_gateway.page.history import DAY_MS, HOUR_MS, MINUTE_MS, PORTION, Candle, with_live_price
 from chimera.services.s12_gateway.page.settings import PageSettings
 from chimera.services.s12_gateway.service import build
 from chimera.services.s12_gateway.settings import GatewaySettings
@@ -289,6 +289,25 @@ async def test_equity_takes_the_live_figure_and_remembers_the_deepest_fall(house
 
     assert (before, seen.equity_usdt, seen.day_start_usdt) == (1_050.0, 1_051.5, 1_040.0)
     assert seen.drawdown_max_ratio == pytest.approx(0.1)
+
+
+async def test_a_fall_of_equity_is_forgotten_after_thirty_days(house: House) -> None:
+    now_ms = house.now_ms
+    told = ((-30 * DAY_MS + HOUR_MS, 1_000.0), (-30 * DAY_MS + 2 * HOUR_MS, 800.0), (-DAY_MS, 900.0), (-HOUR_MS, 855.0))
+
+    async def put(ts: int, value: float) -> None:
+        await house.put(Put(METRICS_TIMESERIES, MetricPoint(metric="equity_usdt", value=value, ts=ts)))
+
+    for before_ms, value in told:
+        await put(now_ms + before_ms, value)
+
+    before = (await house.data.overview()).drawdown_max_ratio
+    await house.here.clock.advance(4 * HOUR_MS)
+    await put(house.now_ms, 880.0)
+    seen = await house.data.overview()
+
+    assert (before, seen.drawdown_max_ratio) == (pytest.approx(0.2), pytest.approx(0.05))
+    assert [point.value for point in house.data.equity.points] == [900.0, 855.0, 880.0]
 
 
 async def test_a_long_equity_curve_is_thinned_and_keeps_its_newest_point(house: House) -> None:

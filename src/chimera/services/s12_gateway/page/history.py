@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import islice, pairwise
+from itertools import islice
 from typing import NamedTuple, Self
 
 from chimera.contracts.collections import KLINES, METRICS_TIMESERIES, TRADES
@@ -156,7 +156,7 @@ def _open_time(bar: Candle) -> int:
 
 @dataclass(slots=True)
 class EquityHistory:
-    """Equity as S6 writes it each market minute, and the deepest fall from a peak within it."""
+    """Equity as S6 writes it each market minute, of the last 30 days, and its deepest fall from a peak within them."""
 
     documents: Documents
     clock: Clock
@@ -177,25 +177,40 @@ class EquityHistory:
                 )
             )
             for point in found:
-                self._add(Point(point.ts, point.value))
+                self.points.append(Point(point.ts, point.value))
+                self._reckon(point.value)
             if len(found) < PORTION:
-                return
+                break
             await let_others_run(self.clock)
+        self._cut()
 
-    def _add(self, point: Point) -> None:
-        self.points.append(point)
-        self._peak = max(self._peak, point.value)
+    def _cut(self) -> None:
+        """In strides: with a peak that is forgotten the fall from it is, and the rest is reckoned anew."""
+        since_ms = self.clock.now_ms() - EQUITY_WINDOW_MS
+        if not self.points or self.points[0].ts >= since_ms - HOUR_MS:
+            return
+        del self.points[: bisect_left(self.points, since_ms, key=_ts)]
+        self._peak = self.drawdown_max_ratio = 0.0
+        for point in self.points:
+            self._reckon(point.value)
+
+    def _reckon(self, value: float) -> None:
+        self._peak = max(self._peak, value)
         if self._peak > 0:
-            self.drawdown_max_ratio = max(self.drawdown_max_ratio, 1 - point.value / self._peak)
+            self.drawdown_max_ratio = max(self.drawdown_max_ratio, 1 - value / self._peak)
 
     def sample(self, since_ms: int, count: int) -> list[Point]:
         """At most `count` + 1 points from `since_ms` on: the last of each stretch, and the newest."""
-        points = self.points[bisect_left(self.points, since_ms, key=_ts) :]
-        if len(points) <= count:
-            return points
-        stretch_ms = max(1, (points[-1].ts - points[0].ts) // count)
-        picked = [left for left, right in pairwise(points) if left.ts // stretch_ms != right.ts // stretch_ms]
-        return [*picked[-count:], points[-1]]
+        points = self.points
+        first = bisect_left(points, since_ms, key=_ts)
+        if len(points) - first <= count:
+            return points[first:]
+        begin_ms, newest = points[first].ts, points[-1]
+        stretch_ms = max(1, (newest.ts - begin_ms) // count)
+        ends = range((begin_ms // stretch_ms + 1) * stretch_ms, newest.ts + 1, stretch_ms)
+        # Looked up, not walked through: a month has 43,200 points, and each browser asks each second.
+        picked = dict.fromkeys(bisect_left(points, end_ms, first, key=_ts) - 1 for end_ms in ends)
+        return [*(points[index] for index in tuple(picked)[-count:]), newest]
 
 
 def _ts(point: Point) -> int:

@@ -166,7 +166,9 @@ class Page:
             self._open = Figure("Unrealised", "open positions at the mark")
             self._fees = Figure("Fees", "of all trades")
             self._funding = Figure("Funding", "of all trades; received +, paid −")
-            self._drawdown = Figure("Max drawdown", "of equity, from its peak within 30 days")
+            self._drawdown = Figure(
+                "Max drawdown", "of equity within 30 days, from a peak within them; at least the present one (now)"
+            )
             self._wins = Figure("Win rate", "closed trades that earned after fees and funding")
             self._count = Figure("Trades", "closed")
 
