@@ -261,6 +261,13 @@ LIVES: dict[str, tuple[Step, ...]] = {
     "short": (enters(side=Side.SELL, sl="60600", tp="59500"), moves("59400"), moves("60700")),
     "stop refused": (enters_with_stop_at("0.5"), moves("59000")),
     "spot": (enters(key=SPOT), moves("60600")),
+    "spot dust": (
+        enters(key=SPOT, qty="0.00099"),
+        moves("60600"),
+        moves("60000"),
+        enters("E2", key=SPOT, qty="0.00099"),
+        moves("60600"),
+    ),
     "spot pair refused": (enters(key=SPOT, tp="600000"),),
 }
 """What is lived through, from entry to flat."""

@@ -1,30 +1,34 @@
 """What spot holdings cost, by the fills on file: in the exchange's order, and whoever booked them."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from chimera.contracts.documents import Fill
-from chimera.contracts.enums import Market, Side
+from chimera.contracts.enums import Market, Side, TradeStatus
 from chimera.contracts.http import LookupRequest
 from chimera.contracts.keys import RECON_LAST_RUN, SPOT_WAC
-from chimera.domain.execution.orders import AccountChange, StreamReset
+from chimera.domain.execution.orders import AccountChange, Balance, StreamReset
 from chimera.domain.positions.wac import Holding
 from chimera.ports.state import StateUnavailable
-from chimera.services.s04_router.handlers.holdings import held_after
+from chimera.ports.venue import VenueUnavailable
+from chimera.services.s04_router.handlers.holdings import dust_after, held_after
 from chimera.simulation.loop import run_virtual
+from tests.domain.matching.venue import SPOT as SPOT_RULES
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.trading_floor import ENV, HOUR_MS, SPOT, Floor
 
 D = Decimal
 
 
-def spot_fill(number: int, side: Side, qty: str, price: str = "60000") -> Fill:
+def spot_fill(number: int, side: Side, qty: str, price: str = "60000", *, intent: str = "E1") -> Fill:
     return Fill(
         fill_id=f"SPOT-BTCUSDT-{number}-{side.value[0]}",
         order_id=f"o-{number}",
+        intent_id=intent,
         market=Market.SPOT,
         symbol="BTCUSDT",
         side=side,
@@ -42,6 +46,97 @@ def test_what_was_bought_and_sold_in_one_millisecond_is_gone() -> None:
 
     assert held_after(fills, "BTC") == Holding()
     assert held_after(fills[::-1], "BTC") == Holding()
+
+
+def bought(number: int, qty: str, intent: str) -> Fill:
+    return spot_fill(number, Side.BUY, qty, intent=intent)
+
+
+def sold(number: int, qty: str, intent: str) -> Fill:
+    return spot_fill(number, Side.SELL, qty, intent=intent)
+
+
+MINE = bought(50, "0.001", "mine")
+
+
+@pytest.mark.parametrize(
+    ("fills", "asked", "dust"),
+    [
+        pytest.param([], {}, "0", id="what was bought is no dust"),
+        pytest.param([bought(1, "0.000999", "E1"), sold(2, "0.00099", "E1")], {}, "0.000009", id="left by an exit"),
+        pytest.param([bought(1, "0.000999", "E1")], {}, "0", id="another entry's, still to be sold"),
+        pytest.param([bought(1, "0.000999", "E1"), sold(2, "0.00099", "X1")], {}, "0.000009", id="ended by hand"),
+        pytest.param(
+            [bought(1, "0.000999", "E1"), bought(2, "0.000999", "E2"), sold(3, "0.00099", "X1")],
+            {},
+            "0.000009",
+            id="of two, one ended by hand",
+        ),
+        pytest.param(
+            [bought(1, "0.000999", "E1"), sold(2, "0.00099", "E1"), bought(3, "0.000999", "E2")],
+            {"E2": D("0.00100")},
+            "0.000008",
+            id="asked for by another's pair",
+        ),
+        pytest.param(
+            [
+                bought(1, "0.000999", "E1"),
+                sold(2, "0.00099", "E1"),
+                bought(3, "0.000999", "E2"),
+                sold(4, "0.00100", "E2"),
+            ],
+            {},
+            "0.000008",
+            id="less what was sold as dust already",
+        ),
+        pytest.param([bought(1, "0.000009", "E1"), sold(2, "0.005", "X1")], {}, "0", id="sold by hand with more"),
+    ],
+)
+def test_dust_is_what_is_held_and_nobody_means_to_sell(fills: list[Fill], asked: dict[str, Decimal], dust: str) -> None:
+    assert dust_after([*fills, MINE], SPOT_RULES, intent_id="mine", asked=asked) == D(dust)
+
+
+def test_the_dust_of_earlier_trades_is_sold_with_the_next_and_earns_it_nothing() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        for name in ("E1", "E2"):
+            await floor.enter(name, key=SPOT, qty="0.00099", tp="60600", sl="59400")
+            await floor.move("60700")
+            await floor.move("60000")
+
+        # 0.00099 less a thousandth is 0.00098901, twice.
+        first, second = await floor.trade("E1"), await floor.trade("E2")
+        assert [exit.qty for exit in (*first.exits, *second.exits)] == [D("0.00098"), D("0.00099")]
+        assert second.realized_pnl_usdt == D("0.00098901") * (second.exits[0].price - second.entry_price_avg)
+        assert (second.status, second.qty_open) == (TradeStatus.CLOSED, D(0))
+        assert await held_of(floor) == D("0.00000802")
+        assert await floor.world.reservations.all() == []
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("known", [pytest.param(True, id="gone"), pytest.param(False, id="nobody can say")])
+def test_dust_that_may_not_be_in_the_wallet_leaves_the_pair_as_it_is(known: bool) -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        await floor.enter(key=SPOT, qty="0.00099", tp="60600", sl="59400")
+        await floor.move("60700")
+        await floor.move("60000")
+
+        async def of_the_second_alone(balances: Any) -> Sequence[Balance]:
+            if not known:
+                raise VenueUnavailable("for the test")
+            return [each if each.asset == "USDT" else replace(each, free=D("0.00098901")) for each in await balances()]
+
+        venue: Any = floor.world.venue
+        venue.instead["balances"] = of_the_second_alone
+        await floor.enter("E2", key=SPOT, qty="0.00099", tp="60600", sl="59400")
+
+        assert floor.resting()["s3-btc-e2-1"] == ("STOP_LOSS", D("0.00098"), D(59400))
+        await floor.stop()
+
+    run_virtual(scenario())
 
 
 class Deaf(Meddled):

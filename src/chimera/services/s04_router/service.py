@@ -98,6 +98,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         env=settings.env,
         instruments=instruments,
         ledger=ledger,
+        holdings=holdings,
         venue=world.venue,
         protect=protect,
         market=market,

@@ -20,6 +20,7 @@ from chimera.ports.state import Snapshots
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.holdings import Holdings, received
 from chimera.services.s04_router.handlers.protect import Protect
 from chimera.services.s04_router.intents import LIST, STOP, TARGET, leg_id
 from chimera.services.s04_router.ledger import Ledger
@@ -33,6 +34,7 @@ class SpotExit:
     env: str
     instruments: dict[InstrumentKey, Instrument]
     ledger: Ledger
+    holdings: Holdings
     venue: Venue
     protect: Protect
     market: Market
@@ -43,19 +45,29 @@ class SpotExit:
     lookup_lag_ms: int
 
     async def arm(self, record: IntentRecord, entry: Order) -> str | None:
-        """Place the pair for what was received. Returns why it was sold instead, or None (also: no pair was asked)."""
+        """Place the pair for what was received, and for the dust of earlier trades that this makes sellable.
+
+        Returns why what was received was sold instead, or None (also: no pair was asked).
+        """
         oco = record.intent.exec_policy.oco
         if oco is None or not oco.enabled:
             return None
-        qty = await self.received(record, entry)
-        if qty == 0:
+        instrument = self.instruments[record.intent.instrument]
+        arrived = sum(
+            (received(fill, instrument.base_asset) for fill in await self.ledger.fills(entry.order_id)), Decimal(0)
+        )
+        own = instrument.floor_qty(arrived)
+        if own == 0:
             return None
         if oco.tp is None or oco.sl is None:
-            return await self._sell(record, qty, "OCO_WITHOUT_BOTH_PRICES")
-        instrument = self.instruments[record.intent.instrument]
-        if qty * oco.sl < instrument.min_notional:
-            return await self._sell(record, qty, "OCO_BELOW_MIN_NOTIONAL")
+            return await self._sell(record, own, "OCO_WITHOUT_BOTH_PRICES")
         base = record.intent.client_order_id
+        on_file = await self.ledger.order(leg_id(base, TARGET))
+        # What was once decided stays: the legs may be at the exchange already.
+        qty = await self._with_dust(record, arrived) if on_file is None else on_file.quantity
+        assert qty is not None, f"leg {leg_id(base, TARGET)} has no quantity"
+        if qty * oco.sl < instrument.min_notional:
+            return await self._sell(record, own, "OCO_BELOW_MIN_NOTIONAL")
         pair = NewOco(
             list_client_id=leg_id(base, LIST),
             symbol=record.symbol,
@@ -69,10 +81,10 @@ class SpotExit:
         met = await self._met_before(record.intent.instrument, pair)
         target, stop = await self._open(record, pair)
         if target.status.is_final or stop.status.is_final:
-            return await self._after_restart(record, qty, target, stop)
+            return await self._after_restart(record, own, target, stop)
         why = None if met else await self._place(record, pair)
         if why is not None:
-            return await self._sell(record, qty, why)
+            return await self._sell(record, own, why)
         await self._remember(record, pair, OcoStatus.ARMED)
         await self.teller.event(
             EventKind.OCO_ARMED,
@@ -81,17 +93,31 @@ class SpotExit:
             tp_price=float(oco.tp),
             sl_price=float(oco.sl),
             qty=float(qty),
+            dust_qty=float(max(Decimal(0), qty - arrived)),
         )
         return None
 
-    async def received(self, record: IntentRecord, entry: Order) -> Decimal:
-        """What the buy put into the wallet, net of a fee taken in the base asset, floored to step."""
-        instrument = self.instruments[record.intent.instrument]
-        qty = Decimal(0)
-        for fill in await self.ledger.fills(entry.order_id):
-            in_base = fill.fee_asset == instrument.base_asset
-            qty += fill.qty - (fill.fee_qty or Decimal(0) if in_base else Decimal(0))
-        return instrument.floor_qty(qty)
+    async def _with_dust(self, record: IntentRecord, arrived: Decimal) -> Decimal:
+        """`arrived` and the dust beside it, floored to step, as far as the wallet has it free.
+
+        The dust is sold under this trade's name and earns it nothing: a trade's PnL counts its own quantity only.
+        """
+        key = record.intent.instrument
+        instrument = self.instruments[key]
+        own = instrument.floor_qty(arrived)
+        wanted = instrument.floor_qty(arrived + await self.holdings.dust(key, record.intent_id))
+        if wanted == own:
+            return own
+        try:
+            balances = await self.venue.balances()
+        except VenueUnavailable as down:
+            log.warning("dust is left for a later exit", intent=record.intent_id, why=str(down))
+            return own
+        free = sum(
+            (each.free for each in balances if (each.market, each.asset) == (key.market, instrument.base_asset)),
+            Decimal(0),
+        )
+        return max(own, min(wanted, instrument.floor_qty(free)))
 
     async def _open(self, record: IntentRecord, pair: NewOco) -> tuple[Order, Order]:
         sent = await self.market.seen(record.intent.instrument)
