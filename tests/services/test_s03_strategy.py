@@ -32,7 +32,7 @@ from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.peers import PeerAnswer, PeerCall, PeerUnavailable
 from chimera.ports.state import Reservation, ReservationState
 from chimera.services.s03_strategy import service as s3
-from chimera.services.s03_strategy.history import DAY_MS, History
+from chimera.services.s03_strategy.history import DAY_MS, FAILED_COUNTS_MS, History
 from chimera.services.s03_strategy.settings import Settings
 from chimera.services.s06_positions.handlers.limits import HALTS
 from chimera.simulation.loop import run_virtual
@@ -510,11 +510,11 @@ def test_a_decision_that_no_road_took_is_written_off_without_a_restart() -> None
 # --- what a restart must not forget
 
 
-async def stopped_out(desk: Desk) -> None:
+async def stopped_out(desk: Desk, *, settle_ms: int = 3_000) -> None:
     """Enter, and let the first stop end it."""
     await desk.see()
-    await desk.move("59800")
-    await desk.move("60000")
+    await desk.move("59800", settle_ms=settle_ms)
+    await desk.move("60000", settle_ms=settle_ms)
     assert desk.position_qty() == 0
 
 
@@ -536,6 +536,57 @@ def test_the_days_entries_and_a_cooldown_are_counted_on_file(restarted: bool) ->
         assert counted == "MAX_ENTRIES"
         assert (hinted.body["decision"], hinted.body["reason"], hinted.body["detail"]) == ("skip", "GATE", "COOLDOWN")
         assert later.body["decision"] == "open", later.body
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("first", ["hint", "signal"])
+def test_an_entry_by_a_hint_takes_nothing_from_the_signals_own_and_hides_none(first: str) -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        await desk.promote(flags={"strategy": {"cooldown_min": 0}})
+        if first == "signal":
+            await stopped_out(desk, settle_ms=1_200)
+        else:
+            await desk.see(0.0)
+
+        # On the very signal of the entry before, where there was one: it is not stale yet.
+        hinted = await desk.decide(sideHint="BUY")
+        await desk.settle()
+        await desk.move("59800")
+        await desk.move("60000")
+        own = (await desk.signal(await desk.see())).decision
+
+        assert hinted.body["decision"] == "open", hinted.body
+        assert (own.action, own.detail) == ((Action.OPEN, "OK") if first == "hint" else (Action.SKIP, "MAX_ENTRIES"))
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("how", ["S4 refuses", "the exchange refuses"])
+def test_an_entry_that_opened_nothing_is_tried_again_but_not_at_once(how: str) -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        if how == "S4 refuses":
+            await desk.world.snapshots.set(CLOCK_OFFSET.name(ENV), "5000")
+        else:
+            await desk.venue.transfer(Market.FUT, Market.SPOT, D(995))
+        failed = (await desk.signal(await desk.see())).decision
+        again = (await desk.signal(await desk.see())).decision
+        if how == "S4 refuses":
+            await desk.world.snapshots.set(CLOCK_OFFSET.name(ENV), "0")
+        else:
+            await desk.venue.transfer(Market.SPOT, Market.FUT, D(995))
+
+        await desk.settle(FAILED_COUNTS_MS)
+        await desk.see(0.0)
+        later = (await desk.signal(await desk.see())).decision
+
+        assert (failed.action, again.detail) == (Action.OPEN, "MAX_ENTRIES")
+        assert (later.action, later.detail) == (Action.OPEN, "OK")
+        assert desk.position_qty() > 0
         await desk.stop()
 
     run_virtual(scenario())

@@ -22,16 +22,13 @@ from chimera.ports.peers import PeerCall, Peers, PeerUnavailable
 from chimera.ports.state import Reservation, Reservations, ReservationState
 from chimera.runtime.telling import Teller
 from chimera.services.s03_strategy.handlers.emit import Emit
-from chimera.services.s03_strategy.history import History
+from chimera.services.s03_strategy.history import UNDELIVERED, History
 
 IN_HAND_MS = 10_000
 """A reservation younger than this may belong to a decision that S4 has not put on file yet: healing leaves it."""
 
 LOOK_BACK_MS = 3_600_000
 """Opens older than this have long been settled."""
-
-UNDELIVERED = "UNDELIVERED"
-"""`detail` of an open that never became an order."""
 
 OPEN_TRADES = tuple(status for status in TradeStatus if status is not TradeStatus.CLOSED)
 
@@ -198,3 +195,6 @@ class Budget:
                 signal.but(decision=signal.decision.but(detail=UNDELIVERED), updated_at=self.clock.now_ms()),
             )
             await self.reservations.release(intent_id)
+            key = InstrumentKey(signal.market, signal.symbol)
+            self.history.forget(key)
+            self.look_again(key)

@@ -48,7 +48,7 @@ from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
 from chimera.services.s03_strategy.handlers.emit import Emit
 from chimera.services.s03_strategy.handlers.facts import Gather, Seen, Truth
-from chimera.services.s03_strategy.history import History
+from chimera.services.s03_strategy.history import OWN_INTENTS, History, own_intents
 from chimera.services.s03_strategy.plans import Plans
 from chimera.services.s03_strategy.settings import Settings
 
@@ -63,6 +63,8 @@ class Outcome:
     seen: Seen
     decision: Decision
     intent: OrderIntent | None = None
+    own: tuple[str, ...] = ()
+    """All entries that the signal itself has asked for, this one too unless a person's hint did."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -242,11 +244,13 @@ class Decide:
         if not decision.opens:
             return Outcome(seen, decision)
         assert decision.plan is not None
-        intent = await self._named_intent(seen, decision)
+        before = await self.documents.get(SIGNALS, seen.signal_id)
+        intent = await self._named_intent(seen, decision, before)
         reserved = await self._reserve(intent, decision, config)
         if reserved is not ReserveOutcome.RESERVED:
             return await self._refused(seen, hint, Reason.RISK_BUDGET, reserved.value)
-        outcome = Outcome(seen, decision, intent)
+        own = own_intents(before) if hint is not None else (*own_intents(before), intent.intent_id)
+        outcome = Outcome(seen, decision, intent, own)
         told = self.teller.record(
             EventKind.DECIDE,
             seen.key,
@@ -303,9 +307,8 @@ class Decide:
             ),
         )
 
-    async def _named_intent(self, seen: Seen, decision: Decision) -> OrderIntent:
+    async def _named_intent(self, seen: Seen, decision: Decision, signal: Signal | None) -> OrderIntent:
         """The intent under the next free number of its signal, with an order id that nobody else holds."""
-        signal = await self.documents.get(SIGNALS, seen.signal_id)
         known = await self.documents.find(
             Query(collection=INTENTS, index="by_signal", equal=(("intent.signal_id", seen.signal_id),))
         )
@@ -371,6 +374,7 @@ class Decide:
         trail: dict[str, Any] = decision.trail()
         if intent is not None and decision.opens:
             trail["intent"] = intent.to_dict()
+            trail[OWN_INTENTS] = list(outcome.own)
         signal = Signal(
             signal_id=seen.signal_id,
             t0=seen.t0,
