@@ -22,9 +22,6 @@ HEALTH_OLD_MS = 180_000
 RECONCILED_OLD_MS = 180_000
 """A reconciliation older than this does not count. Source: SERVICES S5."""
 
-DOCUMENTS_TRUSTED_MS = 1_000
-"""Pauses and halts are asked for this often at most: the same patience as for the kill switch."""
-
 PAUSES = system_state(PausesState)
 HALTS = system_state(HaltsState)
 
@@ -50,14 +47,13 @@ class Standing:
 
 @dataclass(slots=True, kw_only=True)
 class Restraints:
+    """Nothing is kept from one call to the next: who was told that a pause holds sees no entry sent after it."""
+
     env: str
     snapshots: Snapshots
     documents: Documents
     clock: Clock
     kill_switch: KillSwitch
-    _pauses: PausesState | None = field(default=None, init=False)
-    _halted_by: str | None = field(default=None, init=False)
-    _ask_again_at_ms: int = field(default=0, init=False)
     _keys: tuple[str, ...] = field(init=False)
     _rolling: str = field(init=False)
 
@@ -70,17 +66,17 @@ class Restraints:
         Raises:
             DependencyDown: the state or document store did not answer; then nothing new may be entered.
         """
-        now_ms = self.clock.now_ms()
         level, reconciled_at, offset = await self.snapshots.get_many(self._keys)
         rolling = await self.snapshots.get_hash(self._rolling)
-        if now_ms >= self._ask_again_at_ms:
-            await self._ask_documents()
-            self._ask_again_at_ms = now_ms + self.clock.work_ms(DOCUMENTS_TRUSTED_MS)
+        pauses = await self.documents.get(PAUSES, "pauses")
+        halts = await self.documents.get(HALTS, "halts")
+        kill_switch_on = await self.kill_switch.is_on()
+        now_ms = self.clock.now_ms()
         return Standing(
-            kill_switch_on=await self.kill_switch.is_on(),
+            kill_switch_on=kill_switch_on,
             health=self._health(level, rolling.get("updated_at"), now_ms),
-            pauses=self._pauses_at(now_ms),
-            halted_by=self._halted_by,
+            pauses=_in_force(pauses, now_ms),
+            halted_by=min(halts.halts, default=None) if halts else None,
             reconciled=reconciled_at is not None
             and now_ms - int(reconciled_at) <= self.clock.work_ms(RECONCILED_OLD_MS),
             clock_offset_ms=None if offset is None else int(float(offset)),
@@ -91,14 +87,8 @@ class Restraints:
             return None
         return HealthLevel(level)
 
-    async def _ask_documents(self) -> None:
-        self._pauses = await self.documents.get(PAUSES, "pauses")
-        halts = await self.documents.get(HALTS, "halts")
-        self._halted_by = next(iter(sorted(halts.halts)), None) if halts else None
 
-    def _pauses_at(self, now_ms: int) -> tuple[str, ...]:
-        if self._pauses is None:
-            return ()
-        return tuple(
-            name for name, pause in sorted(self._pauses.pauses.items()) if pause.until is None or now_ms < pause.until
-        )
+def _in_force(pauses: PausesState | None, now_ms: int) -> tuple[str, ...]:
+    if pauses is None:
+        return ()
+    return tuple(name for name, pause in sorted(pauses.pauses.items()) if pause.until is None or now_ms < pause.until)
