@@ -253,6 +253,34 @@ def test_a_stop_that_is_never_listed_is_tried_three_times_and_then_the_position_
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize("closed", [pytest.param(True, id="closed by hand"), pytest.param(False, id="still open")])
+def test_a_stop_is_told_of_and_measured_only_where_there_is_one(closed: bool) -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+
+        async def while_a_person_acts(taker_fee_ratio: Any, market: Market) -> Decimal:
+            if closed:
+                await floor.by_hand("web_1", Side.SELL, "0.010", reduce_only=True)
+            ratio: Decimal = await taker_fee_ratio(market)
+            return ratio
+
+        venue: Any = floor.world.venue
+        venue.instead["taker_fee_ratio"] = while_a_person_acts
+        await floor.enter()
+
+        told = await floor.world.documents.find(
+            Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", "TP_SL_PLACED"),))
+        )
+        stops = 0 if closed else 1
+        assert [what[0] for what in floor.resting().values()].count("STOP_MARKET") == stops
+        assert len(told) == stops
+        assert f"chimera_unprotected_ms_count {stops}" in floor.world.metrics.render()
+        assert alerts(floor, "STOP_NOT_PLACED") == []
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_a_spot_buy_gets_its_pair_for_what_arrived_net_of_fee() -> None:
     async def scenario() -> None:
         floor = await Floor.open(*ROUTER)

@@ -7,6 +7,8 @@ exchange, or the position closed at market. Nothing here is given up while a pos
 from dataclasses import dataclass
 from decimal import Decimal
 
+import structlog
+
 from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import EventKind, Market, OrderStatus, OrderType, Purpose, Severity
 from chimera.contracts.instrument_key import InstrumentKey
@@ -36,6 +38,8 @@ from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market as MarketView
 from chimera.services.s04_router.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 
 def stop_wish(intent: OrderIntent) -> StopWish:
     assert intent.sl is not None
@@ -54,6 +58,15 @@ def target_wish(intent: OrderIntent) -> TargetWish | None:
     if target.ratio is not None:
         return NetRatio(target.ratio)
     return NetProfit(target.value) if target.value is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cover:
+    """What became of a stop. Neither listed nor with a `why`: nothing is open (any more) that it could cover."""
+
+    listed: bool = False
+    why: str | None = None
+    """Why the exchange does not hold it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +101,13 @@ class Protect:
             target=target_wish(intent),
             first_rung_share=DEFAULT_RUNGS[0].share,
         )
-        why = await self._stop(record, legs.stop_qty, legs.stop_price)
-        if why is not None:
-            await self.close(record, entry.filled_qty, why)
-            return why
+        cover = await self._stop(record, legs.stop_qty, legs.stop_price)
+        if cover.why is not None:
+            await self.close(record, entry.filled_qty, cover.why)
+            return cover.why
+        if not cover.listed:
+            log.warning("nothing is open that a stop could cover", intent=record.intent_id)
+            return None
         self.metrics.observe_ms("unprotected_ms", max(0, self.clock.now_ms() - entry.created_at))
         if legs.target_price is not None:
             await self._target(record, legs.target_qty, legs.target_price)
@@ -105,41 +121,41 @@ class Protect:
         )
         return None
 
-    async def _stop(self, record: IntentRecord, qty: Decimal, stop_price: Decimal) -> str | None:
-        """None once the stop is listed (or did its work already), else why it cannot be."""
+    async def _stop(self, record: IntentRecord, qty: Decimal, stop_price: Decimal) -> Cover:
+        """Listed once the exchange has shown it, or it did its work already."""
         new = self._conditional(record, STOP, OrderType.STOP_MARKET, qty, stop_price)
         if await self._met_before(new):
             order = await self.ledger.order(new.client_order_id)
-            if order is not None and order.status is OrderStatus.NEW:
-                return None
+            if order is not None and order.status in (OrderStatus.NEW, OrderStatus.FILLED):
+                return Cover(listed=True)
         if not await self.position_is_open(record.symbol):
-            return None
+            return Cover()
         order = await self._open(record, new, Purpose.SL)
         backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=1_000)
         attempt = 0
         while True:
             if order.status is OrderStatus.FILLED:
-                return None
+                return Cover(listed=True)
             if order.status.is_final:
-                return f"STOP_{order.status.value} {order.reason or ''}".strip()
+                return Cover(why=f"STOP_{order.status.value} {order.reason or ''}".strip())
             # Queries by id lag longer than a position may be naked. The list of open orders does not, and the exchange
             # refuses an id that is open: a stop that is not listed may be sent again under its own name.
             sending = await self.send.place(new, settle=False)
             if isinstance(sending.refusal, WouldTrigger):
-                return "STOP_WOULD_TRIGGER"
+                return Cover(why="STOP_WOULD_TRIGGER")
             if sending.landing is Landing.REFUSED:
-                return f"STOP_REFUSED {sending.refusal}"
+                return Cover(why=f"STOP_REFUSED {sending.refusal}")
             listed_ms = self.clock.work_ms(self.settings.listed_within_ms)
             unavailable = sending.landing is Landing.UNAVAILABLE
             if not unavailable and await self.send.until_listed(new.client_order_id, listed_ms):
-                return None
+                return Cover(listed=True)
             if not unavailable and not await self.position_is_open(record.symbol):
-                # It did its work before anybody saw it listed; its end is booked by the next look at open orders.
-                return None
+                # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.
+                return Cover()
             attempt += 1
             if attempt >= self.settings.stop_attempts:
                 await self.ledger.lose(new.client_order_id, "STOP_NOT_LISTED")
-                return "STOP_NOT_LISTED"
+                return Cover(why="STOP_NOT_LISTED")
             await backoff.wait()
             order = await self.ledger.order(new.client_order_id) or order
 
