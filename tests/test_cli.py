@@ -78,6 +78,14 @@ def test_the_version_is_the_packages() -> None:
     [
         pytest.param(("--symbols", "BTCEUR"), ("BTCEUR", "BTCUSDT"), id="a symbol that cannot be traded"),
         pytest.param(("--symbols", " , "), ("--symbols names nothing", "BTCUSDT"), id="no symbol at all"),
+        pytest.param(("--symbols", "btc usdt"), ("--symbols", "'BTC USDT'", "BTCUSDT"), id="a symbol with a space"),
+        pytest.param(("--symbols", "BTCUSDT,ÄUSDT"), ("--symbols", "'ÄUSDT'"), id="a letter no exchange has"),
+        pytest.param(
+            ("--symbols", "BTCUSDT,ETTHUSDT"), ("ETTHUSDT", "BTCUSDT, ETHUSDT"), id="a symbol that is not listed"
+        ),
+        pytest.param(
+            ("--port", "9645", "--service-ports", "9640"), ("--port 9645", "S6", "9640 to 9651"), id="colliding ports"
+        ),
         pytest.param(("--port", "0"), ("--port",), id="a port that is none"),
         pytest.param(("--port", "http"), ("--port",), id="a port that is no number"),
         pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
@@ -91,6 +99,19 @@ def test_a_start_with_bad_words_is_refused_before_anything_is_made(
 
     refused(told, *says)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(("--symbols", "btc usdt"), ("--symbols", "'BTC USDT'"), id="a symbol with a space"),
+        pytest.param(("--symbols", "FOOUSDT"), ("no one-minute bars of FOOUSDT",), id="a symbol the files lack"),
+    ],
+)
+def test_a_replay_takes_any_symbol_that_its_files_hold(
+    tmp_path: Path, words: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    refused(chimera("replay", "--klines", str(tmp_path), *words), *says)
 
 
 def test_a_variable_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -395,6 +416,29 @@ def test_service_ports_answer_programs_and_no_page_of_another_site(running: Runn
     assert (foreign, problem["type"]) == (403, "urn:chimera:problem:foreign-origin")
     assert renamed == 403
     assert is_free(running.service_ports + 6), "S7 does not run, so nothing may listen for it"
+
+
+@pytest.mark.process
+def test_the_gateway_s_own_service_port_asks_for_the_token_as_the_gateway_does(running: Running) -> None:
+    s12 = f"http://127.0.0.1:{running.service_ports + 11}"
+    token = (running.data / "api-token").read_text().strip()
+    release = {"state": "OFF"}
+
+    nobody = [
+        http(f"{s12}{path}", body)[0]
+        for path, body in (
+            ("/kill-switch", release),
+            ("/resume", {"scope": "ALL"}),
+            ("/halts/DAILY_LOSS/release", {"reason": "x"}),
+            ("/status", None),
+        )
+    ]
+    known, switch = http(f"{s12}/kill-switch", release, Authorization=f"Bearer {token}")
+    _, health = http(f"{s12}/health")
+
+    assert nobody == [401] * 4
+    assert (known, switch["state"]) == (200, "OFF")
+    assert (health["service"], health["status"]) == ("s12", "OK")
 
 
 @pytest.mark.process

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -140,8 +140,11 @@ def common(
     configure_log(log.value)
 
 
-def symbols_of(text: str) -> tuple[str, ...]:
+def symbols_of(text: str, known: Collection[str] | None = None) -> tuple[str, ...]:
     """
+    Args:
+        known: which symbols there are; None: any that is written as one.
+
     Raises:
         typer.Exit: with the name of the symbol that cannot be traded.
     """
@@ -156,7 +159,9 @@ def symbols_of(text: str) -> tuple[str, ...]:
         try:
             listed(InstrumentKey(Market.FUT, symbol))
         except ValueError as error:
-            refuse(str(error))
+            refuse(f"--symbols: {error}")
+        if known is not None and symbol not in known:
+            refuse(f"--symbols: the simulated exchange does not list {symbol}; use any of {', '.join(known)}")
     return symbols
 
 
@@ -180,10 +185,11 @@ def up(
 
     from chimera.app.embedded import UpOptions
     from chimera.app.embedded import up as run
+    from chimera.domain.market.market_config import KNOWN
 
     options = UpOptions(
         data=data,
-        symbols=symbols_of(symbols),
+        symbols=symbols_of(symbols, KNOWN),
         warmup_days=warmup_days,
         speed=speed,
         seed=seed,

@@ -394,6 +394,9 @@ def test_a_symbol_without_a_file_is_refused_with_what_was_found(tmp_path: Path) 
         f"no one-minute bars of SOLUSDT; found {FREQTRADE}.feather. Put SOL_USDT_USDT-1m-futures.feather or" in message
     )
     assert "there is no such folder" in refusal(tmp_path / "nowhere")
+    assert f"it is a file, not a folder. Name the folder that holds it: {tmp_path}" in refusal(
+        tmp_path / f"{FREQTRADE}.feather"
+    )
     (tmp_path / "bare").mkdir()
     assert "found no kline file" in refusal(tmp_path / "bare")
 

@@ -167,6 +167,8 @@ def _files(folder: Path) -> list[_File]:
         paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_SUFFIXES) and path.is_file())
     except OSError as error:
         raise KlineFileError(folder, f"the folder cannot be read: {error.strerror}", "Check its permissions") from error
+    if folder.is_file():
+        raise KlineFileError(folder, "it is a file, not a folder", f"Name the folder that holds it: {folder.parent}")
     if not folder.is_dir():
         raise KlineFileError(folder, "there is no such folder", "Name the folder that holds the kline files")
     return [found for path in paths if (found := _named(folder, path)) is not None]

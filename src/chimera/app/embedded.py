@@ -57,7 +57,7 @@ CHECKPOINT_MS = 60_000
 
 SERVICE_COUNT = 12
 LOOPBACK = "127.0.0.1"
-"""The services ask nobody who they are, so their own ports are never opened beyond this machine."""
+"""All but the gateway ask nobody who they are, so the services' own ports are never opened beyond this machine."""
 
 log = structlog.get_logger(__name__)
 
@@ -145,12 +145,18 @@ async def _check_host(options: UpOptions, folder: DataFolder) -> None:
 
 
 def _take_ports(options: UpOptions) -> dict[str, socket.socket]:
+    ports: dict[str, int] = {}
+    first = options.service_ports
+    if first is not None:
+        ports = {f"s{n + 1}": first + n for n in range(SERVICE_COUNT) if f"s{n + 1}" in START_ORDER}
+    for service_id, port in ports.items():
+        if port == options.port:
+            raise UpProblem(
+                f"--port {port} is also the port of {service_id.upper()}: --service-ports {first} takes"
+                f" {min(ports.values())} to {max(ports.values())}. Change one of the two."
+            )
     socks = {"gateway": listen(options.host, options.port)}
-    if options.service_ports is not None:
-        for number in range(1, SERVICE_COUNT + 1):
-            if f"s{number}" in START_ORDER:
-                socks[f"s{number}"] = listen(LOOPBACK, options.service_ports + number - 1)
-    return socks
+    return socks | {service_id: listen(LOOPBACK, port) for service_id, port in ports.items()}
 
 
 async def _run(
@@ -389,7 +395,9 @@ class Embedded:
         )
         await front.open(web.asgi)
         for service_id, runner in self.house.runners.items():
-            if service_id in socks:
+            if service_id == "s12" and service_id in socks:
+                serving.add(front, socks[service_id], service_id)
+            elif service_id in socks:
                 guarded = BrowserGuard(app=build_app(runner.service, routes[service_id]))
                 serving.add(guarded, socks[service_id], service_id)
 

@@ -24,7 +24,13 @@ _TIERS: tuple[tuple[str, int, str], ...] = (
 )
 """(notional cap in USDT, leverage, maintenance margin ratio); `cum` follows, so that the margin has no steps."""
 
-_FUT_GRID = {"BTCUSDT": ("0.10", "0.001", "50"), "ETHUSDT": ("0.01", "0.001", "20")}
+_FUT_GRID = {
+    "BTCUSDT": ("0.10", "0.001", "50"),
+    "ETHUSDT": ("0.01", "0.001", "20"),
+    "SOLUSDT": ("0.01", "0.01", "5"),
+    "BNBUSDT": ("0.01", "0.01", "5"),
+    "XRPUSDT": ("0.0001", "0.1", "5"),
+}
 _SPOT_GRID = {"BTCUSDT": ("0.01", "0.00001"), "ETHUSDT": ("0.01", "0.0001")}
 _OTHER_GRID = ("0.0001", "0.1", "5")
 """(tick, step, minimum notional) of a symbol that is not named above."""
@@ -54,8 +60,10 @@ def listed(key: InstrumentKey) -> Instrument:
     """The rules of `key`. Any symbol that ends in USDT can be listed.
 
     Raises:
-        ValueError: another quote asset.
+        ValueError: no symbol, or another quote asset.
     """
+    if not key.symbol.isascii() or not key.symbol.isalnum() or key.symbol != key.symbol.upper():
+        raise ValueError(f"symbol {key.symbol!r} must be letters and digits alone; write it like BTCUSDT")
     base = key.symbol.removesuffix("USDT")
     if base == key.symbol or not base:
         raise ValueError(f"symbol {key.symbol!r} is not quoted in USDT; use one like BTCUSDT")

@@ -83,8 +83,12 @@ KNOWN = {
             spot_tick=0.01,
             volume_usdt_min=6e6,
         ),
+        SymbolConfig(symbol="SOLUSDT", start_price=140.0, vol_year=0.8, corr=0.75, tick=0.01, volume_usdt_min=2e6),
+        SymbolConfig(symbol="BNBUSDT", start_price=620.0, vol_year=0.55, corr=0.7, tick=0.01, volume_usdt_min=8e5),
+        SymbolConfig(symbol="XRPUSDT", start_price=2.2, vol_year=0.8, corr=0.7, volume_usdt_min=1.5e6),
     )
 }
+"""What the demonstration can show. Another symbol gets the general numbers where somebody brings its rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,7 @@ class MarketConfig:
     twd_volume_hour       40000  1..1e9      median USDT an hour
     """
 
-    symbols: tuple[SymbolConfig, ...] = tuple(KNOWN.values())
+    symbols: tuple[SymbolConfig, ...] = (KNOWN[LEADER], KNOWN["ETHUSDT"])
     lead_lag_strength: float = 0.5
     lead_lag_day_sigmas: float = 1.0
     lead_lag_half_life_h: float = 6.0
