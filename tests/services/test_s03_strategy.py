@@ -18,8 +18,8 @@ from chimera.contracts.collections import (
     SIGNALS,
     STRATEGY_EVENTS,
 )
-from chimera.contracts.documents import Decision, HaltsState, IntentRecord, Signal
-from chimera.contracts.enums import Action, EntryStatus, Market, Reason, Side, TradeStatus
+from chimera.contracts.documents import Decision, HaltsState, IntentRecord, Signal, Trade, TradeExit
+from chimera.contracts.enums import Action, EntryStatus, Market, OrderType, Purpose, Reason, Side, TradeStatus
 from chimera.contracts.http import PROBLEM_TYPE_BASE
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CLOCK_OFFSET, FEAT_LAST
@@ -27,12 +27,14 @@ from chimera.contracts.messages import AlertEvent, FeatureEvent, SignalEvent
 from chimera.contracts.settings import S3Settings
 from chimera.contracts.streams import FEAT_EVENTS
 from chimera.domain.config.bundle import R_001, known_factors
+from chimera.domain.execution.orders import NewOrder
 from chimera.ports.bus import BusUnavailable
 from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.peers import PeerAnswer, PeerCall, PeerUnavailable
 from chimera.ports.state import Reservation, ReservationState
+from chimera.ports.venue import WouldTrigger
 from chimera.services.s03_strategy import service as s3
-from chimera.services.s03_strategy.history import DAY_MS, FAILED_COUNTS_MS, History
+from chimera.services.s03_strategy.history import DAY_MS, FAILED_COUNTS_MS, History, is_stop_out
 from chimera.services.s03_strategy.settings import Settings
 from chimera.services.s06_positions.handlers.limits import HALTS
 from chimera.simulation.loop import run_virtual
@@ -539,6 +541,85 @@ def test_the_days_entries_and_a_cooldown_are_counted_on_file(restarted: bool) ->
         await desk.stop()
 
     run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        pytest.param("router", "STOP_WOULD_TRIGGER", id="the router could place no stop"),
+        pytest.param("keeper", "FORCED_EXIT", id="the keeper found the stop's price passed"),
+        pytest.param("exchange", "LIQUIDATION", id="the exchange liquidated it"),
+    ],
+)
+def test_a_loss_that_no_stop_order_ended_starts_the_cooldown_too(how: str, reason: str) -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin(*HOUSE, venue=Meddled)
+        await desk.promote(flags={"risk": {"daily_loss_usdt_max": 900, "drawdown_pct_max": 0.9}})
+
+        async def place(real: Any, order: NewOrder) -> Any:
+            if how == "router" and order.type is OrderType.STOP_MARKET:
+                raise WouldTrigger(-2021, "Order would immediately trigger.")
+            return await real(order)
+
+        desk.world.venue.instead["place"] = place
+        signal_id = await desk.see()
+        if how != "router":
+            await desk.stop("s6")
+            (stop,) = [name for name, (kind, *_) in desk.resting().items() if kind == "STOP_MARKET"]
+            await desk.venue.cancel(FUT, stop, conditional=True)
+            await desk.move("59700" if how == "keeper" else "57000")
+            await desk.start("s6")
+            await desk.settle()
+        await desk.see(0.0)
+        hinted = await desk.decide(sideHint="BUY")
+
+        trade = await desk.trade(f"{signal_id}-ENTRY-1")
+        assert (trade.status, trade.reason, desk.position_qty()) == (TradeStatus.CLOSED, reason, 0)
+        assert (hinted.body["decision"], hinted.body["detail"]) == ("skip", "COOLDOWN")
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("reason", "pnl_usdt", "stopped"),
+    [
+        pytest.param("STOP_LOSS", -1, True, id="its first stop"),
+        pytest.param("STOP_LOCKED", 1, False, id="a stop that had followed the profit"),
+        pytest.param("TAKE_PROFIT", 1, False, id="its target"),
+        pytest.param("MANUAL", -1, False, id="a person at the exchange"),
+        pytest.param("EXIT", -1, False, id="a person here"),
+        pytest.param("FORCED_EXIT", -1, True, id="the keeper, where the first stop had been"),
+        pytest.param("FORCED_EXIT", 1, False, id="the keeper, where the stop secured a profit"),
+        pytest.param("OCO_REFUSED price filter", 0, True, id="the router, because no pair could be placed"),
+    ],
+)
+def test_a_stop_out_is_an_end_that_nobody_meant(reason: str, pnl_usdt: int, stopped: bool) -> None:
+    now_ms = BEGIN_MS
+    exit = TradeExit(
+        ts=now_ms, qty=D(1), price=D(1), pnl_usdt=D(pnl_usdt), fee_usdt=D(0), purpose=Purpose.EXIT, order_id="x"
+    )
+    trade = Trade(
+        trade_id="T",
+        market=Market.FUT,
+        symbol="BTCUSDT",
+        side=Side.BUY,
+        status=TradeStatus.CLOSED,
+        qty_opened=D(1),
+        qty_open=D(0),
+        entry_price_avg=D(1),
+        exits=(exit,),
+        realized_pnl_usdt=D(pnl_usdt),
+        fees_usdt=D(0),
+        funding_usdt=D(0),
+        config_rev=1,
+        opened_at=now_ms,
+        closed_at=now_ms,
+        reason=reason,
+        updated_at=now_ms,
+    )
+
+    assert is_stop_out(trade) is stopped
 
 
 @pytest.mark.parametrize("first", ["hint", "signal"])

@@ -214,7 +214,7 @@ def test_a_position_without_a_stop_whose_price_has_passed_is_closed_at_market() 
         await floor.settle()
 
         trade = await floor.trade()
-        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "EXIT")
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "FORCED_EXIT")
         assert (floor.position_qty(), floor.resting()) == (D(0), {})
         await floor.stop()
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from chimera.contracts.collections import INTENTS, SIGNALS, TRADES
-from chimera.contracts.documents import IntentRecord, Signal
+from chimera.contracts.documents import IntentRecord, Signal, Trade
 from chimera.contracts.enums import Action, IntentState, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.documents import Documents, Query
@@ -11,6 +11,11 @@ from chimera.ports.documents import Documents, Query
 DAY_MS = 86_400_000
 STOP_OUT = "STOP_LOSS"
 """`trades.reason` of a position that its first stop ended."""
+FORCED_EXIT = "FORCED_EXIT"
+"""`trades.reason` of a position that its keeper closed at market, the price being where no stop could rest any more."""
+NO_STOP_OUT = frozenset({"TAKE_PROFIT", "STOP_LOCKED", "MANUAL", "EXIT"})
+"""`trades.reason` of an end that was meant. All others say that the exchange or the router closed it: LIQUIDATION, and
+why it could not be protected."""
 CLOSED_LOOKED_AT = 20
 
 UNDELIVERED = "UNDELIVERED"
@@ -73,7 +78,7 @@ class History:
                 limit=CLOSED_LOOKED_AT,
             )
         )
-        stop_outs = [trade.closed_at for trade in closed if trade.reason == STOP_OUT and trade.closed_at is not None]
+        stop_outs = [trade.closed_at for trade in closed if is_stop_out(trade) and trade.closed_at is not None]
         asked = [intent_id for signal in opened for intent_id in own_intents(signal)]
         failed = await self._failed(key, day) if asked else {}
         counted_until = [failed[each] + FAILED_COUNTS_MS for each in asked if each in failed]
@@ -109,6 +114,14 @@ class History:
     def forget(self, key: InstrumentKey) -> None:
         """Something of this instrument changed: read again at the next decision."""
         self._past.pop(key, None)
+
+
+def is_stop_out(trade: Trade) -> bool:
+    """Its first stop ended it, or would have if there had been one."""
+    if trade.reason == FORCED_EXIT:
+        # The stop that was passed may have been one that had followed the profit.
+        return trade.exits[-1].pnl_usdt < 0
+    return trade.reason is not None and trade.reason not in NO_STOP_OUT
 
 
 def own_intents(signal: Signal | None) -> tuple[str, ...]:

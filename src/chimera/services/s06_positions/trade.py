@@ -161,8 +161,12 @@ def _reason(order: Order, record: IntentRecord, book: TradeBook) -> str:
         return "STOP_LOCKED" if secured else "STOP_LOSS"
     if order.purpose is Purpose.TP:
         return "TAKE_PROFIT"
-    # The router closed what it could not protect, and said why at the intent's end.
-    return (record.reason or "EXIT") if order.intent_id == record.intent_id else "EXIT"
+    if order.intent_id == record.intent_id:
+        # The router closed what it could not protect, and said why at the intent's end.
+        return record.reason or "EXIT"
+    # The keeper leaves at market for nothing else: a stop that was passed or cannot be placed, a liquidation near.
+    by_keeper = (order.intent_id or "").startswith(f"{record.intent_id}-{Purpose.EXIT.value}-")
+    return "FORCED_EXIT" if by_keeper else "EXIT"
 
 
 def stop_price_of(facts: Facts, book: TradeBook) -> Decimal | None:
