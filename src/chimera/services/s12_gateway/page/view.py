@@ -458,7 +458,7 @@ class Page:
             await self._carry_out(halt_release(name), {"reason": why})
 
     async def _ask(self, question: str, meaning: str, yes: str, *, is_calm: bool = False) -> str | None:
-        """The reason given, perhaps empty; None: not agreed."""
+        """The reason given, perhaps empty; None: not agreed, or the tab was closed, and the dialog went with it."""
         with ui.dialog() as dialog, box("ask"):
             Text("", question, "h2")
             Text("", meaning, "p")
@@ -468,7 +468,8 @@ class Page:
                 press(yes, "do calm" if is_calm else "do", lambda: dialog.submit(True))
         agreed = await dialog
         reason = str(why.value or "").strip()
-        dialog.delete()
+        if not dialog.is_deleted:
+            dialog.delete()
         return reason if agreed else None
 
     async def _turn(self, state: Switch, reason: str) -> None:
