@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.sqlite.documents import SqliteDocuments
-from chimera.contracts.collections import FILLS, INTENTS, ORDERS, STRATEGY_EVENTS
+from chimera.contracts.collections import CONFIG_BUNDLES, FILLS, INTENTS, ORDERS, STRATEGY_EVENTS
 from chimera.contracts.documents import Fill, IntentRecord, Order
 from chimera.contracts.enums import (
+    BundleStatus,
     Intent,
     IntentState,
     Market,
@@ -24,9 +25,10 @@ from chimera.contracts.enums import (
     Side,
     Switch,
 )
+from chimera.contracts.flags import LadderRung
 from chimera.contracts.keys import KILL_SWITCH, RECON_LAST_RUN, SPOT_WAC
 from chimera.contracts.messages import AlertEvent, OrderResult
-from chimera.contracts.messages.orders import StopSpec
+from chimera.contracts.messages.orders import RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_CMD
 from chimera.domain.execution.orders import AccountChange, NewOrder, VenueFill, VenueOrder
@@ -186,6 +188,37 @@ def test_the_stop_covers_all_that_filled_and_the_target_the_first_rung(qty: str,
         }
         assert (await order_of(floor, "s3-btc-e1-1")).venue_algo_id is not None
         assert [word.intent_filled_qty for word in last_words(floor, "E1")] == [D(qty)]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("ladder", "rev", "targets"),
+    [
+        pytest.param((LadderRung(roe_min=D("0.1"), close_ratio=D("0.3")),), 7, [D("0.003")], id="its revision's"),
+        pytest.param((), 7, [], id="no rung, no target"),
+        pytest.param((), 8, [D("0.005")], id="an unknown revision is the active one"),
+    ],
+)
+def test_the_first_target_closes_what_the_ladder_of_the_orders_revision_says(
+    ladder: tuple[LadderRung, ...], rev: int, targets: list[Decimal]
+) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER)
+        (active,) = await floor.world.documents.find(
+            Query(collection=CONFIG_BUNDLES, index="by_rev", equal=(("rev", 1),))
+        )
+        flags = active.flags.but(position=active.flags.position.but(ladder=ladder))
+        await floor.world.documents.insert(
+            CONFIG_BUNDLES, active.but(bundle_id="other", rev=7, status=BundleStatus.STAGED, flags=flags)
+        )
+
+        order = entry(floor, tp=TargetSpec(price=D(60500)), risk=RiskRef(rcu_rev=rev))
+        await floor.call("s4", "POST", "/orders", order)
+        await floor.settle()
+
+        assert [qty for kind, qty, _ in floor.resting().values() if kind == "TAKE_PROFIT_MARKET"] == targets
         await floor.stop()
 
     run_virtual(scenario())

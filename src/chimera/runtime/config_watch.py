@@ -18,7 +18,7 @@ from chimera.contracts.messages import CfgEvent
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.streams import CFG_EVENTS
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents
+from chimera.ports.documents import Documents, Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
 from chimera.ports.world import World
@@ -66,6 +66,12 @@ def snapshot_of(active: ConfigActive, bundle: ConfigBundle) -> ConfigSnapshot:
         factors=bundle.factors,
         instruments=bundle.instruments,
     )
+
+
+async def bundle_of(documents: Documents, rev: int) -> ConfigBundle | None:
+    """The bundle that is, or once was, this revision."""
+    found = await documents.find(Query(collection=CONFIG_BUNDLES, index="by_rev", equal=(("rev", rev),)))
+    return found[0] if found else None
 
 
 class ConfigWatch:

@@ -67,9 +67,10 @@ def protect_futures(
     fee_ratio: Decimal,
     stop: StopWish,
     target: TargetWish | None,
-    first_rung_share: Decimal,
+    first_rung_share: Decimal | None,
 ) -> Protection:
-    """The stop for all that filled, the target for the first rung. `side` is the entry's, `fee_ratio` the taker's."""
+    """The stop for all that filled, the target for the first rung; no rung, no target. `side` is the entry's,
+    `fee_ratio` the taker's."""
     return Protection(
         stop_price=_stop_price(instrument, side, avg_price, stop),
         stop_qty=filled_qty,
@@ -80,9 +81,9 @@ def protect_futures(
             qty=filled_qty,
             margin_usdt=filled_qty * avg_price / leverage,
             fee_ratio=fee_ratio,
-            target=target,
+            target=None if first_rung_share is None else target,
         ),
-        target_qty=rung_qty(instrument, filled_qty, first_rung_share),
+        target_qty=Decimal(0) if first_rung_share is None else rung_qty(instrument, filled_qty, first_rung_share),
     )
 
 

@@ -7,6 +7,7 @@ position manager after rung 1 has filled; what is left follows the stop tiers.
 from dataclasses import dataclass
 from decimal import Decimal
 
+from chimera.contracts.flags import PositionFlags
 from chimera.domain.market.instrument import Instrument
 
 
@@ -23,6 +24,11 @@ DEFAULT_RUNGS = (
     Rung(Decimal("0.20"), Decimal("0.5")),
 )
 """`position.ladder`: 10 % closes half, 20 % closes half of the rest."""
+
+
+def rungs_of(flags: PositionFlags) -> tuple[Rung, ...]:
+    """The ladder of one configuration. Empty: no profit is taken by rungs, all of it follows the tiers."""
+    return tuple(Rung(rung.roe_min, rung.close_ratio) for rung in flags.ladder)
 
 
 def rung_qty(instrument: Instrument, open_qty: Decimal, share: Decimal) -> Decimal:

@@ -30,6 +30,7 @@ from chimera.services.s04_router.handlers.recover import Recover
 from chimera.services.s04_router.handlers.send import Send
 from chimera.services.s04_router.handlers.spot_exit import SpotExit
 from chimera.services.s04_router.intents import Intents
+from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rules import LastGate
@@ -85,6 +86,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     protect = Protect(
         settings=settings,
         instruments=instruments,
+        ladders=Ladders(documents=world.documents),
         ledger=ledger,
         send=send,
         venue=world.venue,

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from chimera.contracts.collections import CONFIG_BUNDLES
 from chimera.contracts.flags import PositionFlags
-from chimera.domain.positions.ladder import Rung
+from chimera.domain.positions.ladder import rungs_of
 from chimera.domain.positions.manage import ManageParams
 from chimera.domain.positions.stops import Tier, TierParams
-from chimera.ports.documents import Documents, Query
-from chimera.runtime.config_watch import ConfigWatch
+from chimera.ports.documents import Documents
+from chimera.runtime.config_watch import ConfigWatch, bundle_of
 
 KEPT_MAX = 16
 """Revisions kept at hand; one that open trades still need is read again."""
@@ -19,7 +18,7 @@ def params_of(flags: PositionFlags) -> ManageParams:
         tiers=TierParams(
             tiers=tuple(Tier(tier.roe_min, tier.lock_roe) for tier in flags.tiers), tier_step_roe=flags.tier_step_roe
         ),
-        ladder=tuple(Rung(rung.roe_min, rung.close_ratio) for rung in flags.ladder),
+        ladder=rungs_of(flags),
         liquidation_buffer_min=flags.liquidation_buffer_min,
     )
 
@@ -41,8 +40,7 @@ class Policies:
             rev = current.rev
             self._by_rev.setdefault(rev, params_of(current.flags.position))
         if rev not in self._by_rev:
-            found = await self.documents.find(Query(collection=CONFIG_BUNDLES, index="by_rev", equal=(("rev", rev),)))
-            self._by_rev[rev] = params_of((found[0] if found else current).flags.position)
+            self._by_rev[rev] = params_of((await bundle_of(self.documents, rev) or current).flags.position)
         params = self._by_rev[rev]
         while len(self._by_rev) > KEPT_MAX:
             del self._by_rev[next(iter(self._by_rev))]

@@ -25,7 +25,6 @@ from chimera.domain.execution.protect import (
     protect_futures,
 )
 from chimera.domain.market.instrument import Instrument
-from chimera.domain.positions.ladder import DEFAULT_RUNGS
 from chimera.ports.clock import Clock
 from chimera.ports.metrics import Metrics
 from chimera.ports.randomness import Randomness
@@ -34,6 +33,7 @@ from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.send import Landing, Send
 from chimera.services.s04_router.intents import CLOSE, STOP, TARGET, leg_id
+from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market as MarketView
 from chimera.services.s04_router.settings import Settings
@@ -73,6 +73,7 @@ class Cover:
 class Protect:
     settings: Settings
     instruments: dict[InstrumentKey, Instrument]
+    ladders: Ladders
     ledger: Ledger
     send: Send
     venue: Venue
@@ -99,7 +100,7 @@ class Protect:
             fee_ratio=await self.venue.taker_fee_ratio(Market.FUT),
             stop=stop_wish(intent),
             target=target_wish(intent),
-            first_rung_share=DEFAULT_RUNGS[0].share,
+            first_rung_share=await self.ladders.first_share(intent.risk.rcu_rev or 0),
         )
         cover = await self._stop(record, legs.stop_qty, legs.stop_price)
         if cover.why is not None:
