@@ -74,6 +74,23 @@ async def test_an_event_swaps_the_whole_and_says_so() -> None:
     assert await here.documents.count(STRATEGY_EVENTS) == 1
 
 
+async def test_only_a_switch_that_it_saw_is_a_lag() -> None:
+    here = small_world()
+    watch = watch_of(here)
+    await switch(here, rev=1, seq=1)
+    await here.clock.advance(1_000_000)
+    await watch.start()
+    at_start = here.world.metrics.render()
+
+    await switch(here, rev=2, seq=2)
+    await here.clock.advance(300)
+    here.clock.speed = 60.0
+    await watch.poll()
+
+    assert "config_lag_ms" not in at_start
+    assert "chimera_config_lag_ms 5.0" in here.world.metrics.render().splitlines()
+
+
 async def test_a_lost_event_is_repaired_by_the_poll() -> None:
     here = small_world()
     watch = watch_of(here)

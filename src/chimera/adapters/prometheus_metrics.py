@@ -49,11 +49,10 @@ class PrometheusMetrics:
         child.set(value)
 
     def observe_ms(self, name: str, value_ms: float, **labels: str) -> None:
-        key = (name, *labels.items()) if labels else name
-        child = self._histograms.get(key)
-        if child is None:
-            child = self._histograms[key] = self._child(Histogram, name, labels)
-        child.observe(value_ms)
+        self._histogram(name, labels).observe(value_ms)
+
+    def observe_bps(self, name: str, value_bps: float, **labels: str) -> None:
+        self._histogram(name, labels).observe(value_bps)
 
     def render(self) -> str:
         """A gauge that nobody has set yet is left out: a ratio of 0 that was never measured would alarm."""
@@ -63,6 +62,13 @@ class PrometheusMetrics:
             if metric.kind is not MetricKind.GAUGE or metric.labels or metric.name in self._gauges
             for line in _lines(metric, self._families[metric.name])
         )
+
+    def _histogram(self, name: str, labels: dict[str, str]) -> Histogram:
+        key = (name, *labels.items()) if labels else name
+        child = self._histograms.get(key)
+        if child is None:
+            child = self._histograms[key] = self._child(Histogram, name, labels)
+        return child
 
     def _child(self, kind: type[M], name: str, labels: dict[str, str]) -> M:
         """

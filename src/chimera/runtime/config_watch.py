@@ -135,8 +135,9 @@ class ConfigWatch:
             await self._refuse(active, findings, found=bundle is not None)
             return
         before, self._current = self._current, snapshot_of(active, bundle)
-        self._metrics.gauge("config_lag_ms", self._clock.now_ms() - active.activated_at)
         if before is not None:
+            # What was active before we came says nothing about how fast we follow.
+            self._metrics.gauge("config_lag_ms", (self._clock.now_ms() - active.activated_at) / self._clock.speed)
             await self._teller.event(
                 EventKind.CONFIG_HOTLOAD,
                 None,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Severity, Side
 from chimera.contracts.metrics import AlertCode
-from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueOrder
+from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueFill, VenueOrder
 from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
@@ -71,8 +72,6 @@ class Account:
         if order is None:
             await self._stranger(change.order)
             return
-        if change.fill is not None:
-            self.metrics.count("fee_usdt_total", float(change.fill.fee) if change.fill.fee_asset == "USDT" else 0.0)
         if change.fill is not None and order.reason == "LIQUIDATION":
             await self.teller.alert(
                 AlertCode.LIQUIDATION,
@@ -81,6 +80,19 @@ class Account:
                 symbol=change.fill.symbol,
                 side=Side(change.fill.side).value,
             )
+        if change.fill is not None:
+            # Last, so that what had to wait for a store is counted once.
+            await self._measure(change.fill)
+
+    async def _measure(self, told: VenueFill) -> None:
+        """From the fill on file, whose fee is in USDT whatever it was paid in."""
+        fill_id = ids.fill_id(told.key, told.trade_id, told.side)
+        for fill in await self.ledger.fills(told.client_order_id):
+            if fill.fill_id != fill_id:
+                continue
+            self.metrics.count("fee_usdt_total", max(0.0, float(fill.fee_usdt or 0)))
+            if fill.slippage_bps is not None:
+                self.metrics.observe_bps("slippage_bps", fill.slippage_bps)
 
     async def _stranger(self, order: VenueOrder) -> None:
         log.warning("an order that is not ours", order=order.client_order_id, symbol=order.symbol)
