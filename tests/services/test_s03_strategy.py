@@ -264,6 +264,36 @@ def test_spot_is_only_bought(signal: float, detail: str) -> None:
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize("fixed", [pytest.param(False, id="net of the quote"), pytest.param(True, id="fixed distance")])
+def test_what_spot_bought_is_sold_at_a_target_that_nets_what_was_decided(fixed: bool) -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        if fixed:
+            await desk.promote(flags={"spot": {"tp_bps": 150}})
+
+        await desk.see(key=SPOT)
+
+        ((_, _, stop), (_, qty, target)) = sorted(desk.resting().values(), key=lambda resting: resting[2] or 0)
+        (record,) = await desk.intents()
+        trade = await desk.trade(record.intent_id)
+        wish = record.intent.sl
+        assert wish is not None
+        assert wish.distance is not None
+        assert stop == trade.stop_price
+        assert target is not None
+        assert trade.entry_price_avg - wish.distance <= stop < trade.entry_price_avg - wish.distance + D("0.01")
+        pair = record.intent.exec_policy.oco
+        assert pair is not None
+        if fixed:
+            assert target == pair.tp
+        else:
+            net = qty * (target * D("0.999") - trade.entry_price_avg) - trade.entry_fees_usdt
+            assert net >= D("0.01") * record.intent.qty * trade.entry_price_avg
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
 # --- the reservation
 
 

@@ -28,7 +28,7 @@ from chimera.contracts.enums import (
 from chimera.contracts.flags import LadderRung
 from chimera.contracts.keys import KILL_SWITCH, RECON_LAST_RUN, SPOT_WAC
 from chimera.contracts.messages import AlertEvent, OrderResult
-from chimera.contracts.messages.orders import RiskRef, StopSpec, TargetSpec
+from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_CMD
 from chimera.domain.execution.orders import AccountChange, NewOrder, VenueFill, VenueOrder
@@ -328,6 +328,50 @@ def test_a_spot_buy_gets_its_pair_for_what_arrived_net_of_fee() -> None:
         assert sorted(answer.body["oco_legs"]) == ["s3-btc-e1-1", "s3-btc-e1-2"]
         wac = await floor.world.snapshots.get_hash(SPOT_WAC.name(ENV, SPOT))
         assert (D(wac["qty"]), D(wac["wac"])) == (D("0.00082917"), D(60001))
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("wishes", "fees_known", "legs"),
+    [
+        pytest.param(
+            {"sl": StopSpec(distance=D(600)), "tp": TargetSpec(ratio=D("0.01"))},
+            True,
+            # Selling 0.00082 nets, after the fees of both, a hundredth of what 0.00083 cost at 60001.
+            (D("60729.79"), D(59401)),
+            id="kept from the fill",
+        ),
+        pytest.param(
+            {"sl": StopSpec(distance=D(600)), "tp": TargetSpec(ratio=D("0.01"))},
+            False,
+            (D(60600), D(59401)),
+            id="the planned target while the fee is not known",
+        ),
+        pytest.param({}, True, (D(60600), D(59400)), id="prices that were given"),
+    ],
+)
+def test_the_legs_of_a_spot_pair_follow_the_average_fill(
+    wishes: dict[str, Any], fees_known: bool, legs: tuple[Decimal, Decimal]
+) -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+
+        async def unknown(ask: Any, market: Market) -> Decimal:
+            raise VenueUnavailable("for the test")
+
+        venue: Any = floor.world.venue
+        if not fees_known:
+            venue.instead["taker_fee_ratio"] = unknown
+        policy = ExecPolicy(oco=Oco(enabled=True, tp=D(60600), sl=D(59400)))
+        order = entry(floor, market=Market.SPOT, qty="0.00083", leverage=None, exec_policy=policy, sl=None)
+        await floor.call("s4", "POST", "/orders", order.but(**wishes))
+        await floor.settle()
+
+        resting = floor.resting()
+        assert (resting["s3-btc-e1-2"][2], resting["s3-btc-e1-1"][2]) == legs
+        assert (await order_of(floor, "s3-btc-e1-2")).price == legs[0]
         await floor.stop()
 
     run_virtual(scenario())

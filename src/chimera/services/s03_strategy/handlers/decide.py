@@ -336,6 +336,10 @@ class Decide:
         now_ms = self.clock.now_ms()
         intent_id = ids.intent_id(seen.signal_id, Purpose.ENTRY, k)
         futures = seen.key.market is Market.FUT
+        # What S4 keeps when it derives stop and target from the fill. A target at a fixed distance is a price.
+        stop_type = OrderType.STOP_MARKET if futures else OrderType.STOP_LOSS
+        target_type = OrderType.TAKE_PROFIT_MARKET if futures else OrderType.LIMIT_MAKER
+        by_profit = futures or self.plans.of(seen.key)[1].sizing.spot_tp_bps == 0
         return OrderIntent(
             intent_id=intent_id,
             signal_id=seen.signal_id,
@@ -348,8 +352,8 @@ class Decide:
             purpose=Purpose.ENTRY,
             qty=plan.qty,
             type=OrderType.MARKET,
-            sl=StopSpec(type=OrderType.STOP_MARKET, distance=plan.stop_distance) if futures else None,
-            tp=TargetSpec(type=OrderType.TAKE_PROFIT_MARKET, ratio=plan.target_ratio) if futures else None,
+            sl=StopSpec(type=stop_type, distance=plan.stop_distance),
+            tp=TargetSpec(type=target_type, ratio=plan.target_ratio) if by_profit else None,
             entry_ref_price=decision.entry_ref_price,
             expires_at=now_ms + ENTRY_TTL_MS,
             exec_policy=ExecPolicy(

@@ -13,6 +13,7 @@ from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_OCO_STATE
 from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.execution.protect import AtDistance, AtPrice, TargetWish, protect_spot
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.randomness import Randomness
@@ -21,7 +22,7 @@ from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, Unknown
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.holdings import Holdings, received
-from chimera.services.s04_router.handlers.protect import Protect
+from chimera.services.s04_router.handlers.protect import Protect, target_wish
 from chimera.services.s04_router.intents import LIST, STOP, TARGET, leg_id
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
@@ -53,31 +54,16 @@ class SpotExit:
         if oco is None or not oco.enabled:
             return None
         instrument = self.instruments[record.intent.instrument]
-        arrived = sum(
-            (received(fill, instrument.base_asset) for fill in await self.ledger.fills(entry.order_id)), Decimal(0)
-        )
+        fills = await self.ledger.fills(entry.order_id)
+        arrived = sum((received(fill, instrument.base_asset) for fill in fills), Decimal(0))
         own = instrument.floor_qty(arrived)
         if own == 0:
             return None
         if oco.tp is None or oco.sl is None:
             return await self._sell(record, own, "OCO_WITHOUT_BOTH_PRICES")
-        base = record.intent.client_order_id
-        on_file = await self.ledger.order(leg_id(base, TARGET))
-        # What was once decided stays: the legs may be at the exchange already.
-        qty = await self._with_dust(record, arrived) if on_file is None else on_file.quantity
-        assert qty is not None, f"leg {leg_id(base, TARGET)} has no quantity"
-        if qty * oco.sl < instrument.min_notional:
+        pair = await self._pair(record, entry, arrived, tp=oco.tp, sl=oco.sl)
+        if pair.qty * pair.stop_price < instrument.min_notional:
             return await self._sell(record, own, "OCO_BELOW_MIN_NOTIONAL")
-        pair = NewOco(
-            list_client_id=leg_id(base, LIST),
-            symbol=record.symbol,
-            side=Side.SELL,
-            qty=qty,
-            target_client_id=leg_id(base, TARGET),
-            target_price=oco.tp,
-            stop_client_id=leg_id(base, STOP),
-            stop_price=oco.sl,
-        )
         met = await self._met_before(record.intent.instrument, pair)
         target, stop = await self._open(record, pair)
         if target.status.is_final or stop.status.is_final:
@@ -90,12 +76,60 @@ class SpotExit:
             EventKind.OCO_ARMED,
             record.intent.instrument,
             record.intent_id,
-            tp_price=float(oco.tp),
-            sl_price=float(oco.sl),
-            qty=float(qty),
-            dust_qty=float(max(Decimal(0), qty - arrived)),
+            tp_price=float(pair.target_price),
+            sl_price=float(pair.stop_price),
+            qty=float(pair.qty),
+            dust_qty=float(max(Decimal(0), pair.qty - arrived)),
         )
         return None
+
+    async def _pair(self, record: IntentRecord, entry: Order, arrived: Decimal, *, tp: Decimal, sl: Decimal) -> NewOco:
+        """`tp` and `sl` hold where the intent wishes no other: a distance, or a profit, kept from the average fill."""
+        base = record.intent.client_order_id
+        on_file = await self.ledger.order(leg_id(base, TARGET))
+        if on_file is None:
+            qty, target = await self._with_dust(record, arrived), await self._target_wish(record, tp)
+        else:
+            # What was once decided stays: the legs may be at the exchange already.
+            assert on_file.quantity is not None
+            assert on_file.price is not None
+            qty, target = on_file.quantity, (AtPrice(on_file.price), Decimal(0))
+        assert entry.avg_price is not None
+        assert entry.filled_qty is not None
+        stop = record.intent.sl
+        legs = protect_spot(
+            self.instruments[record.intent.instrument],
+            avg_price=entry.avg_price,
+            bought_qty=entry.filled_qty,
+            fee_qty=entry.filled_qty - arrived,
+            fee_usdt=entry.fee_usdt or Decimal(0),
+            fee_ratio=target[1],
+            stop=AtPrice(sl) if stop is None or stop.distance is None else AtDistance(stop.distance),
+            target=target[0],
+        )
+        assert legs.target_price is not None
+        return NewOco(
+            list_client_id=leg_id(base, LIST),
+            symbol=record.symbol,
+            side=Side.SELL,
+            qty=qty,
+            target_client_id=leg_id(base, TARGET),
+            target_price=legs.target_price,
+            stop_client_id=leg_id(base, STOP),
+            stop_price=legs.stop_price,
+        )
+
+    async def _target_wish(self, record: IntentRecord, tp: Decimal) -> tuple[TargetWish, Decimal]:
+        """And the taker's fee ratio, which only a profit is solved with. Nothing sold waits for an exchange that does
+        not say what it takes: the planned price holds then."""
+        wish = target_wish(record.intent)
+        if wish is None or isinstance(wish, AtPrice):
+            return AtPrice(tp), Decimal(0)
+        try:
+            return wish, await self.venue.taker_fee_ratio(record.market)
+        except VenueUnavailable as down:
+            log.warning("the target stays where it was planned", intent=record.intent_id, why=str(down))
+            return AtPrice(tp), Decimal(0)
 
     async def _with_dust(self, record: IntentRecord, arrived: Decimal) -> Decimal:
         """`arrived` and the dust beside it, floored to step, as far as the wallet has it free.
