@@ -238,6 +238,11 @@ class Crowd:
                 if order.symbol == result.symbol:
                     await self.venue.cancel(order.key, order.client_order_id, conditional=True)
             self._close_position(result.symbol)
+            # As S6 would: an entry that is done and no trade yet is under way.
+            ended = _ended_trade(
+                result.cmd_id, InstrumentKey(Market.FUT, result.symbol), self.world.clock.now_ms(), Purpose.EXIT.value
+            )
+            await self.world.documents.put(TRADES, ended)
             await self.world.reservations.release(result.cmd_id)
             self.closed += 1
 
@@ -357,7 +362,7 @@ async def _permit(world: World, keys: tuple[InstrumentKey, ...], resting: tuple[
     await world.snapshots.set(RECON_LAST_RUN.name(ENV), later)
     await world.snapshots.set_hash(RISK_LIMITS.name(ENV), {"daily_loss_usdt": "0", "drawdown_ratio": "0"})
     for key in resting:
-        await world.documents.put(TRADES, _stopped_out(key, now_ms))
+        await world.documents.put(TRADES, _ended_trade(f"rests-{key.symbol}", key, now_ms, STOP_OUT))
     bundle = default_bundle(now_ms)
     flags = bundle.flags
     bundle = bundle.but(
@@ -386,9 +391,9 @@ async def _permit(world: World, keys: tuple[InstrumentKey, ...], resting: tuple[
     )
 
 
-def _stopped_out(key: InstrumentKey, now_ms: int) -> Trade:
+def _ended_trade(trade_id: str, key: InstrumentKey, now_ms: int, reason: str) -> Trade:
     return Trade(
-        trade_id=f"rests-{key.symbol}",
+        trade_id=trade_id,
         market=key.market,
         symbol=key.symbol,
         side=Side.BUY,
@@ -402,7 +407,7 @@ def _stopped_out(key: InstrumentKey, now_ms: int) -> Trade:
         config_rev=1,
         opened_at=now_ms - HOUR_MS,
         closed_at=now_ms,
-        reason=STOP_OUT,
+        reason=reason,
         updated_at=now_ms,
     )
 

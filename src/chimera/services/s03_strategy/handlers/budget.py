@@ -11,7 +11,7 @@ import structlog
 
 from chimera.contracts.collections import INTENTS, SIGNALS, TRADES
 from chimera.contracts.documents import Signal, Trade
-from chimera.contracts.enums import Action, EventKind, IntentState, Market, Purpose, TradeStatus
+from chimera.contracts.enums import OPEN_TRADES, Action, EventKind, IntentState, Market, Purpose
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
@@ -30,7 +30,6 @@ IN_HAND_MS = 10_000
 LOOK_BACK_MS = 3_600_000
 """Opens older than this have long been settled."""
 
-OPEN_TRADES = tuple(status for status in TradeStatus if status is not TradeStatus.CLOSED)
 
 log = structlog.get_logger(__name__)
 

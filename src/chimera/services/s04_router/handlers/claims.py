@@ -7,7 +7,7 @@ afterwards, and an exit that names no open trade would leave one on file for eve
 from dataclasses import dataclass
 
 from chimera.contracts.collections import INTENTS, TRADES
-from chimera.contracts.enums import IntentState, Market, Purpose, TradeStatus
+from chimera.contracts.enums import OPEN_TRADES, IntentState, Market, Purpose, TradeStatus
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.service import Problem
@@ -27,9 +27,7 @@ class Claims:
         if intent.market is not Market.FUT:
             return
         where = (("market", intent.market.value), ("symbol", intent.symbol))
-        for status in TradeStatus:
-            if status is TradeStatus.CLOSED:
-                continue
+        for status in OPEN_TRADES:
             for trade in await self.documents.find(
                 Query(collection=TRADES, index="by_instr", equal=(*where, ("status", status.value)), limit=1)
             ):
