@@ -350,6 +350,12 @@ def test_a_spot_buy_gets_its_pair_for_what_arrived_net_of_fee() -> None:
             id="the planned target while the fee is not known",
         ),
         pytest.param({}, True, (D(60600), D(59400)), id="prices that were given"),
+        pytest.param(
+            {"sl": StopSpec(price=D(59400), distance=D(600))},
+            True,
+            (D(60600), D(59400)),
+            id="a price before a distance",
+        ),
     ],
 )
 def test_the_legs_of_a_spot_pair_follow_the_average_fill(

@@ -97,6 +97,7 @@ class SpotExit:
         assert entry.avg_price is not None
         assert entry.filled_qty is not None
         stop = record.intent.sl
+        kept = stop.distance if stop is not None and stop.price is None else None
         legs = protect_spot(
             self.instruments[record.intent.instrument],
             avg_price=entry.avg_price,
@@ -104,7 +105,7 @@ class SpotExit:
             fee_qty=entry.filled_qty - arrived,
             fee_usdt=entry.fee_usdt or Decimal(0),
             fee_ratio=target[1],
-            stop=AtPrice(sl) if stop is None or stop.distance is None else AtDistance(stop.distance),
+            stop=AtPrice(sl) if kept is None else AtDistance(kept),
             target=target[0],
         )
         assert legs.target_price is not None
@@ -120,8 +121,8 @@ class SpotExit:
         )
 
     async def _target_wish(self, record: IntentRecord, tp: Decimal) -> tuple[TargetWish, Decimal]:
-        """And the taker's fee ratio, which only a profit is solved with. Nothing sold waits for an exchange that does
-        not say what it takes: the planned price holds then."""
+        """And the taker's fee ratio, which only a profit is solved with. An exchange that does not say what it takes
+        holds up no stop: the target stays where it was planned."""
         wish = target_wish(record.intent)
         if wish is None or isinstance(wish, AtPrice):
             return AtPrice(tp), Decimal(0)
