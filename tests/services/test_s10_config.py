@@ -1,14 +1,23 @@
 """Bundles are stored whole, staged clean, and put in force by one switch that everybody hears of."""
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, PROMOTIONS, STRATEGY_EVENTS
-from chimera.contracts.enums import BundleStatus, PromotionStatus
+from chimera.contracts.collections import (
+    CONFIG_ACTIVE,
+    CONFIG_BUNDLES,
+    INSTRUMENT_REGISTRY,
+    PROMOTIONS,
+    STRATEGY_EVENTS,
+)
+from chimera.contracts.documents.config import Instrument
+from chimera.contracts.enums import BundleStatus, EntryStatus, PromotionStatus
+from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CFG_ACTIVE_REV, CFG_BUNDLE
 from chimera.contracts.messages import CfgEvent
 from chimera.contracts.streams import CFG_EVENTS
@@ -31,6 +40,19 @@ class Config:
     async def start(self) -> "Config":
         await self.service.start()
         return self
+
+    async def lists(self, *keys: str) -> "Config":
+        """S1 has found these at the exchange."""
+        for key in map(InstrumentKey.parse, keys):
+            rules = {"tick_size": Decimal("0.1"), "step_size": Decimal("0.001"), "min_notional": Decimal(5)}
+            instrument = Instrument(market=key.market, symbol=key.symbol, status=EntryStatus.ENABLED, **rules)
+            await self.here.documents.put(INSTRUMENT_REGISTRY, instrument)
+        return self
+
+    async def listed_findings(self, bundle_id: str) -> Any:
+        """What `GET /bundles` says of one."""
+        bundles = (await self.ask("GET", "/bundles")).body["bundles"]
+        return next(bundle.get("findings") for bundle in bundles if bundle["bundle_id"] == bundle_id)
 
     async def tick(self) -> None:
         await self.service.timers[0].run()
@@ -188,6 +210,82 @@ async def test_a_bundle_with_findings_is_kept_as_a_draft_and_never_staged() -> N
     assert linted.body["status"] == "DRAFT"
     assert staged.status == 422
     assert "no_such_factor" in staged.body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "market", "key"),
+    [
+        pytest.param("FOOUSDT", "FUT", "FUT-FOOUSDT", id="a symbol that is not listed"),
+        pytest.param("ETHUSDT", "SPOT", "SPOT-ETHUSDT", id="a market that is not listed"),
+        pytest.param("btcusdt", "FUT", "FUT-btcusdt", id="another spelling"),
+    ],
+)
+async def test_markets_that_the_exchange_does_not_list_are_findings(symbol: str, market: str, key: str) -> None:
+    config = await (await Config().start()).lists("FUT:BTCUSDT", "SPOT:BTCUSDT", "FUT:ETHUSDT")
+
+    made = await config.ask("POST", "/bundles", {"flags": {"strategy": {"markets": {symbol: [market]}}}})
+    staged = await config.ask("POST", f"/bundles/{made.body['bundle_id']}/stage")
+
+    assert made.body["findings"] == [
+        {
+            "level": "error",
+            "path": f"flags.strategy.markets.{symbol}",
+            "message": repr(market),
+            "remedy": f"{key} is not listed; listed: FUT-BTCUSDT, FUT-ETHUSDT, SPOT-BTCUSDT",
+        }
+    ]
+    assert staged.status == 422
+    assert await config.listed_findings(made.body["bundle_id"]) == made.body["findings"]
+
+
+async def test_a_system_that_lists_less_than_the_default_trades_takes_bundles_all_the_same() -> None:
+    config = await (await Config().start()).lists("FUT:BTCUSDT")
+
+    assert (await config.promote(await config.staged(1))).status == 200
+
+
+async def test_a_bundle_staged_before_the_instruments_were_known_is_judged_again_before_it_comes_into_force() -> None:
+    config = await Config().start()
+    made = await config.ask("POST", "/bundles", {"flags": {"strategy": {"markets": {"FOOUSDT": ["FUT"]}}}})
+    await config.ask("POST", f"/bundles/{made.body['bundle_id']}/stage")
+    await config.lists("FUT:BTCUSDT")
+
+    answer = await config.promote(made.body["bundle_id"])
+
+    assert answer.status == 422
+    assert "FUT-FOOUSDT is not listed" in answer.body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        pytest.param({"flags": {"strategy": {"markets": {}}}}, "flags.strategy.markets", id="no symbol"),
+        pytest.param({"flags": {"strategy": {"markets": {"BTCUSDT": []}}}}, "flags.strategy.markets", id="no market"),
+        pytest.param({"rules": []}, "rules", id="no rule"),
+        pytest.param({"rules": [{**BAD_RULE, "status": "DISABLED"}]}, "rules", id="no enabled rule"),
+    ],
+)
+async def test_a_bundle_that_opens_nothing_says_so_and_may_come_into_force(body: Any, path: str) -> None:
+    config = await (await Config().start()).lists("FUT:BTCUSDT", "SPOT:BTCUSDT", "FUT:ETHUSDT")
+
+    made = await config.ask("POST", "/bundles", body)
+    linted = await config.ask("POST", f"/bundles/{made.body['bundle_id']}/lint")
+    staged = await config.ask("POST", f"/bundles/{made.body['bundle_id']}/stage")
+
+    assert [(each["level"], each["path"]) for each in made.body["findings"]] == [("warning", path)]
+    assert "nothing is opened" in made.body["findings"][0]["remedy"]
+    assert (linted.body["status"], staged.status) == ("LINTED", 200)
+    assert made.body["findings"] == linted.body["findings"] == staged.body["findings"]
+    assert await config.listed_findings(made.body["bundle_id"]) == made.body["findings"]
+
+
+async def test_the_list_of_bundles_says_of_a_draft_what_was_found_in_it() -> None:
+    config = await Config().start()
+
+    made = await config.ask("POST", "/bundles", {"rules": [BAD_RULE]})
+
+    assert made.body["findings"][0]["level"] == "error"
+    assert await config.listed_findings(made.body["bundle_id"]) == made.body["findings"]
 
 
 @pytest.mark.parametrize(

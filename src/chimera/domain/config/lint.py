@@ -1,11 +1,14 @@
 """Everything that is wrong with a bundle, before it can do harm.
 
-Owns the checks that need nothing but the bundle itself: schema, ranges, whitelist, names that must exist. A bundle
-without findings can be used as it is; each finding names the path, the value and the remedy. It reads JSON, so that a
-draft, a stored bundle and one from elsewhere are held to the same.
+Owns the checks that need nothing but the bundle and the instruments that are listed: schema, ranges, whitelist, names
+that must exist. A bundle without findings can be used as it is; each finding names the path, the value and the remedy.
+It reads JSON, so that a draft, a stored bundle and one from elsewhere are held to the same.
+
+    lint        what must not come into force
+    cautions    what may, and yet opens nothing
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -16,18 +19,22 @@ from chimera.contracts.documents.config import Factor, Instrument, StrategyRule
 from chimera.contracts.enums import EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.domain.config.bundle import content_hash
-from chimera.domain.decision.rules import Finding, check_rule, parse_rule
+from chimera.domain.decision.rules import Finding, check_rule, compile_rules, parse_rule
 from chimera.domain.features.registry import FACTOR_IDS
 
 _GOOD_WHEN_HIGH = ("maker_fill_ratio", "model_auc")
+_NAMED_MAX = 20
 
 _C = TypeVar("_C", bound=Contract)
 
 
-def lint(content: Mapping[str, Any]) -> tuple[Finding, ...]:
+def lint(content: Mapping[str, Any], listed: Collection[str] = ()) -> tuple[Finding, ...]:
     """Findings about flags, rules, factors and instruments, and about `hash` where one is given.
 
     What is left out is as in the defaults. Names that nothing reads are findings: a misspelt limit is no limit.
+
+    Args:
+        listed: the registry's instruments, as `FUT-BTCUSDT`; none: it is not known which there are.
     """
     found: list[Finding] = []
     flags = _one(Flags, content.get("flags", {}), "flags", found)
@@ -40,7 +47,7 @@ def lint(content: Mapping[str, Any]) -> tuple[Finding, ...]:
     enabled = [factor.factor_id for factor in factors if factor.status is EntryStatus.ENABLED]
     symbols = [instrument.symbol for instrument in instruments]
     found += _check_flags(flags)
-    found += _check_markets(flags, instruments)
+    found += _check_markets(flags, instruments, listed)
     found += _repeated("factors", [factor.factor_id for factor in factors])
     found += _repeated("instruments", [instrument.doc_key() for instrument in instruments])
     found += _repeated("rules", [rule.rule_id for rule in rules])
@@ -55,6 +62,30 @@ def lint(content: Mapping[str, Any]) -> tuple[Finding, ...]:
     if given is not None and given != computed:
         found.append(Finding("hash", given, f"the content's own hash is {computed}: make the bundle again"))
     return tuple(found)
+
+
+def cautions(flags: Flags, rules: Sequence[StrategyRule], listed: Collection[str] = ()) -> tuple[Finding, ...]:
+    """Why flags and rules without findings open nothing, here or there. Somebody may want just that.
+
+    Args:
+        listed: as for `lint`.
+    """
+    markets = flags.strategy.markets
+    traded = [
+        symbol
+        for symbol, kinds in markets.items()
+        if any(not listed or f"{market.value}-{symbol}" in listed for market in kinds)
+    ]
+    if not traded:
+        remedy = "nothing is opened: name a symbol with its markets" + (f"; {_named(listed)}" if listed else "")
+        return (Finding("flags.strategy.markets", flags.to_dict()["strategy"]["markets"], remedy),)
+    parsed = [parse_rule(rule.to_dict()) for rule in rules]
+    ruled = [symbol for symbol in traded if compile_rules(parsed, symbol=symbol).rules]
+    if len(ruled) == len(traded):
+        return ()
+    idle = ", ".join(symbol for symbol in traded if symbol not in ruled)
+    enabled = [rule.rule_id for rule in rules if rule.status is EntryStatus.ENABLED]
+    return (Finding("rules", enabled, f"nothing is opened in {idle}: enable a rule of S3 that applies there"),)
 
 
 def unknown_names(raw: Any, known: Any, path: str = "") -> list[Finding]:
@@ -128,15 +159,25 @@ def _check_rule(rule: StrategyRule, path: str, enabled: Sequence[str], symbols: 
     return found
 
 
-def _check_markets(flags: Flags, instruments: Sequence[Instrument]) -> list[Finding]:
+def _check_markets(flags: Flags, instruments: Sequence[Instrument], listed: Collection[str]) -> list[Finding]:
     """A bundle that names no instrument at all leaves it to the registry which there are."""
-    listed = [instrument.doc_key() for instrument in instruments]
-    return [
-        Finding(f"flags.strategy.markets.{symbol}", market.value, f"add the instrument {market.value}-{symbol}")
-        for symbol, markets in flags.strategy.markets.items()
-        for market in markets
-        if listed and f"{market.value}-{symbol}" not in listed
-    ]
+    # A system that lists less than the default trades is not to mend what nobody wrote.
+    usual = Flags().strategy.markets
+    own = [instrument.doc_key() for instrument in instruments]
+    found = []
+    for symbol, markets in flags.strategy.markets.items():
+        for market in markets:
+            path, key = f"flags.strategy.markets.{symbol}", f"{market.value}-{symbol}"
+            if listed and key not in listed and market not in usual.get(symbol, ()):
+                found.append(Finding(path, market.value, f"{key} is not listed; {_named(listed)}"))
+            elif own and key not in own:
+                found.append(Finding(path, market.value, f"add the instrument {key}"))
+    return found
+
+
+def _named(listed: Collection[str]) -> str:
+    names = sorted(listed)
+    return f"listed: {', '.join(names[:_NAMED_MAX])}" + (", …" if len(names) > _NAMED_MAX else "")
 
 
 def _check_flags(flags: Flags) -> list[Finding]:

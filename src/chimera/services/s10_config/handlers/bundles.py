@@ -6,17 +6,17 @@ that stands there, and what to write instead.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from chimera.contracts import ids
-from chimera.contracts.collections import CONFIG_BUNDLES
+from chimera.contracts.collections import CONFIG_BUNDLES, INSTRUMENT_REGISTRY
 from chimera.contracts.documents import ConfigBundle
 from chimera.contracts.enums import BundleStatus
 from chimera.contracts.http.config import BundleAnswer, BundleBody, BundleDraft, BundlesAnswer, LintFinding
 from chimera.domain.config.bundle import content_hash, default_bundle
-from chimera.domain.config.lint import lint
+from chimera.domain.config.lint import cautions, lint
 from chimera.domain.decision.rules import Finding
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict, Stored
@@ -28,16 +28,9 @@ TRIES = 10
 DRAFT_FIELDS = tuple(BundleDraft.model_fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What somebody sent, completed; nothing of it was lost in reading. `findings` do not keep it from being stored."""
-
-    body: BundleDraft
-    findings: tuple[Finding, ...]
-
-
-def parse_draft(raw: Any) -> Draft:
-    """Read a draft. A part that is not told (rules, factors, instruments, flags) is the default bundle's.
+def parse_draft(raw: Any) -> BundleDraft:
+    """Read a draft, losing nothing of it. A part that is not told (rules, factors, instruments, flags) is the default
+    bundle's.
 
     Raises:
         Problem: 400 with every finding: it has not the shape of a bundle, or a name in it means nothing.
@@ -60,12 +53,12 @@ def parse_draft(raw: Any) -> Draft:
             for item in error.errors(include_url=False, include_context=False)
         )
         raise refused(400, "malformed-bundle", foreign + (as_sent or shape)) from None
-    found = lint(body.to_dict())
+    as_read = lint(body.to_dict())
     # What lint says of the text and no longer of what was read from it is about names that reading dropped.
-    dropped = tuple(finding for finding in as_sent if finding not in found)
+    dropped = tuple(finding for finding in as_sent if finding not in as_read)
     if foreign or dropped:
         raise refused(400, "malformed-bundle", foreign + as_sent)
-    return Draft(body, found)
+    return body
 
 
 def refused(status: int, kind: str, found: Sequence[Finding]) -> Problem:
@@ -78,19 +71,47 @@ def refused(status: int, kind: str, found: Sequence[Finding]) -> Problem:
     )
 
 
-def as_answer(bundle: ConfigBundle, found: Sequence[Finding] = ()) -> BundleAnswer:
+def as_answer(bundle: ConfigBundle) -> BundleAnswer:
+    """With what was found when somebody last looked for faults in it."""
     return BundleAnswer(
         bundle_id=bundle.bundle_id,
         status=bundle.status,
         hash=bundle.hash,
         rev=bundle.rev,
+        # Drafts of an earlier version noted their findings as text.
         findings=tuple(
-            LintFinding(level="error", path=finding.path, message=f"{finding.value!r:.200}", remedy=finding.remedy)
-            for finding in found
+            LintFinding.model_validate(each)
+            for each in (bundle.lint or {}).get("findings", ())
+            if isinstance(each, dict)
         ),
         created_at=bundle.created_at,
         created_by=bundle.created_by,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`faults` keep a bundle from coming into force; `cautions` are only told."""
+
+    faults: tuple[Finding, ...]
+    cautions: tuple[Finding, ...]
+
+    def record(self, now_ms: int) -> dict[str, Any]:
+        """How a bundle remembers it."""
+        told = [_told("error", each) for each in self.faults] + [_told("warning", each) for each in self.cautions]
+        return {"at": now_ms, "findings": [finding.to_dict() for finding in told]}
+
+
+async def judge(documents: Documents, bundle: ConfigBundle) -> Judgement:
+    """Against itself, and against the instruments that S1 found at the exchange."""
+    listed = [each.doc_key() for each in await documents.find(Query(collection=INSTRUMENT_REGISTRY, index="by_instr"))]
+    faults = lint(bundle.to_dict(), listed)
+    # Rules that are wrong say nothing about what they do.
+    return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, listed))
+
+
+def _told(level: Literal["error", "warning"], finding: Finding) -> LintFinding:
+    return LintFinding(level=level, path=finding.path, message=f"{finding.value!r:.200}", remedy=finding.remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +122,8 @@ class KeepBundles:
 
     async def create(self, request: Request) -> Reply:
         """POST /bundles. Faults that a person can mend later are kept with the draft, and keep it from being staged."""
-        draft: Draft = request.body
-        body, found, now_ms = draft.body, draft.findings, self.clock.now_ms()
+        body: BundleDraft = request.body
+        now_ms = self.clock.now_ms()
         digest = content_hash(body.flags, body.rules, body.factors, body.instruments)
         bundle = ConfigBundle(
             bundle_id=ids.bundle_id(now_ms, digest),
@@ -112,18 +133,18 @@ class KeepBundles:
             factors=body.factors,
             instruments=body.instruments,
             hash=digest,
-            lint=_lint_record(found, now_ms),
             created_at=now_ms,
             created_by=request.actor or "s10",
             note=body.note,
         )
+        bundle = bundle.but(lint=(await judge(self.documents, bundle)).record(now_ms))
         try:
             await self.documents.insert(CONFIG_BUNDLES, bundle)
         except DuplicateKey:
             # The same content in the same millisecond: it stands there already.
-            return Reply(as_answer((await self._get(bundle.bundle_id)).doc, found))
+            return Reply(as_answer((await self._get(bundle.bundle_id)).doc))
         await self.teller.audit(bundle.created_by, "BUNDLE_CREATE", bundle.bundle_id, after={"hash": digest})
-        return Reply(as_answer(bundle, found), 201)
+        return Reply(as_answer(bundle), 201)
 
     async def list_all(self, request: Request) -> Reply:
         """GET /bundles: newest first."""
@@ -149,13 +170,13 @@ class KeepBundles:
         """POST /bundles/{id}/lint: what is wrong with it, which is then noted in it."""
         for _ in range(TRIES):
             stored = await self._get(request.path["id"])
-            found = lint(stored.doc.to_dict())
+            judged = await judge(self.documents, stored.doc)
             status = stored.doc.status
             if status in (BundleStatus.DRAFT, BundleStatus.LINTED):
-                status = BundleStatus.DRAFT if found else BundleStatus.LINTED
-            bundle = stored.doc.but(status=status, lint=_lint_record(found, self.clock.now_ms()))
+                status = BundleStatus.DRAFT if judged.faults else BundleStatus.LINTED
+            bundle = stored.doc.but(status=status, lint=judged.record(self.clock.now_ms()))
             if await self._replaced(bundle, stored.rev):
-                return Reply(as_answer(bundle, found))
+                return Reply(as_answer(bundle))
         raise contended(request.path["id"])
 
     async def stage(self, request: Request) -> Reply:
@@ -164,11 +185,11 @@ class KeepBundles:
             stored = await self._get(request.path["id"])
             if stored.doc.rev is not None:
                 return Reply(as_answer(stored.doc))
-            found = lint(stored.doc.to_dict())
-            if found:
-                raise refused(422, "bundle-not-clean", found)
+            judged = await judge(self.documents, stored.doc)
+            if judged.faults:
+                raise refused(422, "bundle-not-clean", judged.faults)
             bundle = stored.doc.but(
-                status=BundleStatus.STAGED, rev=await self._next_rev(), lint=_lint_record((), self.clock.now_ms())
+                status=BundleStatus.STAGED, rev=await self._next_rev(), lint=judged.record(self.clock.now_ms())
             )
             if await self._replaced(bundle, stored.rev):
                 actor = request.actor or "s10"
@@ -197,7 +218,3 @@ class KeepBundles:
 
 def contended(bundle_id: str) -> Problem:
     return Problem(409, "changed-meanwhile", f"others change bundle {bundle_id} at the same time; try again")
-
-
-def _lint_record(found: Sequence[Finding], now_ms: int) -> dict[str, Any]:
-    return {"at": now_ms, "findings": [str(finding) for finding in found]}

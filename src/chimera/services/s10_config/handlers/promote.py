@@ -17,7 +17,6 @@ from chimera.contracts.keys import CFG_ACTIVE_REV, CFG_BUNDLE
 from chimera.contracts.messages import CfgEvent
 from chimera.contracts.streams import CFG_EVENTS
 from chimera.domain.config.bundle import FIRST_REV, default_bundle, flags_digest
-from chimera.domain.config.lint import lint
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
@@ -25,7 +24,7 @@ from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
-from chimera.services.s10_config.handlers.bundles import contended, refused
+from chimera.services.s10_config.handlers.bundles import contended, judge, refused
 
 TRIES = 10
 OFFERED = (PromotionMode.FULL,)
@@ -84,9 +83,9 @@ class Promote:
             raise Problem(
                 409, "not-staged", f"bundle {bundle.bundle_id} has no revision; POST /bundles/{bundle.bundle_id}/stage"
             )
-        found = lint(bundle.to_dict())
-        if found:
-            raise refused(422, "bundle-not-clean", found)
+        faults = (await judge(self.documents, bundle)).faults
+        if faults:
+            raise refused(422, "bundle-not-clean", faults)
         active, before = await self._switch(bundle, wanted, request.actor or "s10")
         status = PromotionStatus.DONE
         try:
