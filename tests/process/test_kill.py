@@ -1,9 +1,9 @@
 """`kill -9` at random moments, again and again on one folder: after each restart the invariants hold.
 
 Checked from the simulated exchange's own ledger and the documents, by checkers that know nothing else. The folder
-stays the same, so damage would add up. `CHIMERA_KILLS` says how often (default 7, each moment once), `CHIMERA_KILL_SPEED`
-how fast the market is (default 4: a stop has 500 ms of ours, since other tests share the disk); the acceptance asks for
-20 and 10. The figures are printed.
+stays the same, so damage would add up. `CHIMERA_KILLS` says how often (default 7, each moment once) and
+`CHIMERA_KILL_SPEED` how fast the market is (default 4: a stop has 500 ms of ours, since other tests share the disk); the
+acceptance asks for 20 and 10. The figures are printed.
 """
 
 import json
