@@ -2,8 +2,8 @@
 
 Checked from the simulated exchange's own ledger and the documents, by checkers that know nothing else. The folder
 stays the same, so damage would add up. `CHIMERA_KILLS` says how often (default 7, each moment once) and
-`CHIMERA_KILL_SPEED` how fast the market is (default 4: a stop has 500 ms of ours, since other tests share the disk); the
-acceptance asks for 20 and 10. The figures are printed.
+`CHIMERA_KILL_SPEED` how fast the market is (default 4: a stop has 500 ms of ours, since other tests share the disk).
+The acceptance asks for 20 and 10. The figures are printed.
 """
 
 import json
