@@ -229,6 +229,9 @@ class TradeStatus(StrEnum):
 OPEN_TRADES = tuple(status for status in TradeStatus if status is not TradeStatus.CLOSED)
 """Of a trade that has not ended."""
 
+OPEN_INTENTS = tuple(state for state in IntentState if not state.is_final)
+"""Of an intent that has not ended."""
+
 
 class SideMode(StrEnum):
     """`strategy.side_mode`: trade with the sign of `xmkt_signal`, or against it."""

@@ -11,7 +11,7 @@ import structlog
 
 from chimera.contracts.collections import INTENTS, SIGNALS, TRADES
 from chimera.contracts.documents import Signal, Trade
-from chimera.contracts.enums import OPEN_TRADES, Action, EventKind, IntentState, Market, Purpose
+from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, Action, EventKind, Market, Purpose
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
@@ -97,15 +97,14 @@ class Budget:
 
     async def _from_documents(self) -> list[Reservation]:
         found: dict[str, Reservation] = {}
-        for state in IntentState:
-            if not state.is_final:
-                for record in await self.documents.find(
-                    Query(collection=INTENTS, index="by_open", equal=(("state", state.value),))
-                ):
-                    if record.purpose is Purpose.ENTRY:
-                        found[record.intent_id] = self._reserved(
-                            record.intent, record.created_at, record.avg_price or Decimal(0)
-                        )
+        for state in OPEN_INTENTS:
+            for record in await self.documents.find(
+                Query(collection=INTENTS, index="by_open", equal=(("state", state.value),))
+            ):
+                if record.purpose is Purpose.ENTRY:
+                    found[record.intent_id] = self._reserved(
+                        record.intent, record.created_at, record.avg_price or Decimal(0)
+                    )
         for status in OPEN_TRADES:
             for trade in await self.documents.find(
                 Query(collection=TRADES, index="by_status", equal=(("status", status.value),))

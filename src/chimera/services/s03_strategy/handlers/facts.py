@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from chimera.contracts.collections import INTENTS, TRADES
-from chimera.contracts.enums import OPEN_TRADES, HealthLevel, IntentState, Market, Side
+from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, HealthLevel, Market, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import MKT_SNAP, RISK_LIMITS
 from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
@@ -25,7 +25,6 @@ from chimera.services.s03_strategy.history import History, Past
 from chimera.services.s03_strategy.settings import Settings
 
 MINUTE_MS = 60_000
-OPEN_INTENTS = tuple(state for state in IntentState if not state.is_final)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ afterwards, and an exit that names no open trade would leave one on file for eve
 from dataclasses import dataclass
 
 from chimera.contracts.collections import INTENTS, TRADES
-from chimera.contracts.enums import OPEN_TRADES, IntentState, Market, Purpose, TradeStatus
+from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, IntentState, Market, Purpose, TradeStatus
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.service import Problem
 
-MAY_BE_OPEN = (IntentState.ACCEPTED, IntentState.WORKING, IntentState.PROTECTING, IntentState.DONE)
+MAY_BE_OPEN = (*OPEN_INTENTS, IntentState.DONE)
 
 
 @dataclass(frozen=True, slots=True)

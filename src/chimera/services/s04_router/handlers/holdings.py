@@ -12,7 +12,7 @@ from decimal import Decimal
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, HOLDINGS_SPOT_SNAPSHOTS, INTENTS, ORDERS
 from chimera.contracts.documents import Fill, HoldingSnapshot
-from chimera.contracts.enums import IntentState, Market, OrderStatus, Side
+from chimera.contracts.enums import OPEN_INTENTS, Market, OrderStatus, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_WAC
 from chimera.domain.exact import average, money
@@ -23,7 +23,6 @@ from chimera.ports.documents import Documents, Query
 from chimera.ports.state import Snapshots
 from chimera.services.s04_router.market import Market as MarketView
 
-UNFINISHED = tuple(state for state in IntentState if not state.is_final)
 OPEN_STATUSES = tuple(status for status in OrderStatus if not status.is_final)
 
 
@@ -67,7 +66,7 @@ class Holdings:
         # In this order: what a leg sells meanwhile is then missed as dust, never taken for it.
         asked = await self._asked(key)
         fills = await self._fills(key)
-        for state in UNFINISHED:
+        for state in OPEN_INTENTS:
             same = (("market", key.market.value), ("symbol", key.symbol), ("state", state.value))
             for record in await self.documents.find(Query(collection=INTENTS, index="by_instr", equal=same)):
                 if record.purpose.is_new_entry and record.intent_id != intent_id:

@@ -10,7 +10,7 @@ import structlog
 
 from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order
-from chimera.contracts.enums import Market
+from chimera.contracts.enums import OPEN_INTENTS, Market
 from chimera.contracts.http import LookupRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
@@ -18,7 +18,7 @@ from chimera.ports.documents import Documents, Query
 from chimera.ports.venue import UnknownOrder, Venue
 from chimera.runtime.service import Problem
 from chimera.services.s04_router.handlers.execute import Execute
-from chimera.services.s04_router.handlers.holdings import OPEN_STATUSES, UNFINISHED, Holdings
+from chimera.services.s04_router.handlers.holdings import OPEN_STATUSES, Holdings
 from chimera.services.s04_router.ledger import Ledger, is_conditional
 from chimera.services.s04_router.rules import DAY_MS, LastGate
 
@@ -62,7 +62,7 @@ class Recover:
 
     async def open_intents(self) -> list[IntentRecord]:
         found: list[IntentRecord] = []
-        for state in UNFINISHED:
+        for state in OPEN_INTENTS:
             found += await self.documents.find(
                 Query(collection=INTENTS, index="by_open", equal=(("state", state.value),))
             )

@@ -11,6 +11,7 @@ from chimera.contracts import ids
 from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS, TRADES
 from chimera.contracts.documents import Trade
 from chimera.contracts.enums import (
+    OPEN_INTENTS,
     OPEN_TRADES,
     Intent,
     IntentState,
@@ -40,8 +41,6 @@ from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
 from chimera.services.s05_reconciler.settings import Settings
-
-OPEN_INTENTS = tuple(state for state in IntentState if not state.is_final)
 
 log = structlog.get_logger(__name__)
 
