@@ -221,6 +221,7 @@ def test_an_order_without_a_name_gets_one_from_its_intent() -> None:
         pytest.param({"redcue_only": True}, "redcue_only", "reduce_only is one", id="a misspelt field"),
         pytest.param({"sl": {"pirce": 1}}, "sl.pirce", "sl.price is one", id="a misspelt field of the stop"),
         pytest.param({"x": 1}, "x", "no such field. ", id="a field that resembles none"),
+        pytest.param({"stop": 1}, "stop", "no such field. ", id="a stop is not taken for a target"),
     ],
 )
 def test_what_is_no_order_is_refused_by_field_value_and_remedy(told: dict[str, Any], field: str, remedy: str) -> None:

@@ -237,6 +237,9 @@ OBJECTS: tuple[str, ...] = (
 NAMES: frozenset[str] = frozenset((*(name for row in ROWS for name in row.names), *OBJECTS, "exec_policy.type"))
 """All that a body may tell."""
 
+ALIKE_RATIO = 0.8
+"""From here on a name counts as misspelt: below, `stop` would be taken for `tp`."""
+
 POLICY_WORDS: dict[str, Mapping[str, Any]] = {
     "MakerThenTaker": {"routing": "AUTO"},
     "AUTO": {"routing": "AUTO"},
@@ -350,7 +353,7 @@ def _unknown(body: Mapping[str, Any], inside: str = "") -> Iterator[FieldProblem
         if path in OBJECTS and isinstance(value, Mapping):
             yield from _unknown(value, f"{path}.")
         elif path not in NAMES and value is not None:
-            near = get_close_matches(path, NAMES, n=1)
+            near = get_close_matches(path, NAMES, n=1, cutoff=ALIKE_RATIO)
             remedy = f"no such field{f'; {near[0]} is one' if near else ''}. Mend or leave it out"
             yield FieldProblem(field=path, value=_shown(value), remedy=remedy)
 
