@@ -1,21 +1,19 @@
 """The venue port over the simulated exchange, in process.
 
-Owns the order of things at the exchange: a tick or a request changes the account, the change is in the journal, and
-only then is it told, to the caller and on the account stream. Everything the exchange decides stands in
-`domain/matching`; nothing is decided here.
+Owns what the port's words mean for the exchange that `host` runs, and what its refusals mean in our words.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 from typing import Generic, NoReturn, TypeVar
 
 from chimera.adapters.simulated_venue.feed import MarketFeed, Tick
+from chimera.adapters.simulated_venue.host import ExchangeHost, Observer
 from chimera.adapters.simulated_venue.journal import Journal, JournalError
-from chimera.contracts.enums import Market, Side
+from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import (
     AccountChange,
@@ -47,7 +45,6 @@ from chimera.ports.venue import (
 )
 
 T = TypeVar("T")
-Observer = Callable[[str, object], None]
 
 _BY_CODE: dict[int, type[Refused]] = {
     -2019: InsufficientFunds,
@@ -98,12 +95,7 @@ class _Queue(Generic[T]):
             yield batch
 
 
-class SimulatedVenue:
-    """
-    Args:
-        observe: told of every account change, in order: the trace digest hangs here.
-    """
-
+class SimulatedVenue(ExchangeHost):
     def __init__(
         self,
         *,
@@ -114,71 +106,19 @@ class SimulatedVenue:
         journal: Journal,
         observe: Observer | None = None,
     ) -> None:
-        self.exchange = exchange
-        self._rules = rules
-        self._feed = feed
-        self._clock = clock
-        self._journal = journal
-        self._observe = observe
-        self._instruments = {instrument.key: instrument for instrument in rules.instruments}
-        self._books: dict[InstrumentKey, BookTop] = {}
-        self._marks: dict[str, MarkPrice] = {}
+        super().__init__(exchange=exchange, rules=rules, feed=feed, clock=clock, journal=journal, observe=observe)
         self._market: list[tuple[frozenset[tuple[Market, str]], _Queue[MarketEvent]]] = []
         self._account: list[_Queue[AccountChange]] = []
         self._down: str | None = None
-        self.ended = asyncio.Event()
+        self.on_tick.append(self._tell_tick)
+        self.on_changes.append(self._tell_changes)
 
-    # --- the market's own course
-
-    async def run(self, from_ms: int) -> None:
-        """Let the market go on from `from_ms`, for ever or until its source ends."""
-        at = from_ms
-        while (tick := self._feed.next_after(at, self._open_side)) is not None:
-            at = tick.ts
-            # A market that is behind catches up, and everybody has a turn after each tick all the same.
-            await self._clock.sleep_until_ms(max(tick.ts, self._clock.now_ms()))
-            self.apply(tick)
-        self.ended.set()
-
-    def apply(self, tick: Tick) -> None:
-        """One instant of the market: the account reacts, then everybody hears of it."""
-        now_ms = self._clock.now_ms()
-        changes: list[AccountChange] = []
-        for book in tick.books:
-            self._books[book.key] = book
-            changes += self.exchange.on_book(book, now_ms)
-        for mark in tick.marks:
-            self._marks[mark.symbol] = mark
-            changes += self.exchange.on_mark(mark, now_ms)
-        self._journal.mark_tick(tick.ts)
-        if changes:
-            self._settle(changes)
+    def _tell_tick(self, tick: Tick) -> None:
         events: tuple[MarketEvent, ...] = (*tick.books, *tick.marks, *tick.bars)
         for keys, queue in self._market:
             queue.push([event for event in events if _name_of(event) in keys])
 
-    def show_again(self, ts: int) -> None:
-        """After a restart: the last tick once more, so that there are prices before anybody asks for them."""
-        last: Tick | None = None
-        at = ts - self._feed.tick_interval_ms - 1
-        while (tick := self._feed.next_after(at, self._open_side)) is not None and tick.ts <= ts:
-            last, at = tick, tick.ts
-        if last is not None:
-            self.apply(replace(last, bars=()))
-
-    def _open_side(self, symbol: str) -> Side | None:
-        for position in self.exchange.positions():
-            if position.symbol == symbol:
-                return Side.BUY if position.qty > 0 else Side.SELL
-        return None
-
-    def _settle(self, changes: Sequence[AccountChange]) -> None:
-        """Durable first, told second; the clock never resumes before what the exchange has stamped."""
-        self._journal.mark_time(self._clock.now_ms())
-        self._journal.commit(self.exchange.drain_rows())
-        for change in changes:
-            if self._observe is not None:
-                self._observe("venue", change)
+    def _tell_changes(self, changes: Sequence[AccountChange]) -> None:
         for queue in self._account:
             queue.push(changes)
 
@@ -198,37 +138,37 @@ class SimulatedVenue:
 
     @property
     def tick_interval_ms(self) -> int:
-        return self._feed.tick_interval_ms
+        return self.feed.tick_interval_ms
 
     async def server_time_ms(self) -> int:
         self._serve()
-        return self._clock.now_ms()
+        return self.clock.now_ms()
 
     async def instruments(self) -> Sequence[Instrument]:
         self._serve()
-        return self._rules.instruments
+        return self.rules.instruments
 
     async def taker_fee_ratio(self, market: Market) -> Decimal:
-        return self._rules.fees[market].taker
+        return self.rules.fees[market].taker
 
     async def maker_fee_ratio(self, market: Market) -> Decimal:
-        return self._rules.fees[market].maker
+        return self.rules.fees[market].maker
 
     async def book(self, key: InstrumentKey) -> BookTop:
         self._serve()
-        if key not in self._books:
+        if key not in self.books:
             raise VenueUnavailable(f"{key} has no book yet")
-        return self._books[key]
+        return self.books[key]
 
     async def mark(self, symbol: str) -> MarkPrice:
         self._serve()
-        if symbol not in self._marks:
+        if symbol not in self.marks:
             raise VenueUnavailable(f"{symbol} has no mark price yet")
-        return self._marks[symbol]
+        return self.marks[symbol]
 
     async def klines(self, key: InstrumentKey, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
         self._serve()
-        return self._feed.klines(key, interval, start_ms, min(end_ms, self._clock.now_ms()))
+        return self.feed.klines(key, interval, start_ms, min(end_ms, self.clock.now_ms()))
 
     async def market_events(self, keys: Sequence[InstrumentKey]) -> AsyncIterator[Sequence[MarketEvent]]:
         queue: _Queue[MarketEvent] = _Queue()
@@ -283,7 +223,7 @@ class SimulatedVenue:
     async def place(self, order: NewOrder) -> VenueOrder:
         self._serve()
         try:
-            placed, changes = self.exchange.place(order, self._clock.now_ms())
+            placed, changes = self.exchange.place(order, self.clock.now_ms())
         except Refusal as refusal:
             self._refuse(refusal)
         self._answer_for(changes)
@@ -292,7 +232,7 @@ class SimulatedVenue:
     async def place_oco(self, oco: NewOco) -> Sequence[VenueOrder]:
         self._serve()
         try:
-            legs, changes = self.exchange.place_oco(oco, self._clock.now_ms())
+            legs, changes = self.exchange.place_oco(oco, self.clock.now_ms())
         except Refusal as refusal:
             self._refuse(refusal)
         self._answer_for(changes)
@@ -302,7 +242,7 @@ class SimulatedVenue:
         self._serve()
         try:
             canceled, changes = self.exchange.cancel(
-                key.market, key.symbol, client_order_id, self._clock.now_ms(), conditional=conditional
+                key.market, key.symbol, client_order_id, self.clock.now_ms(), conditional=conditional
             )
         except Refusal as refusal:
             self._refuse(refusal)
@@ -319,7 +259,7 @@ class SimulatedVenue:
         if self.exchange.leverage(symbol) == leverage:
             return
         try:
-            changes = self.exchange.set_leverage(symbol, leverage, self._clock.now_ms())
+            changes = self.exchange.set_leverage(symbol, leverage, self.clock.now_ms())
         except Refusal as refusal:
             self._refuse(refusal)
         self._answer_for(changes)
@@ -327,7 +267,7 @@ class SimulatedVenue:
     async def transfer(self, source: Market, target: Market, amount_usdt: Decimal) -> int:
         self._serve()
         try:
-            moved, changes = self.exchange.transfer(source, target, "USDT", amount_usdt, self._clock.now_ms())
+            moved, changes = self.exchange.transfer(source, target, "USDT", amount_usdt, self.clock.now_ms())
         except Refusal as refusal:
             self._refuse(refusal)
         self._answer_for(changes)
@@ -340,13 +280,13 @@ class SimulatedVenue:
     def _answer_for(self, changes: Sequence[AccountChange]) -> None:
         """What a request caused. An exchange that cannot write it down does not answer."""
         try:
-            self._settle(changes)
+            self.settle(changes)
         except JournalError as error:
             raise OutcomeUnknown(str(error)) from error
 
     def _refuse(self, refusal: Refusal) -> NoReturn:
         with suppress(JournalError):  # it keeps what it owes, and the refusal stands anyhow
-            self._journal.commit(self.exchange.drain_rows())
+            self.journal.commit(self.exchange.drain_rows())
         raise meaning(refusal) from refusal
 
 
