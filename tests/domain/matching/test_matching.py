@@ -7,7 +7,7 @@ import pytest
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
 from chimera.domain.execution.orders import OrderUpdated
 from chimera.domain.matching.exchange import Exchange
-from tests.domain.matching.venue import RULES, SYMBOL, D, book, exchange, order, trading
+from tests.domain.matching.venue import RULES, SYMBOL, D, book, exchange, move, order, trading
 
 BUY, SELL = Side.BUY, Side.SELL
 FUT, SPOT = Market.FUT, Market.SPOT
@@ -190,3 +190,61 @@ def test_fills_are_found_by_time_and_by_id() -> None:
     assert venue.fills(FUT, SYMBOL, from_id=third.trade_id) == (third,)
     assert venue.fills(SPOT, SYMBOL) == ()
     assert (first.trade_id, second.trade_id, third.trade_id) == (1, 2, 3)
+
+
+def test_an_order_knows_what_its_fills_were_worth() -> None:
+    venue = trading()
+    venue.on_book(book(FUT, "60000", qty="0.04"), 1)
+
+    placed, _ = venue.place(order(qty="0.1"), 2)
+
+    assert placed.filled_quote == D("60001") * D("0.04") + D("60002") * D("0.04") + D("60003") * D("0.02")
+    assert placed.filled_quote == sum(fill.price * fill.qty for fill in venue.fills(FUT, SYMBOL))
+
+
+def test_orders_and_their_fills_are_found_by_the_numbers_of_both_books() -> None:
+    venue = trading()
+    entry, _ = venue.place(order("entry", qty="0.1"), 1)
+    waiting, _ = venue.place(order("stop", SELL, kind=OrderType.STOP_MARKET, stop="59000", reduce_only=True), 1)
+    assert waiting.venue_algo_id is not None
+    untriggered = venue.order_by_number(FUT, SYMBOL, "")
+
+    move(venue, "58990", 2)
+
+    closed = venue.order(FUT, SYMBOL, "stop")
+    assert closed is not None
+    assert untriggered is None
+    assert venue.order_by_number(FUT, SYMBOL, entry.venue_order_id) == entry
+    assert venue.order_by_number(FUT, SYMBOL, closed.venue_order_id) == closed
+    assert venue.order_by_algo_id(SYMBOL, waiting.venue_algo_id) == venue.algo_order(SYMBOL, "stop") == closed
+    assert venue.fills_of(FUT, SYMBOL, closed.venue_order_id) == venue.fills(FUT, SYMBOL)[1:]
+    assert venue.order_by_number(SPOT, SYMBOL, entry.venue_order_id) is None
+    assert venue.order_by_algo_id("ETHUSDT", waiting.venue_algo_id) is None
+    assert venue.fills_of(SPOT, SYMBOL, entry.venue_order_id) == ()
+
+
+def test_a_regular_order_does_not_hide_the_conditional_that_had_its_client_id() -> None:
+    venue = trading()
+    venue.place(order("same", SELL, kind=OrderType.STOP_MARKET, stop="58000"), 1)
+    venue.cancel(FUT, SYMBOL, "same", 2, conditional=True)
+    venue.place(order("same", price="59000"), 3)
+
+    newest, algo = venue.order(FUT, SYMBOL, "same"), venue.algo_order(SYMBOL, "same")
+
+    assert newest is not None
+    assert algo is not None
+    assert (newest.type, algo.type) == (OrderType.LIMIT, OrderType.STOP_MARKET)
+
+
+def test_a_state_written_before_a_field_was_known_is_restored_with_what_follows_from_the_rest() -> None:
+    venue = trading()
+    venue.place(order("entry", qty="0.1"), 1)
+    venue.place(order("rest", price="59000", market=SPOT), 1)
+    state = venue.export_state()
+    for row in state["order"].values():
+        del row["filled_quote"]
+
+    restored = Exchange.restore(RULES, state)
+
+    assert restored.orders(FUT) == venue.orders(FUT)
+    assert restored.orders(SPOT) == venue.orders(SPOT)

@@ -69,6 +69,7 @@ class VenueOrder:
     `conditional` orders live in the algo book under `venue_algo_id`; once triggered they become a regular order with a
     new `venue_order_id` and the same client id, and `triggered` is True. `reason` is filled for CANCELED and REJECTED
     (EXPIRED, OCO_TRIGGER, …). `updated_at_ms` orders two reports of one order, then `filled_qty`, then finality.
+    `filled_quote` is the sum of price * qty over its fills, where the exchange told it.
     """
 
     client_order_id: str
@@ -93,6 +94,7 @@ class VenueOrder:
     reason: str | None = None
     working_type: WorkingType = WorkingType.MARK_PRICE
     time_in_force: TimeInForce = TimeInForce.GTC
+    filled_quote: Decimal = Decimal(0)
 
     @property
     def key(self) -> InstrumentKey:

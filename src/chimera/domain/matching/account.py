@@ -54,8 +54,12 @@ class Account:
         self.orders: dict[int, OrderRecord] = {}
         self.newest: dict[OrderKey, OrderRecord] = {}
         self.open: dict[OrderKey, OrderRecord] = {}
+        self.by_venue_id: dict[str, OrderRecord] = {}
+        self.by_algo_id: dict[str, OrderRecord] = {}
+        self.newest_algo: dict[tuple[str, str], OrderRecord] = {}
         self.lists: dict[int, ListRecord] = {}
         self.fills: dict[tuple[Market, str], list[VenueFill]] = {}
+        self.fills_of: dict[str, list[VenueFill]] = {}
         self.incomes: list[Income] = []
         self.transfers: list[Transfer] = []
         self.positions: dict[str, PositionRecord] = {}
@@ -130,16 +134,30 @@ class Account:
         key = (record.market, record.symbol, record.client_order_id)
         self.orders[record.no] = record
         self.newest[key] = record
+        if record.venue_order_id:
+            self.by_venue_id[record.venue_order_id] = record
+        if record.venue_algo_id is not None:
+            self.by_algo_id[record.venue_algo_id] = record
+            self.newest_algo[record.symbol, record.client_order_id] = record
         if not record.status.is_final:
             self.open[key] = record
+
+    def renumber(self, record: OrderRecord, venue_order_id: str) -> None:
+        """A triggered algo order enters the regular book under a number of its own."""
+        record.venue_order_id = venue_order_id
+        self.by_venue_id[venue_order_id] = record
 
     def close_order(self, record: OrderRecord) -> None:
         self.open.pop((record.market, record.symbol, record.client_order_id), None)
 
     def add_fill(self, fill: VenueFill) -> None:
-        self.fills.setdefault((fill.market, fill.symbol), []).append(fill)
+        self._index_fill(fill)
         self._dirty["fill", str(fill.trade_id)] = None
         self._new_rows["fill", str(fill.trade_id)] = to_row(fill)
+
+    def _index_fill(self, fill: VenueFill) -> None:
+        self.fills.setdefault((fill.market, fill.symbol), []).append(fill)
+        self.fills_of.setdefault(fill.venue_order_id, []).append(fill)
 
     def add_transfer(self, transfer: Transfer) -> None:
         self.transfers.append(transfer)
@@ -224,8 +242,12 @@ class Account:
             record = from_row(ListRecord, row)
             self.lists[record.list_id] = record
         for row in _by_number(state, "fill"):
-            fill = from_row(VenueFill, row)
-            self.fills.setdefault((fill.market, fill.symbol), []).append(fill)
+            self._index_fill(from_row(VenueFill, row))
+        for number, row in state.get("order", {}).items():
+            if "filled_quote" not in row:  # written before it was kept
+                order = self.orders[int(number)]
+                fills = self.fills_of.get(order.venue_order_id, ())
+                order.filled_quote = sum((fill.price * fill.qty for fill in fills), ZERO)
         self.incomes = [from_row(Income, row) for row in _by_number(state, "income")]
         self.transfers = [from_row(Transfer, row) for row in _by_number(state, "transfer")]
         for symbol in sorted(state.get("position", {})):

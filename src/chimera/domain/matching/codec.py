@@ -22,8 +22,8 @@ def to_row(record: Any) -> Row:
 
 
 def from_row(kind: type[T], row: Mapping[str, Any]) -> T:
-    """The record that `to_row` wrote."""
-    return kind(**{name: read(row[name]) for name, read in _readers(kind).items()})
+    """The record that `to_row` wrote. A name that an older writer did not know keeps its default."""
+    return kind(**{name: read(row[name]) for name, read in _readers(kind).items() if name in row})
 
 
 def _encode(value: Any) -> Any:

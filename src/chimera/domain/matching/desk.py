@@ -219,6 +219,7 @@ class Desk(ABC):
 
     def fill(self, record: OrderRecord, price: Decimal, qty: Decimal, *, maker: bool, now_ms: int) -> None:
         record.filled_qty += qty
+        record.filled_quote += price * qty
         record.updated_at_ms = now_ms
         record.status = OrderStatus.PARTIALLY_FILLED if record.left > 0 else OrderStatus.FILLED
         if record.status.is_final:

@@ -230,7 +230,24 @@ class Exchange:
     def order(self, market: Market, symbol: str, client_order_id: str) -> VenueOrder | None:
         """The newest order under this id; a final one may have been followed by another with the same id."""
         record = self._account.newest.get((market, symbol, client_order_id))
-        return record.view() if record is not None else None
+        return _view(record)
+
+    def order_by_number(self, market: Market, symbol: str, venue_order_id: str) -> VenueOrder | None:
+        """By the number in the regular book, which a conditional has only once it has triggered."""
+        return _view(self._numbered(market, symbol, venue_order_id))
+
+    def order_by_algo_id(self, symbol: str, venue_algo_id: str) -> VenueOrder | None:
+        return _view(self._algo_numbered(symbol, venue_algo_id))
+
+    def algo_order(self, symbol: str, client_algo_id: str) -> VenueOrder | None:
+        """The newest conditional under this client id, triggered or not; regular orders do not hide it."""
+        return _view(self._account.newest_algo.get((symbol, client_algo_id)))
+
+    def fills_of(self, market: Market, symbol: str, venue_order_id: str) -> tuple[VenueFill, ...]:
+        """The trades of one order, oldest first."""
+        if self._numbered(market, symbol, venue_order_id) is None:
+            return ()
+        return tuple(self._account.fills_of.get(venue_order_id, ()))
 
     def open_orders(self, market: Market, symbol: str | None = None) -> tuple[VenueOrder, ...]:
         """The regular book (spot: waiting stops too), oldest first."""
@@ -309,6 +326,14 @@ class Exchange:
             if record.market is market and (symbol is None or record.symbol == symbol)
         ]
 
+    def _numbered(self, market: Market, symbol: str, venue_order_id: str) -> OrderRecord | None:
+        record = self._account.by_venue_id.get(venue_order_id)
+        return record if record is not None and (record.market, record.symbol) == (market, symbol) else None
+
+    def _algo_numbered(self, symbol: str, venue_algo_id: str) -> OrderRecord | None:
+        record = self._account.by_algo_id.get(venue_algo_id)
+        return record if record is not None and record.symbol == symbol else None
+
     def _desk(self, market: Market, symbol: str) -> FuturesDesk | SpotDesk:
         return self._futures_desk(symbol) if market is Market.FUT else self._spot_desk(symbol)
 
@@ -321,6 +346,10 @@ class Exchange:
         if symbol not in self._spot:
             raise refusals.bad_symbol()
         return self._spot[symbol]
+
+
+def _view(record: OrderRecord | None) -> VenueOrder | None:
+    return record.view() if record is not None else None
 
 
 def _in_algo_book(record: OrderRecord) -> bool:

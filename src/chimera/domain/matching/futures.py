@@ -254,7 +254,7 @@ class FuturesDesk(Desk):
         """The algo order becomes a new market order: new venue id, same client id."""
         self.stops.remove(record)
         record.triggered = True
-        record.venue_order_id = str(self.account.number("order"))
+        self.account.renumber(record, str(self.account.number("order")))
         record.updated_at_ms = now_ms
         if record.reduce_only or record.close_position:
             closable = self.closable(record.side)

@@ -74,6 +74,7 @@ class OrderRecord:
     order_list_id: str | None = None
     status: OrderStatus = OrderStatus.NEW
     filled_qty: Decimal = ZERO
+    filled_quote: Decimal = ZERO
     triggered: bool = False
     reason: str | None = None
     locked: Decimal = ZERO
@@ -125,6 +126,7 @@ class OrderRecord:
             reason=self.reason,
             working_type=self.working_type,
             time_in_force=self.time_in_force,
+            filled_quote=self.filled_quote,
         )
 
 
