@@ -202,6 +202,50 @@ def up(
         uvloop.run(run(options, os.environ, lambda text: out.print(text, highlight=False, soft_wrap=True)))
 
 
+@app.command()
+def venue(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="One port for all of the exchange's hosts.")] = 9900,
+    symbols: Symbols = "BTCUSDT,ETHUSDT",
+    seed: Annotated[int, typer.Option(min=0, help="The generated market's seed.")] = 7,
+    klines: Annotated[Path | None, typer.Option(help="Let the market go as these kline files went.")] = None,
+    speed: Annotated[float, typer.Option(min=0.1, max=600, help="Market time per real time.")] = 1.0,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of the account; without it the account ends with the process.")
+    ] = None,
+    start_ms: Annotated[int | None, typer.Option(min=0, help="Market time of a new exchange, epoch ms.")] = None,
+    spot_usdt: Annotated[float, typer.Option(min=0, help="In a new account's spot wallet.")] = 10_000.0,
+    fut_usdt: Annotated[float, typer.Option(min=0, help="In a new account's futures wallet.")] = 10_000.0,
+    api_key: Annotated[str, typer.Option(help="Instead of a drawn one.")] = "",
+    api_secret: Annotated[str, typer.Option(help="Instead of a drawn one.")] = "",
+    limit_scale: Annotated[int, typer.Option(min=1, help="Multiplies the exchange's rate limits.")] = 1,
+) -> None:
+    """Serve a simulated exchange that speaks Binance's REST and WebSocket protocol, on loopback."""
+    from decimal import Decimal
+
+    import uvloop
+
+    from chimera.domain.market.market_config import KNOWN
+    from chimera.venue_server.limits import LimitRules
+    from chimera.venue_server.server import VenueOptions, VenueProblem, serve
+
+    options = VenueOptions(
+        port=port,
+        symbols=symbols_of(symbols, None if klines else KNOWN),
+        seed=seed,
+        klines=klines,
+        speed=speed,
+        state=state,
+        start_ms=start_ms,
+        spot_usdt=Decimal(str(spot_usdt)),
+        fut_usdt=Decimal(str(fut_usdt)),
+        api_key=api_key,
+        api_secret=api_secret,
+        limits=LimitRules(scale=limit_scale),
+    )
+    with refusals(VenueProblem):
+        uvloop.run(serve(options, lambda text: out.print(text, highlight=False, soft_wrap=True)))
+
+
 @app.command("warm-up", hidden=True)
 def warm_up_command(
     data: Data,

@@ -32,6 +32,7 @@ from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE
 from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.execution.orders import NewOrder
+from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.quotes import Bar, BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
@@ -74,6 +75,9 @@ class StillMarket:
         return ()
 
     def factor_bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        return ()
+
+    def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
         return ()
 
 

@@ -19,6 +19,7 @@ from chimera.app.worlds import one_process_world
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.settings import S3Settings, S4Settings
+from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import Bar
 from chimera.domain.matching.exchange import Exchange
@@ -44,6 +45,9 @@ class _NoMarket:
         return ()
 
     def factor_bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        return ()
+
+    def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
         return ()
 
 

@@ -51,6 +51,7 @@ def server(app: Any, *, quiet: bool = True) -> uvicorn.Server:
             server_header=False,
             timeout_graceful_shutdown=2,
             ws_ping_interval=20.0,
+            proxy_headers=False,
         )
     )
 

@@ -5,15 +5,17 @@ Owns the plan that lies beside the exchange's journal: with it a restart finds t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from chimera.adapters.kline_files import load_klines
 from chimera.adapters.simulated_venue.ticker import Ticker
 from chimera.contracts.enums import Market as MarketKind
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.market.generator import MarketGenerator, MarketState, start_prices_for
 from chimera.domain.market.listing import listed
 from chimera.domain.market.market_config import MarketConfig, symbols_for
-from chimera.domain.market.source import GeneratedSource
+from chimera.domain.market.source import FileSource, GeneratedSource, MarketSource
 from chimera.domain.matching.rules import ExchangeRules
 
 DAY_MS = 86_400_000
@@ -84,7 +86,7 @@ def config_for(symbols: Sequence[str]) -> MarketConfig:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    source: GeneratedSource
+    source: MarketSource
     rules: ExchangeRules
     ticker: Ticker
 
@@ -105,7 +107,23 @@ class Market:
         ticker = Ticker(source, instruments, seed=plan.seed, ticks_per_minute=ticks_per_minute, end_ms=end_ms)
         return cls(source, ExchangeRules(instruments=instruments), ticker)
 
+    @classmethod
+    def from_files(cls, folder: Path, symbols: Sequence[str], *, seed: int, ticks_per_minute: int) -> "Market":
+        """A market that goes as the klines in `folder` went, and ends where they end.
+
+        Raises:
+            KlineFileError: a file that must not be traded on.
+            ValueError: the files have no time in common.
+        """
+        keys = listed_keys(symbols)
+        source = FileSource(load_klines(folder, tuple(dict.fromkeys(key.symbol for key in keys))), keys, seed=seed)
+        instruments = tuple(listed(key) for key in keys)
+        ticker = Ticker(source, instruments, seed=seed, ticks_per_minute=ticks_per_minute, end_ms=source.end_ms)
+        return cls(source, ExchangeRules(instruments=instruments), ticker)
+
     def checkpoint(self, now_ms: int) -> dict[str, Any] | None:
-        """A state from which a restart can go on, with the history that it needs still after it."""
+        """A state from which a restart can go on, with the history that it needs still after it; None for files."""
+        if not isinstance(self.source, GeneratedSource):
+            return None
         state = self.source.state_before(now_ms // DAY_MS - HISTORY_DAYS)
         return None if state is None else state.to_json()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from chimera.contracts.enums import Side
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.quotes import Bar, BookTop, MarkPrice
 
 OpenSide = Callable[[str], Side | None]
@@ -36,4 +37,8 @@ class MarketFeed(Protocol):
 
     def factor_bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
         """USDT/TWD, the same way."""
+        ...
+
+    def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
+        """Settlements with start_ms <= ts < end_ms, oldest first."""
         ...

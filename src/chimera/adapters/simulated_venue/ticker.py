@@ -91,6 +91,9 @@ class Ticker:
             raise ValueError(f"USDT/TWD is kept in 60-minute bars; interval {interval!r} is not")
         return self._source.twd_bars(start_ms, end_ms)
 
+    def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
+        return self._source.fundings(symbol, start_ms, end_ms)
+
     def _run(self, after_ms: int, open_side: OpenSide) -> Iterator[Tick]:
         minute_ms = (after_ms // MINUTE_MS) * MINUTE_MS
         self._load(minute_ms)

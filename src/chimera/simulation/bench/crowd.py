@@ -35,6 +35,7 @@ from chimera.contracts.messages import DepthEvent, FeatureEvent, OrderResult
 from chimera.contracts.settings import S3Settings
 from chimera.domain.config.bundle import default_bundle, hash_of
 from chimera.domain.execution.orders import NewOrder, VenueOrder
+from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import Bar, BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
@@ -110,6 +111,9 @@ class History:
         return _hours(
             InstrumentKey(Market.SPOT, "USDTTWD"), start_ms, end_ms, HISTORY_MS, day_move=0.01 if self.signal else 0.0
         )
+
+    def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
+        return ()
 
 
 def _hours(key: InstrumentKey, start_ms: int, end_ms: int, history_ms: int, *, day_move: float) -> list[Bar]:

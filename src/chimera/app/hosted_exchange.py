@@ -1,0 +1,59 @@
+"""A simulated exchange that lives in real time: opened where it was left, its clock and market written down as they go.
+
+Owns the exchange's start and its own upkeep, for whoever puts a face before it: the system that has it in process, and
+the server that speaks the exchange's protocol.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from chimera.adapters.simulated_venue.host import ExchangeHost
+from chimera.adapters.simulated_venue.journal import FileJournal
+from chimera.app.simulated_market import Market
+from chimera.ports.clock import Clock
+
+CLOCK_MARK_MS = 50
+"""How often the exchange's clock is written down, our own work's time."""
+
+CHECKPOINT_MS = 60_000
+"""How often the market's day state is written down, so that a restart need not walk from the first day."""
+
+H = TypeVar("H", bound=ExchangeHost)
+Spawn = Callable[[str, Coroutine[Any, Any, None]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedExchange(Generic[H]):
+    """`shown_until_ms` is the last tick that was shown before the stop."""
+
+    host: H
+    journal: FileJournal
+    market: Market
+    shown_until_ms: int
+
+    @property
+    def clock(self) -> Clock:
+        return self.host.clock
+
+    def mark_clock(self, spawn: Spawn) -> None:
+        spawn("venue clock", self._mark_clock())
+
+    def open_market(self, spawn: Spawn) -> None:
+        """Let the market go on; prices must have been shown before (`host.show_again`)."""
+        spawn("venue", self.host.run(self.shown_until_ms))
+        spawn("venue checkpoint", self._checkpoint())
+
+    def close(self) -> None:
+        self.journal.mark_time(self.clock.now_ms())
+        self.journal.close()
+
+    async def _mark_clock(self) -> None:
+        while True:
+            self.journal.mark_time(self.clock.now_ms())
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CLOCK_MARK_MS))
+
+    async def _checkpoint(self) -> None:
+        while True:
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CHECKPOINT_MS))
+            self.journal.set_meta({"checkpoint": self.market.checkpoint(self.clock.now_ms())})
