@@ -14,6 +14,7 @@ VenueError
 """
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
@@ -45,6 +46,8 @@ class VenueUnavailable(VenueError, DependencyDown):
 
 
 class RateLimited(VenueUnavailable):
+    """`retry_after_ms` is real time: on a scaled clock wait for `clock.work_ms(retry_after_ms)`."""
+
     def __init__(self, why: str, retry_after_ms: int) -> None:
         super().__init__(why)
         self.retry_after_ms = retry_after_ms
@@ -85,6 +88,25 @@ class OutcomeUnknown(VenueError):
     """A timeout, a reset connection or a 5xx after sending. Asking is safe, sending again is not."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an exchange offers besides market and limit orders. Whoever needs what is missing falls back, or refuses
+    at the start.
+
+    `lookup_lag_ms` (real time) is how long after a change its queries by id may still say what was before: an order
+    just placed is not known, one just canceled still open. Lists of open orders and the account stream do not lag.
+    """
+
+    oco: bool
+    post_only: bool
+    reduce_only: bool
+    stop_market: bool
+    trailing_stop: bool
+    dead_man_switch: bool
+    transfers: bool
+    lookup_lag_ms: int
+
+
 class Venue(Protocol):
     """One account on one exchange, both markets.
 
@@ -93,6 +115,9 @@ class Venue(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     @property
     def tick_interval_ms(self) -> int:

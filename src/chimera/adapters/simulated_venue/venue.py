@@ -33,6 +33,7 @@ from chimera.domain.matching.refusals import Refusal
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.ports.clock import Clock
 from chimera.ports.venue import (
+    Capabilities,
     DuplicateOrder,
     InsufficientFunds,
     NothingToReduce,
@@ -64,6 +65,17 @@ _BY_TEXT: tuple[tuple[str, type[Refused]], ...] = (
 """Spot says four things by one code, -2010; its text tells them apart. Source: the exchange's error tables."""
 
 MARGIN_UNCHANGED = -4046
+
+CAPABILITIES = Capabilities(
+    oco=True,
+    post_only=True,
+    reduce_only=True,
+    stop_market=True,
+    trailing_stop=True,
+    dead_man_switch=True,
+    transfers=True,
+    lookup_lag_ms=0,
+)
 
 
 def meaning(refusal: Refusal) -> Refused:
@@ -135,6 +147,10 @@ class SimulatedVenue(ExchangeHost):
     @property
     def name(self) -> str:
         return "sim"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
 
     @property
     def tick_interval_ms(self) -> int:
