@@ -93,6 +93,7 @@ operations = st.lists(
         st.tuples(st.just("cancel"), ids, st.sampled_from(list(Market)), st.booleans()),
         st.tuples(st.just("cancel_all"), st.sampled_from(list(Market)), st.booleans()),
         st.tuples(st.just("cancel_list"), ids),
+        st.tuples(st.just("amend"), ids, sides, fut_qtys, offsets),
         st.tuples(st.just("transfer"), st.sampled_from(list(Market)), st.integers(1, 900)),
         st.tuples(st.just("leverage"), st.sampled_from([3, 20, 50, 125])),
     ),
@@ -182,6 +183,9 @@ class Run:
                 return venue.cancel_all(market, SYMBOL, now_ms, conditional=conditional)
             case "cancel_list", (client_id,):
                 return venue.cancel_list(SYMBOL, client_id, now_ms)[1]
+            case "amend", (client_id, side, qty, offset):
+                price = self.price + offset
+                return venue.amend(SYMBOL, now_ms, side=side, qty=qty, price=price, client_order_id=client_id)[1]
             case "transfer", (source, amount):
                 target = Market.FUT if source is Market.SPOT else Market.SPOT
                 return venue.transfer(source, target, "USDT", D(amount), now_ms)[1]

@@ -186,11 +186,12 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class OrderUpdated:
-    """An order changed; `fill` is set when a trade caused it."""
+    """An order changed; `fill` is set when a trade caused it, `amended` when a request changed it."""
 
     ts: int
     order: VenueOrder
     fill: VenueFill | None = None
+    amended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

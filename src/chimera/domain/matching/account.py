@@ -184,9 +184,9 @@ class Account:
     def tell(self, change: AccountChange) -> None:
         self._changes.append(change)
 
-    def tell_order(self, record: OrderRecord, fill: VenueFill | None = None) -> None:
+    def tell_order(self, record: OrderRecord, fill: VenueFill | None = None, *, amended: bool = False) -> None:
         self._dirty["order", str(record.no)] = None
-        self._changes.append(OrderUpdated(record.updated_at_ms, record.view(), fill))
+        self._changes.append(OrderUpdated(record.updated_at_ms, record.view(), fill, amended))
 
     def tell_balances(self, cause: str, now_ms: int) -> None:
         """Report the wallets touched since the last call, if any."""

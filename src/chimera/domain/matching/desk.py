@@ -207,13 +207,8 @@ class Desk(ABC):
             self.rest(record)
 
     def rest(self, record: OrderRecord) -> None:
-        """Stand in the book: best price first, then the earliest number."""
-        if record.side is Side.BUY:
-            self.buys.append(record)
-            self.buys.sort(key=lambda other: (-_price(other), other.no))
-        else:
-            self.sells.append(record)
-            self.sells.sort(key=lambda other: (_price(other), other.no))
+        """Stand in the book with what is left."""
+        self._stand(record)
         self.relock(record)
         self.refresh()
 
@@ -267,14 +262,19 @@ class Desk(ABC):
         self.payer(record.side).order_lock += record.locked
         if record.waiting:
             self.stops.append(record)
-        elif record.side is Side.BUY:
-            self.buys.append(record)
-            self.buys.sort(key=lambda other: (-_price(other), other.no))
         else:
-            self.sells.append(record)
-            self.sells.sort(key=lambda other: (_price(other), other.no))
+            self._stand(record)
 
     # --- inside
+
+    def _stand(self, record: OrderRecord) -> None:
+        """Best price first, then whose turn it is."""
+        if record.side is Side.BUY:
+            self.buys.append(record)
+            self.buys.sort(key=lambda other: (-_price(other), other.turn))
+        else:
+            self.sells.append(record)
+            self.sells.sort(key=lambda other: (_price(other), other.turn))
 
     def _match(self, side: Side, outside: Level, now_ms: int) -> None:
         """Fill our resting orders on `side` against the best outside price of the other side."""

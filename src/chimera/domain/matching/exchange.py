@@ -14,7 +14,7 @@ changes nothing. Pure and exact: the same calls give the same ids, fills and bal
 from collections.abc import Mapping
 from decimal import Decimal
 
-from chimera.contracts.enums import Market, OrderStatus
+from chimera.contracts.enums import Market, OrderStatus, Side
 from chimera.domain.execution.orders import (
     AccountChange,
     Balance,
@@ -140,6 +140,33 @@ class Exchange:
         target, stop = desk.place_list(oco, now_ms)
         changes = self._finish(desk, "ORDER", now_ms)
         return (target.view(), stop.view()), changes
+
+    def amend(
+        self,
+        symbol: str,
+        now_ms: int,
+        *,
+        side: Side,
+        qty: Decimal,
+        price: Decimal,
+        venue_order_id: str | None = None,
+        client_order_id: str | None = None,
+    ) -> tuple[VenueOrder, Changes]:
+        """Change an open futures limit order; the venue's number wins over the client id.
+
+        Raises:
+            Refusal: -2013 not in the regular book, -5027 nothing changes, and whatever `place` refuses.
+        """
+        desk = self._futures_desk(symbol)
+        if venue_order_id is not None:
+            record = self._numbered(Market.FUT, symbol, venue_order_id)
+        else:
+            record = self._account.open.get((Market.FUT, symbol, client_order_id or ""))
+        if record is None or record.status.is_final or _in_algo_book(record):
+            raise refusals.unknown_order()
+        desk.amend(record, side, qty, price, now_ms)
+        changes = self._finish(desk, "ORDER", now_ms)
+        return record.view(), changes
 
     def cancel(
         self, market: Market, symbol: str, client_order_id: str, now_ms: int, *, conditional: bool = False

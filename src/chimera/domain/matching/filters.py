@@ -4,6 +4,7 @@ Futures and spot check nearly the same things and say them differently, in their
 """
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce
@@ -11,6 +12,7 @@ from chimera.domain.execution.orders import NewOco, NewOrder
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.matching import refusals
 from chimera.domain.matching.records import PRICED, TRIGGERED_TYPES
+from chimera.domain.matching.refusals import Refusal
 
 CLIENT_ID = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}")
 
@@ -35,7 +37,12 @@ def check_client_id(market: Market, client_id: str) -> None:
         raise refusals.bad_client_id(market)
 
 
-def check_futures(instrument: Instrument, new: NewOrder, reference: Decimal | None) -> None:
+def check_futures(
+    instrument: Instrument,
+    new: NewOrder,
+    reference: Decimal | None,
+    too_small: Callable[[Decimal], Refusal] = refusals.notional_too_small,
+) -> None:
     """`reference` is the mark (or the mid before the first mark); None skips what is measured against it."""
     check_client_id(Market.FUT, new.client_order_id)
     if new.type not in FUT_TYPES:
@@ -58,7 +65,7 @@ def check_futures(instrument: Instrument, new: NewOrder, reference: Decimal | No
     if not new.reduce_only and not new.close_position:
         price = new.price if new.type is OrderType.LIMIT else reference
         if price is not None and price * new.qty < instrument.min_notional:
-            raise refusals.notional_too_small(instrument.min_notional)
+            raise too_small(instrument.min_notional)
 
 
 def check_spot(instrument: Instrument, new: NewOrder, last: Decimal | None) -> None:

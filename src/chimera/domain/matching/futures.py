@@ -103,6 +103,62 @@ class FuturesDesk(Desk):
         self._settle_due_funding(now_ms)
         return self._place_conditional(new, now_ms) if new.conditional else self._place_regular(new, now_ms)
 
+    def amend(self, record: OrderRecord, side: Side, qty: Decimal, price: Decimal, now_ms: int) -> None:
+        """Change price and quantity of a resting order. It keeps its turn only where nothing but its quantity falls.
+
+        As there, an amendment ends the order when the new quantity is filled already, and when the order is post-only
+        and would take at the new price.
+
+        Raises:
+            Refusal: the order stands as it was.
+        """
+        if record.type is not OrderType.LIMIT:
+            raise refusals.limit_only()
+        if self.instrument.status != "TRADING":
+            raise refusals.not_amendable()
+        if side is not record.side:
+            raise refusals.bad_parameter("side")
+        asked = NewOrder(
+            client_order_id=record.client_order_id,
+            market=Market.FUT,
+            symbol=record.symbol,
+            side=side,
+            type=OrderType.LIMIT,
+            qty=qty,
+            price=price,
+            reduce_only=record.reduce_only,
+        )
+        check_futures(self.instrument, asked, self.reference, refusals.amended_too_small)
+        if record.reduce_only:
+            qty = min(qty, record.filled_qty + self.closable(side))
+        if (price, qty) == (record.price, record.qty):
+            raise refusals.nothing_to_amend()
+        if qty <= record.filled_qty:
+            self.end(record, OrderStatus.CANCELED, EndReason.USER, now_ms)
+            return
+        if price == record.price and qty < record.qty:
+            record.qty = qty
+            record.updated_at_ms = now_ms
+            self.relock(record)
+            self.account.tell_order(record, amended=True)
+            return
+        if record.time_in_force is TimeInForce.GTX and self.would_take(side, price):
+            self.end(record, OrderStatus.CANCELED, EndReason.POST_ONLY, now_ms)
+            return
+        self._settle_due_funding(now_ms)
+        if not record.reduce_only:
+            left = qty - record.filled_qty
+            plan = self.book.plan(side, left, price)
+            self._check_margin(side, plan, left - sum((part for _, part in plan), ZERO), price, instead_of=record)
+        own_side = self.buys if side is Side.BUY else self.sells
+        own_side.remove(record)
+        self.account.lock(self.wallet, record, ZERO)
+        record.qty, record.price = qty, price
+        record.requeued_no = self.account.number("record")
+        record.updated_at_ms = now_ms
+        self.account.tell_order(record, amended=True)
+        self.work(record, now_ms)
+
     def set_leverage(self, leverage: int, now_ms: int) -> None:
         if not 1 <= leverage <= self.instrument.brackets[0].initial_leverage:
             raise refusals.bad_leverage(leverage)
@@ -172,8 +228,17 @@ class FuturesDesk(Desk):
         self.wait(record)
         return record
 
-    def _check_margin(self, side: Side, plan: tuple[Level, ...], rest: Decimal, price: Decimal | None) -> None:
+    def _check_margin(
+        self,
+        side: Side,
+        plan: tuple[Level, ...],
+        rest: Decimal,
+        price: Decimal | None,
+        instead_of: OrderRecord | None = None,
+    ) -> None:
         """Refuse what free margin cannot carry: the opening part's margin, fee and loss at the mark.
+
+        What is resting `instead_of` which this comes is free again.
 
         Raises:
             Refusal: -2019, or -2027 above the largest position of this leverage.
@@ -194,11 +259,12 @@ class FuturesDesk(Desk):
             open_loss = sum((max(ZERO, side.sign * (level_price - mark)) * qty for level_price, qty in parts), ZERO)
         leverage = self.contract.leverage
         need = ceil8(initial_margin(notional, leverage)) + ceil8(notional * self._fee_max) + ceil8(open_loss)
-        if need > self.wallet.free:
+        if need > self.wallet.free + (instead_of.locked if instead_of is not None else ZERO):
             raise refusals.no_funds(Market.FUT)
         if opened > 0 and mark is not None:
             same_side = self.buys if side is Side.BUY else self.sells
-            resting = sum((record.left for record in same_side if not record.reduce_only), ZERO)
+            others = (record for record in same_side if not record.reduce_only and record is not instead_of)
+            resting = sum((record.left for record in others), ZERO)
             size = opened + resting + max(ZERO, side.sign * self.signed_qty)
             if size * mark > notional_max(self.instrument.brackets, leverage):
                 raise refusals.position_too_large()

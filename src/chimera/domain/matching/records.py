@@ -26,6 +26,8 @@ class EndReason(StrEnum):
     """Why an order ended without filling, in `VenueOrder.reason`."""
 
     USER = "USER"
+    POST_ONLY = "POST_ONLY"
+    """A post-only order that would have taken after its price was changed."""
     IOC = "UNFILLED_IOC_QUANTITY_EXPIRED"
     FOK = "UNFILLED_FOK_ORDER_EXPIRED"
     LIQUIDITY = "INSUFFICIENT_LIQUIDITY"
@@ -51,7 +53,8 @@ class Flow(StrEnum):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OrderRecord:
-    """`no` is the exchange's own sequence: time priority, and the key of the record (client ids may be used again)."""
+    """`no` is the exchange's own sequence: the key of the record (client ids may be used again), and its time priority
+    until an amendment sends it to the back as `requeued_no`."""
 
     no: int
     client_order_id: str
@@ -77,12 +80,18 @@ class OrderRecord:
     filled_quote: Decimal = ZERO
     triggered: bool = False
     reason: str | None = None
+    requeued_no: int = 0
     locked: Decimal = ZERO
     """Of the wallet that pays: quote for a BUY, base for a spot SELL, USDT margin and fee for futures."""
 
     @property
     def left(self) -> Decimal:
         return self.qty - self.filled_qty
+
+    @property
+    def turn(self) -> int:
+        """Its place among orders of one price: the lower comes first."""
+        return self.requeued_no or self.no
 
     @property
     def waiting(self) -> bool:

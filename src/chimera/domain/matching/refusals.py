@@ -186,5 +186,25 @@ def unknown_to_cancel() -> Refusal:
     return Refusal(-2011, "Unknown order sent.")
 
 
+def unknown_order() -> Refusal:
+    return Refusal(-2013, "Order does not exist.")
+
+
+def not_amendable() -> Refusal:
+    return Refusal(-5024, "Symbol is not in trading status. Order amendment is not permitted.")
+
+
+def limit_only() -> Refusal:
+    return Refusal(-5025, "Only limit order is supported.")
+
+
+def nothing_to_amend() -> Refusal:
+    return Refusal(-5027, "No need to modify the order.")
+
+
+def amended_too_small(minimum: Decimal) -> Refusal:
+    return Refusal(-5029, f"Order's notional must be no smaller than {minimum}")
+
+
 def transfer_short() -> Refusal:
     return Refusal(-5013, "Asset transfer failed: insufficient balance")
