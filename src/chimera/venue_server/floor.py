@@ -60,6 +60,8 @@ class Floor:
     faults: CallFaults = field(default_factory=NoFaults)
     offset_ms: int = 0
     """How far the server's idea of the time is off on purpose."""
+    cancel_ids: dict[str, str] = field(default_factory=dict)
+    """What a spot cancel calls itself, by the number of the order it ends: there while its changes are being told."""
 
     @property
     def exchange(self) -> Exchange:

@@ -176,6 +176,22 @@ class Limits:
         for window in self._orders[site]:
             window.used = max(0, window.used - orders)
 
+    def give_back(self, address: str, site: Site, weight: int, now_ms: int) -> None:
+        """Orders and cancels of spot weigh nothing when they succeed. Source: spot changelog 2026-03-27."""
+        window = self._visitors[address].weights.get(site.name)
+        if window is not None and window.at(now_ms) >= weight:
+            window.used -= weight
+
+    def weight_used(self, address: str, site: Site, now_ms: int) -> tuple[int, int]:
+        """(limit, used) of the running minute."""
+        window = self._visitors[address].weights.get(site.name)
+        return self._weight_max[site], window.at(now_ms) if window is not None else 0
+
+    def orders_used(self, site: Site, now_ms: int) -> tuple[tuple[int, int, int], ...]:
+        """(window in ms, limit, used), the short window first."""
+        windows = zip(self._orders[site], self._orders_max[site], strict=True)
+        return tuple((window.length_ms, limit, window.at(now_ms)) for window, limit in windows)
+
     def headers(self, address: str, site: Site, pool: str, now_ms: int) -> list[tuple[bytes, bytes]]:
         """What the answer says about the use so far."""
         if site is Site.MAX or site is Site.ADMIN or pool:
