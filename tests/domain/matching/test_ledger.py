@@ -2,6 +2,7 @@
 nothing had happened."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, Workin
 from chimera.domain.execution.orders import (
     AccountChange,
     BalancesChanged,
+    NewOrder,
     OrderUpdated,
     PositionChanged,
     VenueOrder,
@@ -19,7 +21,7 @@ from chimera.domain.execution.orders import (
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.refusals import Refusal
 from tests.domain.matching.ledger_check import as_json, check_books
-from tests.domain.matching.venue import FIRST_FUNDING_MS, RULES, SYMBOL, D, book, exchange, mark, oco, order
+from tests.domain.matching.venue import FIRST_FUNDING_MS, RULES, SYMBOL, D, book, exchange, mark, oco, order, trailing
 
 USDT, SPOT_USDT, BTC = D("700"), D("3000"), D("0.05")
 
@@ -35,7 +37,15 @@ spot_qtys = st.integers(10, 6000).map(lambda hundredths: D(hundredths) / 100_000
 def futures_orders(draw: st.DrawFn) -> tuple[Any, ...]:
     kind = draw(
         st.sampled_from(
-            [OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET]
+            [
+                OrderType.MARKET,
+                OrderType.LIMIT,
+                OrderType.LIMIT,
+                OrderType.STOP_MARKET,
+                OrderType.TAKE_PROFIT_MARKET,
+                OrderType.STOP_LOSS_LIMIT,
+                OrderType.TAKE_PROFIT_LIMIT,
+            ]
         )
     )
     close = kind in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET) and draw(st.integers(0, 4)) == 0
@@ -94,12 +104,21 @@ operations = st.lists(
         st.tuples(st.just("cancel_all"), st.sampled_from(list(Market)), st.booleans()),
         st.tuples(st.just("cancel_list"), ids),
         st.tuples(st.just("amend"), ids, sides, fut_qtys, offsets),
+        st.tuples(st.just("trail"), ids, sides, fut_qtys, st.none() | offsets, st.booleans()),
         st.tuples(st.just("transfer"), st.sampled_from(list(Market)), st.integers(1, 900)),
         st.tuples(st.just("leverage"), st.sampled_from([3, 20, 50, 125])),
     ),
     min_size=20,
     max_size=60,
 )
+
+
+def refused(request: Callable[[], None]) -> Refusal | None:
+    try:
+        request()
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 class Run:
@@ -132,6 +151,18 @@ class Run:
         assert as_json(self.venue) == before, f"{refusal} changed something"
         return ()
 
+    def _place(self, new: NewOrder) -> tuple[AccountChange, ...]:
+        """What a check says is what placing does, and the check itself changes nothing."""
+        before = as_json(self.venue)
+        foreseen = refused(lambda: self.venue.check(new, self.now_ms))
+        assert as_json(self.venue) == before, f"checking {new} changed something"
+        changes: list[AccountChange] = []
+        refusal = refused(lambda: changes.extend(self.venue.place(new, self.now_ms)[1]))
+        assert (foreseen and foreseen.code) == (refusal and refusal.code), f"foreseen {foreseen}, said {refusal}"
+        if refusal is not None:
+            raise refusal
+        return tuple(changes)
+
     def _apply(self, name: str, *given: Any) -> tuple[AccountChange, ...]:
         venue, now_ms = self.venue, self.now_ms
         match name, given:
@@ -155,7 +186,10 @@ class Run:
                     close_position=close,
                     on=working_type,
                 )
-                return venue.place(new, now_ms)[1]
+                return self._place(new)
+            case "trail", (client_id, side, qty, offset, reduce_only):
+                activate = None if offset is None else str(self.price + offset)
+                return self._place(trailing(client_id, side, str(qty), "0.01", activate, reduce_only=reduce_only))
             case "oco", (client_id, side, qty, stop_limit, distance):
                 away = D(distance * 10) * (1 if side is Side.SELL else -1)
                 new_list = oco(

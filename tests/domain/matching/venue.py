@@ -124,6 +124,8 @@ def order(
     close_position: bool = False,
     on: WorkingType = WorkingType.MARK_PRICE,
     symbol: str = SYMBOL,
+    callback: str | None = None,
+    activate: str | Decimal | None = None,
 ) -> NewOrder:
     """A MARKET order, or a LIMIT one where a price is given."""
     return NewOrder(
@@ -139,6 +141,23 @@ def order(
         reduce_only=reduce_only,
         close_position=close_position,
         working_type=on,
+        callback_ratio=None if callback is None else D(callback),
+        activate_price=None if activate is None else D(activate),
+    )
+
+
+def trailing(
+    client_order_id: str, side: Side, qty: str, callback: str, activate: str | None = None, *, reduce_only: bool = True
+) -> NewOrder:
+    """A futures stop that trails the mark."""
+    return order(
+        client_order_id,
+        side,
+        qty,
+        kind=OrderType.STOP_MARKET,
+        callback=callback,
+        activate=activate,
+        reduce_only=reduce_only,
     )
 
 

@@ -11,7 +11,10 @@ from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeIn
 from chimera.contracts.instrument_key import InstrumentKey
 
 CONDITIONAL_FUT = frozenset({OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET})
-"""Futures types that rest in the exchange's algo book until their price is reached."""
+"""Futures types that wait in the exchange's algo book until their price is reached, and then take."""
+
+CONDITIONAL_LIMIT_FUT = frozenset({OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+"""The same, but then limit orders: the exchange's STOP and TAKE_PROFIT of futures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,8 @@ class NewOrder:
     """What we ask for. `client_order_id` is ours and durable before this leaves.
 
     `price` for LIMIT, LIMIT_MAKER, STOP_LOSS_LIMIT; `stop_price` for conditional types. `close_position` excludes qty.
+    A futures STOP_MARKET with `callback_ratio` (0.01 is 1 %) instead of a stop price trails the best price since
+    `activate_price` was reached, or since it was placed.
     """
 
     client_order_id: str
@@ -33,6 +38,8 @@ class NewOrder:
     reduce_only: bool = False
     close_position: bool = False
     working_type: WorkingType = WorkingType.MARK_PRICE
+    callback_ratio: Decimal | None = None
+    activate_price: Decimal | None = None
 
     @property
     def key(self) -> InstrumentKey:
@@ -41,7 +48,7 @@ class NewOrder:
     @property
     def conditional(self) -> bool:
         """True where the order goes to the futures algo book."""
-        return self.market is Market.FUT and self.type in CONDITIONAL_FUT
+        return self.market is Market.FUT and (self.type in CONDITIONAL_FUT or self.type in CONDITIONAL_LIMIT_FUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,9 @@ class VenueOrder:
     `conditional` orders live in the algo book under `venue_algo_id`; once triggered they become a regular order with a
     new `venue_order_id` and the same client id, and `triggered` is True. `reason` is filled for CANCELED and REJECTED
     (EXPIRED, OCO_TRIGGER, …). `updated_at_ms` orders two reports of one order, then `filled_qty`, then finality.
-    `filled_quote` is the sum of price * qty over its fills, where the exchange told it.
+    `filled_quote` is the sum of price * qty over its fills, where the exchange told it. An order with a
+    `callback_ratio` trails and shows no stop price; `trailing_active` once its activation price was reached.
+    `triggered_at_ms` is 0 until then.
     """
 
     client_order_id: str
@@ -95,6 +104,10 @@ class VenueOrder:
     working_type: WorkingType = WorkingType.MARK_PRICE
     time_in_force: TimeInForce = TimeInForce.GTC
     filled_quote: Decimal = Decimal(0)
+    callback_ratio: Decimal | None = None
+    activate_price: Decimal | None = None
+    trailing_active: bool = False
+    triggered_at_ms: int = 0
 
     @property
     def key(self) -> InstrumentKey:

@@ -11,6 +11,9 @@ T = TypeVar("T")
 Row = dict[str, Any]
 """One record as JSON values."""
 
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+"""Exactly these types are JSON values already; most fields of an order are."""
+
 # What a dataclass looks like never changes while the program runs; asking typing again costs a hundred times more.
 _NAMES: dict[type[Any], tuple[str, ...]] = {}
 _READERS: dict[type[Any], dict[str, Callable[[Any], Any]]] = {}
@@ -18,7 +21,10 @@ _READERS: dict[type[Any], dict[str, Callable[[Any], Any]]] = {}
 
 def to_row(record: Any) -> Row:
     """Every field of a dataclass, by name."""
-    return {name: _encode(getattr(record, name)) for name in _names(type(record))}
+    return {
+        name: value if type(value := getattr(record, name)) in _PLAIN else _encode(value)
+        for name in _names(type(record))
+    }
 
 
 def from_row(kind: type[T], row: Mapping[str, Any]) -> T:
@@ -29,9 +35,7 @@ def from_row(kind: type[T], row: Mapping[str, Any]) -> T:
 def _encode(value: Any) -> Any:
     if isinstance(value, Decimal):
         return str(value)
-    if isinstance(value, Enum):
-        return value.value
-    return value
+    return value.value if isinstance(value, Enum) else value
 
 
 def _names(kind: type[Any]) -> tuple[str, ...]:

@@ -134,6 +134,14 @@ class Desk(ABC):
 
     # --- orders
 
+    @abstractmethod
+    def check(self, new: NewOrder) -> Decimal:
+        """The quantity with which `new` would be accepted.
+
+        Raises:
+            Refusal: it would not.
+        """
+
     def opposing(self, side: Side) -> list[OrderRecord]:
         return self.sells if side is Side.BUY else self.buys
 
@@ -168,6 +176,8 @@ class Desk(ABC):
             venue_order_id="" if conditional else str(self.account.number("order")),
             venue_algo_id=str(self.account.number("algo")) if conditional else None,
             order_list_id=order_list_id,
+            callback_ratio=new.callback_ratio,
+            activate_price=new.activate_price,
         )
         self.account.add_order(record)
         self.account.tell_order(record)

@@ -130,6 +130,14 @@ class Exchange:
         changes = self._finish(desk, "ORDER", now_ms)
         return record.view(), changes
 
+    def check(self, order: NewOrder, now_ms: int) -> None:
+        """Whether `place` would take the order now; nothing is placed.
+
+        Raises:
+            Refusal: what `place` would say.
+        """
+        self._desk(order.market, order.symbol).check(order)
+
     def place_oco(self, oco: NewOco, now_ms: int) -> tuple[tuple[VenueOrder, VenueOrder], Changes]:
         """A spot order list: the target leg and the stop leg.
 

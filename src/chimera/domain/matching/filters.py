@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce
-from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.execution.orders import CONDITIONAL_FUT, CONDITIONAL_LIMIT_FUT, NewOco, NewOrder
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.matching import refusals
 from chimera.domain.matching.records import PRICED, TRIGGERED_TYPES
@@ -16,9 +16,9 @@ from chimera.domain.matching.refusals import Refusal
 
 CLIENT_ID = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}")
 
-FUT_TYPES = frozenset(
-    {OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET},
-)
+FUT_TYPES = frozenset({OrderType.MARKET, OrderType.LIMIT}) | CONDITIONAL_FUT | CONDITIONAL_LIMIT_FUT
+CALLBACK_MIN, CALLBACK_MAX = Decimal("0.001"), Decimal("0.2")
+"""callbackRate 0.1 to 20 per cent. Source: the change log, 2026-10-23."""
 SPOT_TYPES = frozenset(
     {
         OrderType.MARKET,
@@ -53,17 +53,21 @@ def check_futures(
         _check_close_position(new)
     else:
         _check_futures_qty(instrument, new)
-    if new.type in TRIGGERED_TYPES:
+    if new.callback_ratio is not None:
+        _check_trailing(instrument, new)
+    elif new.activate_price is not None:
+        raise refusals.not_required("activatePrice")
+    elif new.type in TRIGGERED_TYPES:
         if new.stop_price is None:
             raise refusals.missing("triggerPrice")
         if new.stop_price <= 0:
             raise refusals.stop_price_not_positive()
         if not instrument.price_on_tick(new.stop_price):
             raise refusals.price_off_tick()
-    if new.type is OrderType.LIMIT:
+    if new.type in PRICED:
         _check_futures_price(instrument, new, reference)
     if not new.reduce_only and not new.close_position:
-        price = new.price if new.type is OrderType.LIMIT else reference
+        price = new.price if new.type in PRICED else reference
         if price is not None and price * new.qty < instrument.min_notional:
             raise too_small(instrument.min_notional)
 
@@ -79,6 +83,10 @@ def check_spot(instrument: Instrument, new: NewOrder, last: Decimal | None) -> N
         raise refusals.not_required("reduceOnly")
     if new.close_position:
         raise refusals.not_required("closePosition")
+    if new.callback_ratio is not None:
+        raise refusals.not_required("callbackRate")
+    if new.activate_price is not None:
+        raise refusals.not_required("activatePrice")
     if new.time_in_force is TimeInForce.GTX:
         raise refusals.bad_time_in_force()
     price = new.price if new.type in PRICED else None
@@ -134,8 +142,8 @@ def check_spot_notional(instrument: Instrument, qty: Decimal, price: Decimal | N
 
 
 def _check_close_position(new: NewOrder) -> None:
-    if new.type not in TRIGGERED_TYPES:
-        raise refusals.not_required("closePosition")
+    if new.type not in CONDITIONAL_FUT or new.callback_ratio is not None:
+        raise refusals.close_position_by(_futures_name(new))
     if new.qty != 0:
         raise refusals.qty_with_close_position()
     if new.reduce_only:
@@ -143,7 +151,7 @@ def _check_close_position(new: NewOrder) -> None:
 
 
 def _check_futures_qty(instrument: Instrument, new: NewOrder) -> None:
-    market = new.type is not OrderType.LIMIT
+    market = new.type not in PRICED
     if new.qty <= 0:
         raise refusals.qty_not_positive()
     step = instrument.market_step if market else instrument.step_size
@@ -162,12 +170,37 @@ def _check_futures_price(instrument: Instrument, new: NewOrder, reference: Decim
         raise refusals.price_not_positive()
     if not instrument.price_on_tick(new.price):
         raise refusals.price_off_tick()
+    too_high, too_low = refusals.price_too_high, refusals.price_too_low
+    if new.conditional:
+        reference, too_high, too_low = new.stop_price, refusals.price_above_stop, refusals.price_below_stop
     if reference is None:
         return
     if new.side is Side.BUY and new.price > reference * instrument.percent_up:
-        raise refusals.price_too_high(instrument.floor_price(reference * instrument.percent_up))
+        raise too_high(instrument.floor_price(reference * instrument.percent_up))
     if new.side is Side.SELL and new.price < reference * instrument.percent_down:
-        raise refusals.price_too_low(instrument.ceil_price(reference * instrument.percent_down))
+        raise too_low(instrument.ceil_price(reference * instrument.percent_down))
+
+
+def _check_trailing(instrument: Instrument, new: NewOrder) -> None:
+    assert new.callback_ratio is not None
+    if new.type is not OrderType.STOP_MARKET:
+        raise refusals.not_required("callbackRate")
+    if new.stop_price is not None:
+        raise refusals.would_trigger(Market.FUT)  # its answer to a triggerPrice here
+    if not CALLBACK_MIN <= new.callback_ratio <= CALLBACK_MAX:
+        raise refusals.bad_parameter("callbackRate")
+    if new.activate_price is not None:
+        if new.activate_price <= 0:
+            raise refusals.bad_activation_price()
+        if not instrument.price_on_tick(new.activate_price):
+            raise refusals.price_off_tick()
+
+
+def _futures_name(new: NewOrder) -> str:
+    """What the exchange calls the type."""
+    if new.callback_ratio is not None:
+        return "TRAILING_STOP_MARKET"
+    return {OrderType.STOP_LOSS_LIMIT: "STOP", OrderType.TAKE_PROFIT_LIMIT: "TAKE_PROFIT"}.get(new.type, new.type.value)
 
 
 def _places(number: Decimal) -> int:

@@ -33,7 +33,14 @@ from chimera.domain.matching.margin import (
     notional_max,
 )
 from chimera.domain.matching.money import ZERO, average, ceil8, floor8
-from chimera.domain.matching.records import ContractRecord, EndReason, OrderRecord, PositionRecord, Wallet
+from chimera.domain.matching.records import (
+    STOP_LIKE,
+    ContractRecord,
+    EndReason,
+    OrderRecord,
+    PositionRecord,
+    Wallet,
+)
 from chimera.domain.matching.refusals import Refusal
 from chimera.domain.matching.rules import ExchangeRules
 
@@ -97,11 +104,22 @@ class FuturesDesk(Desk):
     # --- orders
 
     def place(self, new: NewOrder, now_ms: int) -> OrderRecord:
-        check_futures(self.instrument, new, self.reference)
-        self.refuse_duplicate(Market.FUT, new.client_order_id)
+        self._check_rules(new)
         # A late mark must not charge what is opened after the funding was due.
         self._settle_due_funding(now_ms)
-        return self._place_conditional(new, now_ms) if new.conditional else self._place_regular(new, now_ms)
+        record = self.book_order(new, self._check_account(new), now_ms)
+        if new.conditional:
+            price = self._watched(new.working_type)
+            if record.callback_ratio is not None and price is not None and record.trail(price):
+                self.account.tell_order(record)
+            self.wait(record)
+        else:
+            self.work(record, now_ms)
+        return record
+
+    def check(self, new: NewOrder) -> Decimal:
+        self._check_rules(new)
+        return self._check_account(new)
 
     def amend(self, record: OrderRecord, side: Side, qty: Decimal, price: Decimal, now_ms: int) -> None:
         """Change price and quantity of a resting order. It keeps its turn only where nothing but its quantity falls.
@@ -179,7 +197,14 @@ class FuturesDesk(Desk):
             self.relock(record)
         self.tell_money("ORDER", now_ms)
 
-    def _place_regular(self, new: NewOrder, now_ms: int) -> OrderRecord:
+    def _check_rules(self, new: NewOrder) -> None:
+        check_futures(self.instrument, new, self.reference)
+        self.refuse_duplicate(Market.FUT, new.client_order_id)
+
+    def _check_account(self, new: NewOrder) -> Decimal:
+        return self._check_conditional(new) if new.conditional else self._check_regular(new)
+
+    def _check_regular(self, new: NewOrder) -> Decimal:
         qty = new.qty
         if new.reduce_only:
             qty = min(qty, self.closable(new.side))
@@ -198,9 +223,7 @@ class FuturesDesk(Desk):
         if not new.reduce_only:
             rests = new.type is OrderType.LIMIT and new.time_in_force in (TimeInForce.GTC, TimeInForce.GTX)
             self._check_margin(new.side, plan, rest if rests else ZERO, new.price)
-        record = self.book_order(new, qty, now_ms)
-        self.work(record, now_ms)
-        return record
+        return qty
 
     def _market_limit(self, side: Side) -> Decimal | None:
         best = self.book.best(side)
@@ -209,7 +232,13 @@ class FuturesDesk(Desk):
             raise refusals.counterparty_too_far()
         return limit
 
-    def _place_conditional(self, new: NewOrder, now_ms: int) -> OrderRecord:
+    def _watched(self, source: WorkingType) -> Decimal | None:
+        """The price that a conditional of this source listens to."""
+        if source is WorkingType.MARK_PRICE:
+            return self.reference
+        return self.book.top.last if self.book.top is not None else None
+
+    def _check_conditional(self, new: NewOrder) -> Decimal:
         """No margin is asked for until it triggers, and nothing must be there to reduce yet."""
         waiting = sum(1 for record in self.account.open.values() if record.conditional)
         if waiting >= self.rules.conditionals_max:
@@ -218,15 +247,16 @@ class FuturesDesk(Desk):
             record.close_position and record.side is new.side and record.type is new.type for record in self.stops
         ):
             raise refusals.second_close_position()
-        top = self.book.top
-        price = self.reference if new.working_type is WorkingType.MARK_PRICE else top.last if top else None
+        price = self._watched(new.working_type)
         if price is not None and new.stop_price is not None:
-            upwards = (new.side is Side.BUY) == (new.type is OrderType.STOP_MARKET)
+            upwards = (new.side is Side.BUY) == (new.type in STOP_LIKE)
             if price >= new.stop_price if upwards else price <= new.stop_price:
                 raise refusals.would_trigger(Market.FUT)
-        record = self.book_order(new, new.qty, now_ms)
-        self.wait(record)
-        return record
+        if price is not None and new.activate_price is not None:
+            falling = new.side is Side.BUY
+            if price <= new.activate_price if falling else price >= new.activate_price:
+                raise refusals.would_trigger(Market.FUT)
+        return new.qty
 
     def _check_margin(
         self,
@@ -317,9 +347,10 @@ class FuturesDesk(Desk):
         return fee, self.wallet.asset, realized
 
     def trigger(self, record: OrderRecord, now_ms: int) -> None:
-        """The algo order becomes a new market order: new venue id, same client id."""
+        """The algo order becomes a new market or limit order: new venue id, same client id."""
         self.stops.remove(record)
         record.triggered = True
+        record.triggered_at_ms = now_ms
         self.account.renumber(record, str(self.account.number("order")))
         record.updated_at_ms = now_ms
         if record.reduce_only or record.close_position:
@@ -329,12 +360,18 @@ class FuturesDesk(Desk):
                 return
             record.qty = closable if record.close_position else min(record.qty, closable)
         else:
-            plan = self.book.plan(record.side, record.qty, self.take_limit(record.side))
+            limit = record.price if record.price is not None else self.take_limit(record.side)
+            plan = self.book.plan(record.side, record.qty, limit)
+            rest = record.qty - sum((part for _, part in plan), ZERO) if record.rests else ZERO
             try:
-                self._check_margin(record.side, plan, ZERO, None)
+                self._check_margin(record.side, plan, rest, record.price)
             except Refusal:
                 self.end(record, OrderStatus.REJECTED, EndReason.MARGIN, now_ms)
                 return
+        post_only = record.time_in_force is TimeInForce.GTX
+        if post_only and record.price is not None and self.would_take(record.side, record.price):
+            self.end(record, OrderStatus.REJECTED, EndReason.POST_ONLY, now_ms)
+            return
         self.account.tell_order(record)
         self.work(record, now_ms)
 
@@ -352,6 +389,35 @@ class FuturesDesk(Desk):
 
     def after_end(self, record: OrderRecord, reason: EndReason, now_ms: int) -> None:
         """Futures orders end alone."""
+
+    def fire(self, source: WorkingType, price: Decimal, now_ms: int) -> None:
+        moved = False
+        for record in self.stops:
+            if record.callback_ratio is not None and record.working_type is source:
+                seen = record.extreme
+                if record.trail(price):
+                    record.updated_at_ms = now_ms
+                    self.account.tell_order(record)
+                elif record.extreme != seen:
+                    self.account.mark_dirty("order", str(record.no))
+                moved = moved or record.extreme != seen
+        if moved:
+            self.refresh()
+        super().fire(source, price, now_ms)
+
+    def trigger_bounds(self, source: WorkingType) -> tuple[Decimal, Decimal]:
+        """A trailing stop moves where its best price does, and waits for its activation before."""
+        low, high = super().trigger_bounds(source)
+        for record in self.stops:
+            if record.callback_ratio is not None and record.working_type is source:
+                awaited = record.extreme if record.extreme is not None else record.activate_price
+                if awaited is None:
+                    return NEVER_ABOVE, NEVER_BELOW  # active by whatever price comes next
+                if record.side is Side.BUY:
+                    low = max(low, awaited)
+                else:
+                    high = min(high, awaited)
+        return low, high
 
     def refresh(self) -> None:
         super().refresh()

@@ -27,7 +27,7 @@ class EndReason(StrEnum):
 
     USER = "USER"
     POST_ONLY = "POST_ONLY"
-    """A post-only order that would have taken after its price was changed."""
+    """A post-only order that would have taken after its price was changed, or when it was triggered."""
     IOC = "UNFILLED_IOC_QUANTITY_EXPIRED"
     FOK = "UNFILLED_FOK_ORDER_EXPIRED"
     LIQUIDITY = "INSUFFICIENT_LIQUIDITY"
@@ -81,6 +81,11 @@ class OrderRecord:
     triggered: bool = False
     reason: str | None = None
     requeued_no: int = 0
+    triggered_at_ms: int = 0
+    callback_ratio: Decimal | None = None
+    activate_price: Decimal | None = None
+    extreme: Decimal | None = None
+    """The best price a trailing stop has seen since it is active; its stop price follows from it."""
     locked: Decimal = ZERO
     """Of the wallet that pays: quote for a BUY, base for a spot SELL, USDT margin and fee for futures."""
 
@@ -108,8 +113,23 @@ class OrderRecord:
         return (self.side is Side.BUY) == (self.type in STOP_LIKE)
 
     def triggered_by(self, price: Decimal) -> bool:
-        assert self.stop_price is not None
+        if self.stop_price is None:
+            return False  # a trailing stop that is not active yet
         return price >= self.stop_price if self.triggers_upwards else price <= self.stop_price
+
+    def trail(self, price: Decimal) -> bool:
+        """Let a trailing stop see a price; True when it became active by it."""
+        assert self.callback_ratio is not None
+        falling = self.side is Side.BUY
+        if self.extreme is None:
+            start = self.activate_price
+            if start is not None and (price > start if falling else price < start):
+                return False
+        elif price >= self.extreme if falling else price <= self.extreme:
+            return False
+        became_active, self.extreme = self.extreme is None, price
+        self.stop_price = price * (1 + self.side.sign * self.callback_ratio)
+        return became_active
 
     def view(self) -> VenueOrder:
         return VenueOrder(
@@ -123,7 +143,7 @@ class OrderRecord:
             qty=self.qty,
             filled_qty=self.filled_qty,
             price=self.price,
-            stop_price=self.stop_price,
+            stop_price=self.stop_price if self.callback_ratio is None else None,
             reduce_only=self.reduce_only,
             conditional=self.conditional,
             created_at_ms=self.created_at_ms,
@@ -136,6 +156,10 @@ class OrderRecord:
             working_type=self.working_type,
             time_in_force=self.time_in_force,
             filled_quote=self.filled_quote,
+            callback_ratio=self.callback_ratio,
+            activate_price=self.activate_price,
+            trailing_active=self.extreme is not None,
+            triggered_at_ms=self.triggered_at_ms,
         )
 
 

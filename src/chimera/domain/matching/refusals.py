@@ -150,6 +150,22 @@ def reduce_only_with_close_position() -> Refusal:
     return Refusal(-4138, "Reduce only must be true with closePosition equals true")
 
 
+def close_position_by(kind: str) -> Refusal:
+    return Refusal(-4136, f"Target strategy invalid for orderType {kind},closePosition true")
+
+
+def bad_activation_price() -> Refusal:
+    return Refusal(-4135, "Invalid activation price")
+
+
+def price_above_stop(limit: Decimal) -> Refusal:
+    return Refusal(-4183, f"Limit price can't be higher than {limit}.")
+
+
+def price_below_stop(limit: Decimal) -> Refusal:
+    return Refusal(-4184, f"Limit price can't be lower than {limit}.")
+
+
 def second_close_position() -> Refusal:
     return Refusal(-4130, "An open stop or take profit order with GTE and closePosition in the direction is existing.")
 

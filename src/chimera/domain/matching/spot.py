@@ -42,10 +42,19 @@ class SpotDesk(Desk):
     # --- orders
 
     def place(self, new: NewOrder, now_ms: int) -> OrderRecord:
+        record = self.book_order(new, self.check(new), now_ms)
+        if new.type in TRIGGERED_TYPES:
+            self.wait(record)
+        else:
+            self.work(record, now_ms)
+        return record
+
+    def check(self, new: NewOrder) -> Decimal:
         check_spot(self.instrument, new, self.last)
         self.refuse_duplicate(Market.SPOT, new.client_order_id)
         if new.type in TRIGGERED_TYPES:
-            return self._place_stop(new, now_ms)
+            self._check_stop(new)
+            return new.qty
         if new.type is not OrderType.MARKET:
             self._check_count(1)
         if new.type is OrderType.LIMIT_MAKER and new.price is not None and self.would_take(new.side, new.price):
@@ -59,9 +68,7 @@ class SpotDesk(Desk):
             cost += ceil8(limit * rest)
         self._check_funds(new.side, new.qty, ceil8(cost))
         # Unlike futures, spot accepts a fill-or-kill order that cannot fill, and expires it.
-        record = self.book_order(new, new.qty, now_ms)
-        self.work(record, now_ms)
-        return record
+        return new.qty
 
     def place_list(self, new: NewOco, now_ms: int) -> tuple[OrderRecord, OrderRecord]:
         """The target leg and the stop leg.
@@ -143,7 +150,7 @@ class SpotDesk(Desk):
         self.wait(stop)
         return target, stop
 
-    def _place_stop(self, new: NewOrder, now_ms: int) -> OrderRecord:
+    def _check_stop(self, new: NewOrder) -> None:
         self._check_count(1)
         self._check_stop_count()
         last = self.last
@@ -154,9 +161,6 @@ class SpotDesk(Desk):
         price = new.price if new.price is not None else new.stop_price
         assert price is not None
         self._check_funds(new.side, new.qty, ceil8(new.qty * price))
-        record = self.book_order(new, new.qty, now_ms)
-        self.wait(record)
-        return record
 
     def _check_count(self, more: int) -> None:
         if len(self.buys) + len(self.sells) + len(self.stops) + more > self.rules.open_orders_max:
@@ -213,7 +217,7 @@ class SpotDesk(Desk):
         sibling = self._sibling(record)
         self.stops.remove(record)
         record.triggered = True
-        record.updated_at_ms = now_ms
+        record.triggered_at_ms = record.updated_at_ms = now_ms
         self.account.tell_order(record)
         if sibling is not None:
             self.end(sibling, OrderStatus.CANCELED, EndReason.OCO_TRIGGER, now_ms)
