@@ -90,6 +90,7 @@ def test_the_version_is_the_packages() -> None:
         pytest.param(("--port", "http"), ("--port",), id="a port that is no number"),
         pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
         pytest.param(("--venue", "nasdaq"), ("--venue", "sim"), id="an unknown venue"),
+        pytest.param(("--venue", "live"), ("--i-understand", "testnet"), id="real money by accident"),
     ],
 )
 def test_a_start_with_bad_words_is_refused_before_anything_is_made(

@@ -60,9 +60,9 @@ def refusals(*more: type[Exception]) -> Iterator[None]:
     from chimera.adapters.sqlite.documents import DataFolderError
     from chimera.app.client import NotRunning
     from chimera.app.data_folder import DataFolderProblem
-    from chimera.app.embedded import UpProblem
     from chimera.app.people import PeopleProblem
     from chimera.app.serving import PortProblem
+    from chimera.app.sides import UpProblem
     from chimera.contracts.settings import SettingsError
     from chimera.services.s12_gateway.passwords import PasswordRequired, WeakPassword
 
@@ -120,10 +120,6 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class VenueName(StrEnum):
-    SIM = "sim"
-
-
 def show_version(wanted: bool) -> None:
     if wanted:
         out.print(__version__)
@@ -165,12 +161,43 @@ def symbols_of(text: str, known: Collection[str] | None = None) -> tuple[str, ..
     return symbols
 
 
+VENUES = ("sim", "paper", "testnet", "live")
+
+
+def venue_of(text: str) -> str:
+    """
+    Raises:
+        typer.Exit: it is neither a known word nor a URL.
+    """
+    if text in VENUES or text.startswith(("http://", "https://")):
+        return text.rstrip("/")
+    refuse(
+        f"--venue {text!r}: known are {', '.join(VENUES)}, or the URL of an exchange's server such as"
+        " http://127.0.0.1:9900"
+    )
+
+
 @app.command()
 def up(
-    venue: Annotated[VenueName, typer.Option(help="sim: the simulated exchange, in process.")] = VenueName.SIM,
+    venue: Annotated[
+        str,
+        typer.Option(
+            help="sim: simulated, in process. paper: live prices, simulated fills. testnet, live: Binance. Or the URL"
+            " of a server that speaks its protocol."
+        ),
+    ] = "sim",
+    i_understand: Annotated[
+        bool, typer.Option("--i-understand", help="Needed with --venue live: real orders, real money.")
+    ] = False,
+    market_data: Annotated[
+        str, typer.Option(help="With --venue paper: live, testnet or a URL to take prices from.")
+    ] = "live",
     symbols: Symbols = "BTCUSDT,ETHUSDT",
     warmup_days: Annotated[int, typer.Option(min=0, max=90, help="Simulated days before a new folder's start.")] = 14,
-    speed: Annotated[float, typer.Option(min=0.1, max=600, help="Market time per real time.")] = 60.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=600, help="Market time per real time; default 60 for sim, else the exchange's own."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The demonstration market's seed.")] = 7,
     data: Data = DEFAULT_DATA,
     host: Annotated[str, typer.Option(help="Beyond loopback a password must be set first.")] = "127.0.0.1",
@@ -183,13 +210,20 @@ def up(
     """Start the whole system and trade; prints one link to the page."""
     import uvloop
 
-    from chimera.app.embedded import UpOptions
     from chimera.app.embedded import up as run
+    from chimera.app.sides import LIVE, SIM, UpOptions
     from chimera.domain.market.market_config import KNOWN
 
+    venue = venue_of(venue)
+    if venue == LIVE and not i_understand:
+        refuse(
+            "--venue live sends real orders for real money. If you mean it, add --i-understand; else --venue testnet"
+        )
     options = UpOptions(
         data=data,
-        symbols=symbols_of(symbols, KNOWN),
+        venue=venue,
+        market_data=venue_of(market_data),
+        symbols=symbols_of(symbols, KNOWN if venue == SIM else None),
         warmup_days=warmup_days,
         speed=speed,
         seed=seed,

@@ -10,7 +10,8 @@ import pytest
 
 import chimera
 from chimera.app.data_folder import open_folder
-from chimera.app.doctor import HEEDED, Finding, Level, examine
+from chimera.app.doctor import HEEDED, examine
+from chimera.app.findings import Finding, Level
 from chimera.contracts.settings import SETTINGS
 from tests.loopback import free_ports
 

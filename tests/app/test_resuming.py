@@ -6,7 +6,7 @@ import pytest
 
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import open_folder
-from chimera.app.embedded import UpProblem, resumes_at_ms_of
+from chimera.app.sides import UpProblem, resumes_at_ms_of
 from chimera.contracts import ids
 from chimera.contracts.collections import SIGNALS
 from chimera.contracts.documents.trading import Decision, Signal

@@ -20,6 +20,8 @@ KILL_NAME = "KILL"
 LOCK_NAME = "lock"
 RUN_NAME = "run.json"
 """Written at every start: the process that has the folder, and where it listens."""
+EXCHANGE_NAME = "exchange.json"
+"""Which exchange the documents are of."""
 API_TOKEN_NAME = "api-token"
 WARM_UP_NAME = "warm-up"
 """In which the warm-up makes a system; its documents leave it last."""
@@ -62,6 +64,27 @@ class DataFolder:
     @property
     def is_new(self) -> bool:
         return not self.documents.exists()
+
+    def claim(self, venue: str, *, exchange_inside: bool) -> None:
+        """Keep the folder for this exchange, or find that it is.
+
+        Raises:
+            DataFolderProblem: it holds the documents of another account, or half of a system.
+        """
+        path = self.path / EXCHANGE_NAME
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))["venue"]
+        else:
+            kept = venue if self.is_new else "sim"  # before there were others, nobody wrote it down
+        if kept != venue:
+            raise DataFolderProblem(
+                f"data folder {self.path} belongs to --venue {kept}, not {venue}: its orders are another account's."
+                f" Use --venue {kept}, or choose another --data."
+            )
+        if exchange_inside:
+            self.refuse_half()
+        if not path.exists():
+            self.write_json(EXCHANGE_NAME, {"venue": venue})
 
     def refuse_half(self) -> None:
         """

@@ -12,8 +12,6 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import psutil
@@ -31,6 +29,7 @@ from chimera.app.data_folder import (
     refuse_newer,
     version_of,
 )
+from chimera.app.findings import Finding, Level
 from chimera.app.serving import PortProblem, listen
 from chimera.contracts.settings import OTHER_VARIABLES, SETTINGS, SettingsError, unknown_variables
 
@@ -71,6 +70,10 @@ HEEDED: Mapping[str, frozenset[str]] = {
     ),
     "s4": frozenset(
         {
+            "binance_key",
+            "binance_private_key_path",
+            "binance_secret",
+            "withdrawing_key_allowed",
             "working_type",
             "sync_wait_ms",
             "stop_tries_max",
@@ -85,44 +88,6 @@ HEEDED: Mapping[str, frozenset[str]] = {
 process, or for what every bundle names itself."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SETUP = "make setup"
-
-
-class Level(StrEnum):
-    OK = "ok"
-    INFO = "info"
-    WARN = "warn"
-    BAD = "bad"
-
-
-MARKS = {
-    Level.OK: "[green]✓[/]",
-    Level.INFO: "[dim]·[/]",
-    Level.WARN: "[yellow]![/]",
-    Level.BAD: "[bold red]✗[/]",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`remedy` is a command where there is one; empty where nothing is to be done."""
-
-    what: str
-    found: str
-    remedy: str = ""
-    level: Level = Level.OK
-
-    @property
-    def mark(self) -> str:
-        """For the terminal."""
-        return MARKS[self.level]
-
-    @property
-    def bad(self) -> bool:
-        """The system would not start, or not do what it was told."""
-        return self.level is Level.BAD
-
-    def to_json(self) -> dict[str, str]:
-        return {"what": self.what, "found": self.found, "remedy": self.remedy, "level": self.level.value}
 
 
 def examine(data: Path, port: int, env: Mapping[str, str] | None = None) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The embedded world on the simulated exchange: one process that trades, is served, and goes on where it stopped.
+"""The embedded world: one process that trades, is served, and goes on where it stopped.
 
 Owns the order of a start: the folder is taken, the ports are taken, the page is there, the warm-up has run to its end,
 the exchange stands as it was left, the house recovers, trading goes on. Stopping is the same backwards, and being
@@ -11,33 +11,27 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import structlog
 import uvicorn
 
 from chimera.adapters.chance import SystemRandomness
-from chimera.adapters.clocks import LoopClock, wall_ms
+from chimera.adapters.clocks import wall_ms
 from chimera.adapters.local_objects import LocalObjects
-from chimera.adapters.simulated_venue.journal import RESUME_MARGIN_MS, FileJournal
-from chimera.adapters.simulated_venue.venue import SimulatedFactorFeed, SimulatedVenue
+from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME, DataFolder, open_folder
 from chimera.app.front import Front
 from chimera.app.house import House
 from chimera.app.registry import START_ORDER, Settings
 from chimera.app.serving import listen, server, stop
-from chimera.app.simulated_market import Market, MarketPlan, keys_for
+from chimera.app.sides import PAPER, SIM, Side, SimSide, UpOptions, UpProblem, called, plan_of
 from chimera.app.worlds import one_process_world
-from chimera.contracts.collections import SIGNALS
 from chimera.contracts.settings import ChimeraSettings, S3Settings, S4Settings
-from chimera.domain.matching.exchange import Exchange
-from chimera.ports.clock import Clock
-from chimera.ports.documents import Query
 from chimera.ports.world import World
 from chimera.runtime.guard import BrowserGuard
 from chimera.runtime.http import LocalPeers, build_app
@@ -46,40 +40,12 @@ from chimera.services.s12_gateway.passwords import require_password_for
 from chimera.services.s12_gateway.settings import GatewaySettings
 from chimera.services.s12_gateway.web import build_web
 
-CLOCK_MARK_MS = 50
-"""How often the exchange's clock is written down, our own work's time."""
-
-STALL_MAX_MS = 60_000
-"""So much of our own time may lie between the clock's last mark and what is on file; more is another past."""
-
-CHECKPOINT_MS = 60_000
-"""How often the market's day state is written down, so that a restart need not walk from the first day."""
-
+SIM_SPEED = 60.0
 SERVICE_COUNT = 12
 LOOPBACK = "127.0.0.1"
 """All but the gateway ask nobody who they are, so the services' own ports are never opened beyond this machine."""
 
 log = structlog.get_logger(__name__)
-
-
-class UpProblem(Exception):
-    """The system cannot start as asked; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpOptions:
-    """What `chimera up` was asked for. `service_ports`: S1 listens there, S12 eleven further on; None: not at all.
-    `end_ms`: market time at which a new folder's warm-up ends and the market goes on; None: now."""
-
-    data: Path
-    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
-    warmup_days: int = 14
-    speed: float = 60.0
-    seed: int = 7
-    host: str = "127.0.0.1"
-    port: int = 8080
-    service_ports: int | None = None
-    end_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +87,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
     folder = open_folder(options.data)
     try:
-        folder.refuse_half()
+        folder.claim(options.venue, exchange_inside=options.venue in (SIM, PAPER))
         await _check_host(options, folder)
         socks = _take_ports(options)
     except BaseException:
@@ -180,15 +146,16 @@ async def _run(
     serving.add(front, socks["gateway"], "gateway")
     _write_run_file(folder, options)
     say(
-        f"Chimera on the simulated exchange. Open  http://{_shown(options.host)}:{options.port}/login?token={link_token}"
+        f"Chimera on {called(options.venue)}. Open  http://{_shown(options.host)}:{options.port}/login?token={link_token}"
     )
     say(f"Programs use the token in {folder.path / API_TOKEN_NAME}. Stop with Ctrl-C; the data stays in {folder.path}.")
     try:
-        if folder.is_new and not await _warm_up(options, folder, progress, stopping):
-            return
+        if options.venue == SIM:
+            if folder.is_new and not await _warm_up(options, folder, progress, stopping):
+                return
+            for note in _kept_from_before(options, folder):
+                say(note)
         progress.note = "starting the services"
-        for note in _kept_from_before(options, folder):
-            say(note)
         embedded = await Embedded.open(options, folder, shared, s3, s4)
         try:
             await embedded.serve(front, serving, socks, link_token, api_token)
@@ -205,7 +172,7 @@ def _kept_from_before(options: UpOptions, folder: DataFolder) -> list[str]:
     """What was asked for and cannot be had, because this folder's exchange began otherwise."""
     journal = FileJournal(folder.venue)
     try:
-        plan = _plan_of(journal, folder)
+        plan = plan_of(journal, folder)
     finally:
         journal.close()
     notes = []
@@ -216,20 +183,6 @@ def _kept_from_before(options: UpOptions, folder: DataFolder) -> list[str]:
     if plan.seed != options.seed:
         notes.append(f"This folder's market has seed {plan.seed}; for another seed choose another --data.")
     return notes
-
-
-def _plan_of(journal: FileJournal, folder: DataFolder) -> MarketPlan:
-    """
-    Raises:
-        UpProblem: the exchange's file was made by no warm-up.
-    """
-    plan = journal.meta("plan")
-    if plan is None:
-        raise UpProblem(
-            f"the exchange in {folder.venue} does not say which market it had. Restore a copy of the whole data folder,"
-            " or choose another --data."
-        )
-    return MarketPlan.from_json(plan)
 
 
 async def _warm_up(options: UpOptions, folder: DataFolder, progress: _Progress, stopping: asyncio.Event) -> bool:
@@ -284,9 +237,7 @@ def _api_token(folder: DataFolder, fresh: str) -> str:
 
 
 def _write_run_file(folder: DataFolder, options: UpOptions) -> None:
-    folder.write_json(
-        RUN_NAME, {"pid": os.getpid(), "host": _shown(options.host), "port": options.port, "speed": options.speed}
-    )
+    folder.write_json(RUN_NAME, {"pid": os.getpid(), "host": _shown(options.host), "port": options.port})
 
 
 def _shown(host: str) -> str:
@@ -296,18 +247,14 @@ def _shown(host: str) -> str:
 
 @dataclass(slots=True)
 class Embedded:
-    """The running system: exchange, house, clock."""
+    """The running system: the exchange's side, house, documents."""
 
-    options: UpOptions
+    speed: float
     folder: DataFolder
     world: World
     house: House
-    venue: SimulatedVenue
-    journal: FileJournal
-    market: Market
+    side: Side
     documents: SqliteDocuments
-    clock: Clock
-    resumed_at_ms: int
     _broken: str | None = None
     _stopping: asyncio.Event | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -316,55 +263,46 @@ class Embedded:
     async def open(
         cls, options: UpOptions, folder: DataFolder, shared: ChimeraSettings, s3: S3Settings, s4: S4Settings
     ) -> "Embedded":
-        """The exchange as it was left, its clock where it stood, and a world around them."""
-        journal = FileJournal(folder.venue)
-        plan = _plan_of(journal, folder)
-        market = Market.build(
-            plan,
-            journal.meta("checkpoint"),
-            ticks_per_minute=ticks_per_minute(options.speed),
-        )
-        stood_at_ms, tick_ms = journal.times_ms()
+        """The exchange's side, and a world around it.
+
+        Raises:
+            UpProblem: this exchange cannot be traded on as things are.
+        """
         documents = SqliteDocuments.in_thread(folder.documents)
-        resumes_at_ms = await resumes_at_ms_of(
-            stood_at_ms + int(RESUME_MARGIN_MS * options.speed), int(STALL_MAX_MS * options.speed), documents, folder
-        )
-        clock = LoopClock(resumes_at_ms, options.speed)
-        exchange = Exchange.restore(market.rules, journal.state())
-        venue = SimulatedVenue(exchange=exchange, rules=market.rules, feed=market.ticker, clock=clock, journal=journal)
+        try:
+            side = await open_side(options, folder, documents, s4)
+        except BaseException:
+            await documents.close()
+            raise
         peers = LocalPeers()
         world = one_process_world(
-            clock=clock,
+            clock=side.clock,
             randomness=SystemRandomness(),
             documents=documents,
-            venue=venue,
-            factor_feed=SimulatedFactorFeed(market.ticker, clock),
+            venue=side.venue,
+            factor_feed=side.factor_feed,
             objects=LocalObjects(folder.objects, in_thread=True),
             peers=peers,
         )
         kill_file = folder.kill_file
         settings = Settings(
             env=shared.env,
-            keys=keys_for(plan.symbols),
-            watched=tuple(instrument.key for instrument in market.rules.instruments),
+            keys=side.keys,
+            watched=side.watched,
             id_prefix=shared.id_prefix,
-            tick_interval_ms=venue.tick_interval_ms,
+            tick_interval_ms=side.venue.tick_interval_ms,
             s3=s3,
             s4=s4,
             gateway=GatewaySettings(env=shared.env, cookie_name=f"chimera_{options.port}"),
             kill_file=kill_file.exists,
         )
         return cls(
-            options=options,
+            speed=side.clock.speed,
             folder=folder,
             world=world,
             house=House.build(world, settings, peers),
-            venue=venue,
-            journal=journal,
-            market=market,
+            side=side,
             documents=documents,
-            clock=clock,
-            resumed_at_ms=tick_ms,
         )
 
     async def serve(
@@ -376,11 +314,9 @@ class Embedded:
         api_token: str,
     ) -> None:
         """Start the market and the house, then open the doors."""
-        self.venue.show_again(self.resumed_at_ms)
-        self._spawn("venue clock", self._mark_clock())
+        self.side.before_house(self._spawn)
         await self.house.start()
-        self._spawn("venue", self.venue.run(self.resumed_at_ms))
-        self._spawn("venue checkpoint", self._checkpoint())
+        self.side.after_house(self._spawn)
         settings = self.house.settings
         routes = self.house.routes()
         web = build_web(self.world, settings.gateway, routes["s12"])
@@ -390,7 +326,11 @@ class Embedded:
             web,
             self.world,
             PageSettings(
-                env=settings.env, keys=settings.keys, storage=self.folder.web, venue="sim", speed=self.options.speed
+                env=settings.env,
+                keys=settings.keys,
+                storage=self.folder.web,
+                venue=self.side.name,
+                speed=self.speed,
             ),
         )
         await front.open(web.asgi)
@@ -410,9 +350,9 @@ class Embedded:
         if self._broken is None:
             await stopping.wait()
         if self._broken is not None:
-            raise UpProblem(f"the simulated exchange stopped: {self._broken}")
+            raise UpProblem(f"the exchange's side stopped: {self._broken}")
 
-    def _spawn(self, name: str, work: Any) -> None:
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
@@ -420,48 +360,31 @@ class Embedded:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log.error("a part of the exchange failed", part=task.get_name(), exc_info=error)
+            log.error("a part of the exchange's side failed", part=task.get_name(), exc_info=error)
             self._broken = f"{task.get_name()}: {error}"
             if self._stopping is not None:
                 self._stopping.set()
-
-    async def _mark_clock(self) -> None:
-        while True:
-            self.journal.mark_time(self.clock.now_ms())
-            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CLOCK_MARK_MS))
-
-    async def _checkpoint(self) -> None:
-        while True:
-            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CHECKPOINT_MS))
-            self.journal.set_meta({"checkpoint": self.market.checkpoint(self.clock.now_ms())})
 
     async def close(self) -> None:
         await self.house.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.journal.mark_time(self.clock.now_ms())
+        await self.side.close()
         await self.documents.close()
-        self.journal.close()
 
 
-async def resumes_at_ms_of(now_ms: int, stall_max_ms: int, documents: SqliteDocuments, folder: DataFolder) -> int:
-    """`now_ms`, or the newest document's time where a process that had stalled was killed before it marked its clock: a
-    clock that stands before what is on file would write the past a second time.
-
-    Raises:
-        UpProblem: the exchange's files and the documents are not of one system.
+async def open_side(options: UpOptions, folder: DataFolder, documents: SqliteDocuments, s4: S4Settings) -> Side:
     """
-    newest = await documents.find(Query(collection=SIGNALS, index="by_t0", descending=True, limit=1))
-    newest_ms = newest[0].t0 if newest else 0
-    if newest_ms > now_ms + stall_max_ms:
-        raise UpProblem(
-            f"the clock went backwards: the exchange in {folder.venue} stands at {now_ms}, and {folder.documents}"
-            f" holds a signal of {newest_ms}. Put both back from the same backup, or choose another --data."
-        )
-    return max(now_ms, newest_ms)
+    Raises:
+        UpProblem: the exchange cannot be traded on as things are.
+    """
+    if options.venue == SIM:
+        return await SimSide.open(options.speed or SIM_SPEED, folder, documents)
+    # What only an exchange elsewhere needs is imported for it alone: the demonstration starts without.
+    from chimera.app.paper import PaperSide
+    from chimera.app.remote import RemoteSide
 
-
-def ticks_per_minute(speed: float) -> int:
-    """Four ticks of the market a real second at any speed, and never fewer than four a minute: a page that lives."""
-    return max(4, min(240, round(240 / speed)))
+    if options.venue == PAPER:
+        return await PaperSide.open(options, folder, documents)
+    return await RemoteSide.open(options, s4)

@@ -37,7 +37,7 @@ class HostedExchange(Generic[H]):
         return self.host.clock
 
     def mark_clock(self, spawn: Spawn) -> None:
-        spawn("venue clock", self._mark_clock())
+        spawn("venue clock", mark_clock(self.journal, self.clock))
 
     def open_market(self, spawn: Spawn) -> None:
         """Let the market go on; prices must have been shown before (`host.show_again`)."""
@@ -48,12 +48,14 @@ class HostedExchange(Generic[H]):
         self.journal.mark_time(self.clock.now_ms())
         self.journal.close()
 
-    async def _mark_clock(self) -> None:
-        while True:
-            self.journal.mark_time(self.clock.now_ms())
-            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CLOCK_MARK_MS))
-
     async def _checkpoint(self) -> None:
         while True:
             await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CHECKPOINT_MS))
             self.journal.set_meta({"checkpoint": self.market.checkpoint(self.clock.now_ms())})
+
+
+async def mark_clock(journal: FileJournal, clock: Clock) -> None:
+    """Write the clock's position down, for ever."""
+    while True:
+        journal.mark_time(clock.now_ms())
+        await clock.sleep_until_ms(clock.now_ms() + clock.work_ms(CLOCK_MARK_MS))

@@ -8,8 +8,8 @@ from chimera.contracts.instrument_key import InstrumentKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSettings:
-    """`storage` is the folder for the page library's own files; `venue` is `sim` for the simulated exchange, else its
-    name; `speed` is market time per wall time, as shown."""
+    """`storage` is the folder for the page library's own files; `venue` is sim, paper, testnet, local or live; `speed`
+    is market time per wall time, as shown."""
 
     env: str
     keys: tuple[InstrumentKey, ...]
@@ -18,5 +18,6 @@ class PageSettings:
     speed: float = 1.0
 
     @property
-    def is_simulated(self) -> bool:
-        return self.venue == "sim"
+    def is_live(self) -> bool:
+        """Real orders, real money."""
+        return self.venue == "live"

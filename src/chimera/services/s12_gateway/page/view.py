@@ -21,6 +21,7 @@ from chimera.services.s12_gateway.page.elements import Figure, LinkState, LiveTa
 from chimera.services.s12_gateway.page.history import DAY_MS, HOUR_MS, MINUTE_MS
 from chimera.services.s12_gateway.page.settings import PageSettings
 from chimera.services.s12_gateway.page.words import (
+    NO_MONEY,
     NOTHING,
     age,
     arrow,
@@ -124,10 +125,11 @@ class Page:
         settings = self._settings
         with box("top-line"):
             Text("brand", "CHIMERA")
-            if settings.is_simulated:
-                Text("pill simulated", "SIMULATED").props('title="A simulated exchange: no real money"')
+            if settings.is_live:
+                Text("pill live", "LIVE").props('title="Real orders, real money"')
             else:
-                Text("pill live", f"LIVE {settings.venue.upper()}").props('title="Real orders, real money"')
+                name, means = NO_MONEY[settings.venue]
+                Text("pill simulated", name).props(f'title="{means}"')
             self._time = Text("time").props('title="Market time"')
             Text("pill", f"{settings.speed:g}×").props('title="Market time runs this much faster than yours"')
             with box("fact"):

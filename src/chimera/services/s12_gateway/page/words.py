@@ -12,6 +12,14 @@ from chimera.contracts.enums import Action
 Figure = float | int | Decimal
 NOTHING = "–"
 
+NO_MONEY = {
+    "sim": ("SIMULATED", "A simulated exchange: no real money"),
+    "paper": ("PAPER", "Real prices, simulated fills: no real money"),
+    "testnet": ("TESTNET", "The exchange's testnet: no real money"),
+    "local": ("LOCAL", "An exchange's server on this machine: no real money"),
+}
+"""What the header calls a system that does not trade with real money, and why."""
+
 WHY = {
     "KILL_SWITCH": "the kill switch is pulled",
     "PAUSED": "entries are paused by a person",
