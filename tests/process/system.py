@@ -25,6 +25,79 @@ class NotThere(Exception):
     """Nobody answers on the port."""
 
 
+def started(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "chimera", *words],
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "400"},
+        )
+
+
+@dataclass(slots=True)
+class VenueProcess:
+    """`chimera venue` as a process of its own. `state` holds the exchange's ledger, for whoever wants to compare."""
+
+    state: Path
+    speed: int
+    seed: int
+    words: tuple[str, ...] = ()
+    port: int = field(default_factory=free_ports)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.state.parent / "venue.log"
+
+    def start(self) -> None:
+        words = ["venue", "--port", str(self.port), "--state", str(self.state), "--speed", str(self.speed)]
+        words += ["--seed", str(self.seed), "--start-ms", str(MARKET_BEGINS_MS), *self.words]
+        self.process = started(words, self.log)
+        deadline_s = time.perf_counter() + READY_WITHIN_S
+        while time.perf_counter() < deadline_s:
+            assert self.process.poll() is None, f"the exchange ended: {self.log_tail()}"
+            try:
+                self.call("GET", "/fapi/v1/time")
+                return
+            except NotThere:
+                time.sleep(STEP_S)
+        raise AssertionError(f"the exchange does not open: {self.log_tail()}")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def call(self, method: str, path: str, body: Any = None, timeout_s: float = 10.0) -> tuple[int, Any]:
+        """
+        Raises:
+            NotThere: no connection, or no answer.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            raw = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NotThere(str(error)) from error
+        finally:
+            connection.close()
+        return answer.status, json.loads(raw) if raw else None
+
+    def log_tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3_000:]
+
+
 @dataclass(slots=True)
 class System:
     data: Path
@@ -32,6 +105,8 @@ class System:
     seed: int
     warmup_days: int = 1
     port: int = field(default_factory=free_ports)
+    venue: "VenueProcess | None" = None
+    """The exchange's server that it trades on; None: the simulated exchange inside."""
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -40,17 +115,13 @@ class System:
         return self.data.parent / "system.log"
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
-                    *("--speed", str(self.speed), "--warmup-days", str(self.warmup_days), "--seed", str(self.seed)),
-                    *("--end-ms", str(MARKET_BEGINS_MS)),
-                ],
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "400"},
-            )
+        words = ["up", "--data", str(self.data), "--port", str(self.port), "--speed", str(self.speed)]
+        if self.venue is None:
+            words += ["--warmup-days", str(self.warmup_days), "--seed", str(self.seed)]
+            words += ["--end-ms", str(MARKET_BEGINS_MS)]
+        else:
+            words += ["--venue", self.venue.url]
+        self.process = started(words, self.log)
 
     def kill(self) -> None:
         """kill -9: nothing of it runs on."""
@@ -125,13 +196,17 @@ class System:
     def log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-3_000:]
 
+    @property
+    def venue_files(self) -> Path:
+        return self.data / "venue" if self.venue is None else self.venue.state
+
     def venue_now_ms(self) -> int:
         """Where the exchange's clock stands, running or not."""
-        return int.from_bytes((self.data / "venue" / "venue.clock").read_bytes()[:8], "big")
+        return int.from_bytes((self.venue_files / "venue.clock").read_bytes()[:8], "big")
 
     def venue_fills(self) -> int:
         """How many trades the exchange's own file holds."""
-        connection = sqlite3.connect(f"{(self.data / 'venue' / 'venue.sqlite').as_uri()}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{(self.venue_files / 'venue.sqlite').as_uri()}?mode=ro", uri=True)
         try:
             return int(connection.execute("SELECT COUNT(*) FROM rows WHERE tbl='fill'").fetchone()[0])
         finally:

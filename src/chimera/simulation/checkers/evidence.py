@@ -91,15 +91,17 @@ class Evidence:
         )
 
     @classmethod
-    def of_folder(cls, data: Path) -> "Evidence":
-        """From a data folder. Our own files are read first: where somebody trades meanwhile, the exchange is ahead.
+    def of_folder(cls, data: Path, venue: Path | None = None) -> "Evidence":
+        """From a data folder; the exchange's files lie in `venue`, or inside. Our own files are read first: where
+        somebody trades meanwhile, the exchange is ahead.
 
         Raises:
             sqlite3.Error: a file is missing or damaged.
         """
+        venue = data / "venue" if venue is None else venue
         bodies = _documents(data / "documents.sqlite")
-        stamp = (data / "venue" / "venue.clock").read_bytes()
-        return cls.of(_journal(data / "venue" / "venue.sqlite"), bodies, int.from_bytes(stamp[:8], "big"))
+        stamp = (venue / "venue.clock").read_bytes()
+        return cls.of(_journal(venue / "venue.sqlite"), bodies, int.from_bytes(stamp[:8], "big"))
 
     def on_file(self, collection: Collection[D]) -> tuple[D, ...]:
         """Every document of the collection, by key."""
