@@ -23,6 +23,7 @@ from chimera.ports.clock import Clock
 from chimera.venue_server.auth import KeyRing
 from chimera.venue_server.calls import Answer, Call, Route
 from chimera.venue_server.limits import Limits
+from chimera.venue_server.tape import Tape
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -62,6 +63,10 @@ class Floor:
     """How far the server's idea of the time is off on purpose."""
     cancel_ids: dict[str, str] = field(default_factory=dict)
     """What a spot cancel calls itself, by the number of the order it ends: there while its changes are being told."""
+    tape: Tape = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tape = Tape(self.host)
 
     @property
     def exchange(self) -> Exchange:

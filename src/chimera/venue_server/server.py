@@ -28,6 +28,7 @@ from chimera.venue_server.auth import ApiKey, KeyRing
 from chimera.venue_server.calls import Route
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.futures import futures_routes
+from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.limits import LimitRules, Limits
 from chimera.venue_server.spot import spot_routes
 
@@ -199,13 +200,14 @@ class VenueServer:
     def __init__(self, hosted: HostedExchange[ExchangeHost], keys: KeyRing, limits: LimitRules) -> None:
         self.hosted = hosted
         self.floor = Floor(host=hosted.host, keys=keys, limits=Limits(limits))
+        self.listen_keys = ListenKeys()
         self.app = VenueApp(self.floor, self._routes(), self._sockets())
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: str | None = None
         self._stopping: asyncio.Event | None = None
 
     def _routes(self) -> list[Route]:
-        return [*futures_routes(self.floor), *spot_routes(self.floor)]
+        return [*futures_routes(self.floor, self.listen_keys), *spot_routes(self.floor)]
 
     def _sockets(self) -> dict[str, SocketHandler]:
         return {}
@@ -215,6 +217,7 @@ class VenueServer:
         self.hosted.host.show_again(self.hosted.shown_until_ms)
         self.hosted.mark_clock(self._spawn)
         self.hosted.open_market(self._spawn)
+        self._spawn("listen keys", self.listen_keys.watch(self.floor.clock, self.floor.real_ms))
 
     async def until_broken(self, stopping: asyncio.Event) -> None:
         """
