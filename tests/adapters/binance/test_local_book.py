@@ -180,7 +180,7 @@ def test_recorded_traffic_rebuilds_to_the_recorded_best_prices(name: str, compar
     )
     [start] = [message for message in messages if "lastUpdateId" in message]
     book = LocalBook()
-    steps = {step: 0 for step in Step}
+    steps = dict.fromkeys(Step, 0)
     equal = at = 0
     assert book.snapshot(DepthSnapshot(start["lastUpdateId"], start["bids"], start["asks"]))
 
