@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chimera.simulation.checkers.evidence import Evidence
 from tests.loopback import free_ports
 
 MARKET_BEGINS_MS = 1_763_546_400_000
@@ -93,6 +94,12 @@ class VenueProcess:
         finally:
             connection.close()
         return answer.status, json.loads(raw) if raw else None
+
+    def told(self, method: str, path: str, body: Any = None) -> Any:
+        """The body of an answer that must not be a refusal."""
+        status, answer = self.call(method, path, body)
+        assert status < 300, answer
+        return answer
 
     def log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-3_000:]
@@ -199,6 +206,10 @@ class System:
     @property
     def venue_files(self) -> Path:
         return self.data / "venue" if self.venue is None else self.venue.state
+
+    def evidence(self) -> Evidence:
+        """The exchange's books and ours."""
+        return Evidence.of_folder(self.data, self.venue_files)
 
     def venue_now_ms(self) -> int:
         """Where the exchange's clock stands, running or not."""

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from chimera.contracts.collections import TRADES
 from chimera.contracts.enums import Market, TradeStatus
 from chimera.simulation.checkers import check_evidence
 from chimera.simulation.checkers.budget_adds_up import reserved_is_used
-from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.stops_listed import downtime_of, naked_spans, stops_in_time
 from tests.process.system import System
+from tests.process.trader import Trader, wait_deciding, widen_limits
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
@@ -34,8 +34,6 @@ SEED = 11
 QUIET_S = 2.0
 SETTLED_WITHIN_S = 6.0
 """The market goes on trading by itself: what is in motion at one look is done at the next."""
-
-DECIDING_WITHIN_S = 15.0
 
 MOMENTS = (
     "at rest",
@@ -55,89 +53,6 @@ class Figures:
     naked_at_kill: int = 0
     naked_while_down_ms: int = 0
     answered: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class Trader:
-    """Somebody who uses the system: decisions, own orders, exits, cancels, all drawn from one seed."""
-
-    system: System
-    chance: random.Random
-    count: int = 0
-
-    def decide(self) -> Any:
-        held = self.open_trades()
-        every = (("FUT", "BTCUSDT"), ("FUT", "ETHUSDT"), ("SPOT", "BTCUSDT"))
-        market, symbol = self.chance.choice([each for each in every if each not in held] or every)
-        side = "BUY" if market == "SPOT" else self.chance.choice(("BUY", "SELL"))
-        return self.system.send("POST", "/s3/decide", {"symbol": symbol, "market": market, "sideHint": side})
-
-    def order(self) -> Any:
-        """An entry of our own where nothing is open; else an exit makes room."""
-        return self.enter() if self.free() else self.exit()
-
-    def free(self) -> list[str]:
-        held = self.open_trades()
-        return [symbol for symbol in ("BTCUSDT", "ETHUSDT") if ("FUT", symbol) not in held]
-
-    def enter(self) -> Any:
-        self.count += 1
-        symbol = self.chance.choice(self.free())
-        qty, distance = ("0.004", "400") if symbol == "BTCUSDT" else ("0.1", "16")
-        return self.system.send(
-            "POST",
-            "/s4/orders",
-            {
-                "intent_id": f"KILL-{self.system.venue_now_ms()}-{self.count}",
-                "market": "FUT",
-                "symbol": symbol,
-                "side": self.chance.choice(("BUY", "SELL")),
-                "intent": "ENTRY",
-                "qty": qty,
-                "sl": {"type": "STOP_MARKET", "distance": distance},
-                "tp": {"type": "TAKE_PROFIT_MARKET", "ratio": 0.1},
-                "leverage": 20,
-            },
-        )
-
-    def exit(self) -> Any:
-        """A spot holding is left to its pair, which has it locked."""
-        held = {key: trade for key, trade in self.open_trades().items() if key[0] == "FUT"}
-        if not held:
-            return self.order()
-        (market, symbol), trade = self.chance.choice(sorted(held.items()))
-        self.count += 1
-        return self.system.send(
-            "POST",
-            "/s4/orders",
-            {
-                "intent_id": f"KILL-{self.system.venue_now_ms()}-{self.count}",
-                "parent_id": trade["trade_id"],
-                "market": market,
-                "symbol": symbol,
-                "side": "SELL" if trade["side"] == "LONG" else "BUY",
-                "intent": "EXIT",
-                "qty": str(Decimal(str(trade["qty"])).quantize(Decimal("0.00001"), ROUND_FLOOR)),
-                "reduce_only": True,
-            },
-        )
-
-    def cancel(self) -> Any:
-        """The target of something open: its keeper rests another one, or lives without."""
-        for (market, _), trade in sorted(self.open_trades().items()):
-            if market == "FUT" and trade.get("trade_id"):
-                evidence = Evidence.of_folder(self.system.data)
-                document = next((t for t in evidence.on_file(TRADES) if t.trade_id == trade["trade_id"]), None)
-                if document is not None and document.tp_order_id:
-                    return self.system.send(
-                        "POST", "/s4/cancel", {"order_id": document.tp_order_id, "reason": "MANUAL"}
-                    )
-        return self.order()
-
-    def open_trades(self) -> dict[tuple[str, str], Any]:
-        status, body = self.system.call("GET", "/s6/positions")
-        assert status == 200, body
-        return {(each["market"], each["symbol"]): each for each in body["positions"] if each["qty"]}
 
 
 def run_kills(system: System, kills: int) -> Figures:
@@ -160,31 +75,18 @@ def run_kills(system: System, kills: int) -> Figures:
         strike(system, trader, chance, moment)
         down_ms = system.venue_now_ms()
         figures.kills.append(moment)
-        figures.naked_at_kill += bool([s for s in naked_spans(Evidence.of_folder(system.data)) if s.to_ms is None])
+        figures.naked_at_kill += bool([s for s in naked_spans(system.evidence()) if s.to_ms is None])
         system.start()
         figures.reconciled_s.append(system.wait_reconciled())
         downtimes.append((down_ms, system.venue_now_ms()))
         time.sleep(QUIET_S)
         check(system, downtimes, since_ms, f"kill {number + 1}, {moment}")
-    evidence = Evidence.of_folder(system.data)
+    evidence = system.evidence()
     figures.naked_while_down_ms = sum(
         downtime_of(span.from_ms, evidence.now_ms if span.to_ms is None else span.to_ms, downtimes)
         for span in naked_spans(evidence)
     )
     return figures
-
-
-def wait_deciding(system: System) -> None:
-    """Some gates are fed a few seconds after a start, and refuse until then."""
-    deadline_s = time.perf_counter() + DECIDING_WITHIN_S
-    body: Any = {"symbol": "BTCUSDT", "market": "FUT", "sideHint": "BUY", "dry_run": True}
-    while time.perf_counter() < deadline_s:
-        gates = system.call("POST", "/s3/decide", body)[1]["trail"]["gates"]
-        blind = [gate["code"] for gate in gates if gate["value"] is None and not gate["passed"]]
-        if not blind:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"gates that see nothing after {DECIDING_WITHIN_S} s: {blind}")
 
 
 def strike(system: System, trader: Trader, chance: random.Random, moment: str) -> None:
@@ -239,7 +141,7 @@ def check(system: System, downtimes: list[tuple[int, int]], since_ms: int, where
         if not found or time.perf_counter() > deadline_s:
             break
         time.sleep(0.2)
-    late = stops_in_time(Evidence.of_folder(system.data), downtimes, since_ms=since_ms)
+    late = stops_in_time(system.evidence(), downtimes, since_ms=since_ms)
     if late:
         found["I2 over time"] = late
     assert not found, f"{where}: {found}\n{system.log_tail()}"
@@ -248,21 +150,13 @@ def check(system: System, downtimes: list[tuple[int, int]], since_ms: int, where
 def look(system: System) -> dict[str, list[str]]:
     reserved_status, reserved = system.call("GET", "/s3/reservations")
     assert reserved_status == 200, reserved
-    evidence = Evidence.of_folder(system.data)
+    evidence = system.evidence()
     found = {name: findings for name, findings in check_evidence(evidence).items() if findings}
     amounts = {each["intent_id"]: Decimal(str(each["amount_usdt"])) for each in reserved["reservations"]}
     differs = reserved_is_used(evidence, amounts)
     if differs:
         found["I4 reserved"] = differs
     return found
-
-
-def widen_limits(system: System) -> None:
-    """A day of kills loses more than a day may: the limits that would end the trading are not what is tested."""
-    system.promote(
-        risk={"daily_loss_usdt_max": 900, "drawdown_pct_max": 0.9},
-        strategy={"cooldown_min": 0, "max_entries_per_signal": 50},
-    )
 
 
 @pytest.fixture
@@ -278,7 +172,7 @@ def test_after_every_kill_the_invariants_hold(system: System) -> None:
     figures = run_kills(system, kills)
 
     seconds = sorted(figures.reconciled_s)
-    evidence = Evidence.of_folder(system.data)
+    evidence = system.evidence()
     trades = [trade for trade in evidence.on_file(TRADES) if trade.market is Market.FUT]
     print(
         f"\n{kills} kills ({', '.join(figures.kills)}), {len(seconds)} restarts reconciled"
