@@ -51,6 +51,8 @@ class ExchangeHost:
         """Told of each tick after the account has reacted to it, and after `on_changes`."""
         self.on_changes: list[OnChanges] = []
         """Told of what a tick or a request did to the account, once it is durable."""
+        self.shape: Callable[[Tick], Tick] | None = None
+        """Bends each tick before the account sees it, so that a shifted market is shifted for everybody alike."""
         self.ended = asyncio.Event()
         self._observe = observe
 
@@ -66,6 +68,8 @@ class ExchangeHost:
 
     def apply(self, tick: Tick) -> None:
         """One instant of the market: the account reacts, then everybody hears of it."""
+        if self.shape is not None:
+            tick = self.shape(tick)
         now_ms = self.clock.now_ms()
         changes: list[AccountChange] = []
         for book in tick.books:

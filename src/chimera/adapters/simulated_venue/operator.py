@@ -1,0 +1,387 @@
+"""What whoever runs the simulated exchange, and the human who owns its account, may do to it while it runs.
+
+Owns interventions and how they are taken back: prices bent for everybody, symbols halted, filters changed, money moved,
+orders placed, canceled or filled behind the client's back. What it does to the account is durable and told like any
+other change; what it does to prices and instruments ends with the process.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from chimera.adapters.simulated_venue.feed import Tick
+from chimera.adapters.simulated_venue.host import ExchangeHost
+from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, WorkingType
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.execution.orders import AccountChange, NewOrder, VenueOrder
+from chimera.domain.market.instrument import Instrument
+from chimera.domain.market.quotes import Bar, BookTop, Level, MarkPrice
+from chimera.domain.matching.refusals import Refusal
+
+Bend = Callable[[Tick], Tick]
+
+BPS = Decimal(10_000)
+WHOLE_BOOK = Decimal("0.2")
+"""So far from the mark nothing that is bound to it trades."""
+
+
+class Operator:
+    def __init__(self, host: ExchangeHost) -> None:
+        self._host = host
+        self._bends: dict[str, Bend] = {}
+        self._books: dict[InstrumentKey, BookTop] = {}
+        self._marks: dict[str, MarkPrice] = {}
+        self._orders = 0
+
+    # --- prices, for everybody
+
+    def bend(self, name: str, bend: Bend) -> None:
+        """From now on every tick goes through `bend`, until `unbend` of the same name; the market is shown at once."""
+        if not self._bends:
+            self._books, self._marks = dict(self._host.books), dict(self._host.marks)
+            self._host.shape = self._shape
+        self._bends[name] = bend
+        self.show()
+
+    def unbend(self, name: str) -> None:
+        if self._bends.pop(name, None) is None:
+            return
+        self.show()
+        if not self._bends:
+            self._host.shape = None
+
+    @property
+    def bends(self) -> tuple[str, ...]:
+        return tuple(self._bends)
+
+    def show(self) -> None:
+        """The market as it is, once more, and now."""
+        now_ms = self._host.clock.now_ms()
+        bent = bool(self._bends) or self._host.shape is not None
+        books, marks = (self._books, self._marks) if bent else (self._host.books, self._host.marks)
+        self._host.apply(
+            Tick(
+                now_ms,
+                tuple(replace(book, ts=now_ms) for book in books.values()),
+                tuple(replace(mark, ts=now_ms) for mark in marks.values()),
+                (),
+            )
+        )
+
+    def shift(self, name: str, bps: int, *, market: str = "", symbol: str = "") -> None:
+        """Everything `bps` higher, mark and bars included."""
+        ratio = 1 + Decimal(bps) / BPS
+
+        def bent(tick: Tick) -> Tick:
+            return Tick(
+                tick.ts,
+                tuple(self._shifted(book, ratio) if _is(book, market, symbol) else book for book in tick.books),
+                tuple(self._shifted_mark(mark, ratio) if _marks(mark, market, symbol) else mark for mark in tick.marks),
+                tuple(_shifted_bar(bar, float(ratio)) if _is(bar, market, symbol) else bar for bar in tick.bars),
+            )
+
+        self.bend(name, bent)
+
+    def set_mark(self, name: str, symbol: str, *, bps: int = 0, price: Decimal | None = None) -> None:
+        """The mark alone: at `price`, or `bps` away from where it would be."""
+        ratio = 1 + Decimal(bps) / BPS
+
+        def bent(tick: Tick) -> Tick:
+            return replace(
+                tick,
+                marks=tuple(
+                    mark
+                    if symbol not in ("", mark.symbol)
+                    else replace(mark, mark=price)
+                    if price is not None
+                    else self._shifted_mark(mark, ratio)
+                    for mark in tick.marks
+                ),
+            )
+
+        self.bend(name, bent)
+
+    def freeze(self, name: str, *, market: str = "", symbol: str = "") -> None:
+        """Nothing trades and nothing triggers, and no price is told: the engine stands still."""
+
+        def bent(tick: Tick) -> Tick:
+            return Tick(
+                tick.ts,
+                tuple(book for book in tick.books if not _is(book, market, symbol)),
+                tuple(mark for mark in tick.marks if not _marks(mark, market, symbol)),
+                tuple(bar for bar in tick.bars if not _is(bar, market, symbol)),
+            )
+
+        self.bend(name, bent)
+
+    # --- prices, for one operation of the exchange: nobody else sees them
+
+    def fill(self, order: VenueOrder, qty: Decimal | None = None) -> None:
+        """Let a resting order fill now at its own price: all of it, or about `qty` of it."""
+        book = self._host.books.get(order.key)
+        if book is None or order.price is None:
+            return
+        instrument = self.instrument(order.market, order.symbol)
+        tick = instrument.tick_size
+        if qty is None:
+            level = (order.price - order.side.sign * tick, Decimal(1))
+        else:
+            # Somebody stands exactly at our price: a share of what they offer reaches us.
+            level = (order.price, max(qty, instrument.step_size) / self._host.rules.touch_ratio)
+        self._show_only(_with_best(book, order.side, level, tick))
+        self._show_only(book)
+
+    def empty(self, market: Market, symbol: str, side: Side, limit: Decimal | None) -> None:
+        """Nearly nothing is offered to a taker on `side` until the next tick; nothing at all within `limit`."""
+        book = self._host.books.get(InstrumentKey(market, symbol))
+        if book is None:
+            return
+        instrument = self.instrument(market, symbol)
+        price = book.ask if side is Side.BUY else book.bid
+        if limit is not None and (limit - price) * side.sign >= 0:
+            price = limit + side.sign * instrument.tick_size
+        self._show_only(_with_best(book, side, (price, instrument.step_size), instrument.tick_size))
+
+    def slice(self, market: Market, symbol: str, side: Side, qty: Decimal, pieces: int) -> None:
+        """A taker of `qty` on `side` finds it in so many pieces, until the next tick."""
+        book = self._host.books.get(InstrumentKey(market, symbol))
+        if book is None:
+            return
+        instrument = self.instrument(market, symbol)
+        step = instrument.step_size
+        part = max(step, -(-(qty / pieces) // step) * step)
+        best, tick = (book.ask if side is Side.BUY else book.bid), instrument.tick_size
+        levels = tuple((best + side.sign * tick * number, part) for number in range(pieces))
+        self._show_only(replace(book, asks=levels) if side is Side.BUY else replace(book, bids=levels))
+
+    def meet(self, market: Market, symbol: str, side: Side, price: Decimal) -> None:
+        """The other side of the book stands at `price`: an order on `side` there would take. Until the next tick."""
+        book = self._host.books.get(InstrumentKey(market, symbol))
+        if book is not None:
+            tick = self.instrument(market, symbol).tick_size
+            self._show_only(_with_best(book, side, (price, Decimal(1)), tick))
+
+    def restore_book(self, market: Market, symbol: str) -> None:
+        """What `empty`, `slice` and `meet` did ends."""
+        book = self._host.books.get(InstrumentKey(market, symbol))
+        if book is not None:
+            self._show_only(book)
+
+    def fail_stop(self, order: VenueOrder) -> None:
+        """Trigger a waiting futures order while nobody trades within its bounds: what it becomes expires unfilled."""
+        book, mark = self._host.books.get(order.key), self._host.marks.get(order.symbol)
+        if book is None or mark is None or order.stop_price is None:
+            return
+        tick = self.instrument(order.market, order.symbol).tick_size
+        far = order.stop_price * (1 + order.side.sign * WHOLE_BOOK)
+        away = _with_best(book, order.side, ((far // tick) * tick, Decimal(1)), tick)
+        by_mark = order.working_type is WorkingType.MARK_PRICE
+        self._show_only(away if by_mark else replace(away, last=order.stop_price))
+        if by_mark:
+            self._mark_only(replace(mark, mark=order.stop_price))
+        self._show_only(book)
+        self._mark_only(mark)
+
+    def liquidate(self, symbol: str) -> bool:
+        """Show a mark beyond the liquidation price of the position in `symbol`, once; False where there is none."""
+        mark = self._host.marks.get(symbol)
+        for position in self._host.exchange.positions():
+            if position.symbol == symbol and mark is not None:
+                tick = self.instrument(Market.FUT, symbol).tick_size
+                beyond = position.liquidation_price // tick * tick + (-tick if position.qty > 0 else 2 * tick)
+                now_ms = self._host.clock.now_ms()
+                self._host.apply(Tick(now_ms, (), (replace(mark, ts=now_ms, mark=max(beyond, tick)),), ()))
+                return True
+        return False
+
+    # --- the account
+
+    def place(
+        self, market: Market, symbol: str, side: Side, *, qty: Decimal, price: Decimal | None = None, ioc: bool = False
+    ) -> VenueOrder:
+        """A human's own order, from the exchange's web page.
+
+        Raises:
+            Refusal: as for anybody.
+        """
+        self._orders += 1
+        now_ms = self._host.clock.now_ms()
+        placed, changes = self._host.exchange.place(
+            NewOrder(
+                client_order_id=f"web_{now_ms:x}{self._orders:x}",
+                market=market,
+                symbol=symbol,
+                side=side,
+                type=OrderType.MARKET if price is None else OrderType.LIMIT,
+                qty=qty,
+                price=price,
+                time_in_force=TimeInForce.IOC if ioc else TimeInForce.GTC,
+            ),
+            now_ms,
+        )
+        self._host.settle(changes)
+        return placed
+
+    def order_for(self, market: Market, symbol: str, side: Side, notional_usdt: Decimal, *, rests: bool) -> VenueOrder:
+        """A human's order of about this size, at the market or 3 % away from it.
+
+        Raises:
+            Refusal: as for anybody.
+        """
+        book = self._host.books[InstrumentKey(market, symbol)]
+        instrument = self.instrument(market, symbol)
+        wanted = max(notional_usdt, instrument.min_notional * Decimal("1.1"))
+        qty = max(instrument.min_qty, instrument.floor_qty(wanted / book.mid))
+        away = instrument.round_price(book.mid * (1 - side.sign * Decimal("0.03")))
+        return self.place(market, symbol, side, qty=qty, price=away if rests else None)
+
+    def cancel(self, order: VenueOrder) -> None:
+        """A human cancels it; gone already is success."""
+        try:
+            _, changes = self._host.exchange.cancel(
+                order.market,
+                order.symbol,
+                order.client_order_id,
+                self._host.clock.now_ms(),
+                conditional=order.conditional and not order.triggered,
+            )
+        except Refusal:
+            return
+        self._host.settle(changes)
+
+    def cross(self, order: VenueOrder) -> None:
+        """A human trades against our own resting order: the exchange prevents it, and ours expires."""
+        if order.price is not None:
+            self.place(
+                order.market,
+                order.symbol,
+                Side.SELL if order.side is Side.BUY else Side.BUY,
+                qty=order.qty - order.filled_qty,
+                price=order.price,
+                ioc=True,
+            )
+
+    def set_leverage(self, symbol: str, leverage: int) -> None:
+        """
+        Raises:
+            Refusal: as for anybody.
+        """
+        self._host.settle(self._host.exchange.set_leverage(symbol, leverage, self._host.clock.now_ms()))
+
+    def drain(self, market: Market) -> Decimal:
+        """A human moves everything that is free to the other wallet; returns how much."""
+        for balance in self._host.exchange.balances(market):
+            if balance.asset == "USDT" and balance.free > 0:
+                self.move(market, balance.free)
+                return balance.free
+        return Decimal(0)
+
+    def move(self, source: Market, amount_usdt: Decimal) -> None:
+        """A human's transfer out of `source`.
+
+        Raises:
+            Refusal: as for anybody.
+        """
+        target = Market.SPOT if source is Market.FUT else Market.FUT
+        _, changes = self._host.exchange.transfer(source, target, "USDT", amount_usdt, self._host.clock.now_ms())
+        self._host.settle(changes)
+
+    # --- what is there
+
+    def instrument(self, market: Market, symbol: str) -> Instrument:
+        """
+        Raises:
+            KeyError: the exchange does not list it.
+        """
+        for instrument in self._host.rules.instruments:
+            if instrument.market is market and instrument.symbol == symbol:
+                return instrument
+        raise KeyError(f"{market}:{symbol}")
+
+    def listed(self, market: str = "", symbol: str = "") -> tuple[Instrument, ...]:
+        return tuple(instrument for instrument in self._host.rules.instruments if _is(instrument, market, symbol))
+
+    def resting(self, market: str = "", symbol: str = "") -> tuple[VenueOrder, ...]:
+        """Open orders of the regular books that stand at a price, newest first."""
+        found = [
+            order
+            for each in (Market.FUT, Market.SPOT)
+            if market in ("", each)
+            for order in self._host.exchange.open_orders(each)
+            if order.price is not None and order.stop_price is None and symbol in ("", order.symbol)
+        ]
+        return tuple(sorted(found, key=lambda order: -order.created_at_ms))
+
+    def stops(self, market: str = "", symbol: str = "") -> tuple[VenueOrder, ...]:
+        """Orders that wait for their price, newest first."""
+        found = [
+            order
+            for order in (*self._host.exchange.open_conditional(), *self._host.exchange.open_orders(Market.SPOT))
+            if order.stop_price is not None and market in ("", order.market) and symbol in ("", order.symbol)
+        ]
+        return tuple(sorted(found, key=lambda order: -order.created_at_ms))
+
+    # --- inside
+
+    def _shape(self, tick: Tick) -> Tick:
+        for book in tick.books:
+            self._books[book.key] = book
+        for mark in tick.marks:
+            self._marks[mark.symbol] = mark
+        for bend in self._bends.values():
+            tick = bend(tick)
+        return tick
+
+    def _show_only(self, book: BookTop) -> None:
+        self._settle(self._host.exchange.on_book(book, self._host.clock.now_ms()))
+
+    def _mark_only(self, mark: MarkPrice) -> None:
+        self._settle(self._host.exchange.on_mark(mark, self._host.clock.now_ms()))
+
+    def _settle(self, changes: tuple[AccountChange, ...]) -> None:
+        if changes:
+            self._host.settle(changes)
+
+    def _shifted(self, book: BookTop, ratio: Decimal) -> BookTop:
+        instrument = self.instrument(book.market, book.symbol)
+        return replace(
+            book,
+            bids=_distinct([(instrument.floor_price(price * ratio), qty) for price, qty in book.bids]),
+            asks=_distinct([(instrument.ceil_price(price * ratio), qty) for price, qty in book.asks]),
+            last=instrument.round_price(book.last * ratio),
+        )
+
+    def _shifted_mark(self, mark: MarkPrice, ratio: Decimal) -> MarkPrice:
+        instrument = self.instrument(Market.FUT, mark.symbol)
+        return replace(mark, mark=max(instrument.tick_size, instrument.round_price(mark.mark * ratio)))
+
+
+def _is(thing: BookTop | Bar | Instrument, market: str, symbol: str) -> bool:
+    return market in ("", thing.market) and symbol in ("", thing.symbol)
+
+
+def _marks(mark: MarkPrice, market: str, symbol: str) -> bool:
+    return market in ("", Market.FUT) and symbol in ("", mark.symbol)
+
+
+def _shifted_bar(bar: Bar, ratio: float) -> Bar:
+    return replace(bar, open=bar.open * ratio, high=bar.high * ratio, low=bar.low * ratio, close=bar.close * ratio)
+
+
+def _distinct(levels: list[Level]) -> tuple[Level, ...]:
+    """Rounding may put two levels on one price."""
+    kept: dict[Decimal, Decimal] = {}
+    for price, qty in levels:
+        if price > 0:
+            kept[price] = kept.get(price, Decimal(0)) + qty
+    return tuple(kept.items())
+
+
+def _with_best(book: BookTop, side: Side, level: Level, tick: Decimal) -> BookTop:
+    """The book with `level` alone on the side that a taker on `side` eats; the other side keeps clear of it."""
+    price = level[0]
+    if side is Side.BUY:
+        bids = tuple(each for each in book.bids if each[0] < price) or ((price - tick, book.bids[0][1]),)
+        return replace(book, asks=(level,), bids=bids)
+    asks = tuple(each for each in book.asks if each[0] > price) or ((price + tick, book.asks[0][1]),)
+    return replace(book, bids=(level,), asks=asks)
