@@ -15,10 +15,13 @@ from tests.domain.matching.venue import SYMBOL, D
 ZERO = Decimal(0)
 
 
-def check_books(venue: Exchange, *, usdt: Decimal, spot_usdt: Decimal, btc: Decimal) -> None:
-    """Everything the exchange owes is explained to the last digit by what it reported."""
+def check_books(venue: Exchange, *, usdt: Decimal, spot_usdt: Decimal, btc: Decimal, deposited: Decimal = ZERO) -> None:
+    """Everything the exchange owes is explained to the last digit by what it reported.
+
+    `deposited` reached the futures wallet later: unlike what it began with, it stands in its ledger.
+    """
     _check_spot(venue, spot_usdt, btc)
-    _check_futures(venue, usdt)
+    _check_futures(venue, usdt, deposited)
     _check_orders(venue)
     for balance in venue.balances():
         assert balance.free >= 0, f"{balance} is negative"
@@ -64,7 +67,8 @@ def _spot_needs(venue: Exchange) -> list[tuple[Decimal, Side]]:
     return needs
 
 
-def _check_futures(venue: Exchange, usdt: Decimal) -> None:
+def _check_futures(venue: Exchange, usdt: Decimal, deposited: Decimal) -> None:
+    moved_in = (t.amount if t.target is Market.FUT else -t.amount for t in venue.transfers())
     fills = venue.fills(Market.FUT, SYMBOL)
     incomes = venue.income()
     (held,) = venue.balances(Market.FUT)
@@ -73,7 +77,7 @@ def _check_futures(venue: Exchange, usdt: Decimal) -> None:
     for kind, booked in (
         ("REALIZED_PNL", sum((fill.realized_pnl_usdt for fill in fills), ZERO)),
         ("COMMISSION", -sum((fill.fee for fill in fills), ZERO)),
-        ("TRANSFER", sum((t.amount if t.target is Market.FUT else -t.amount for t in venue.transfers()), ZERO)),
+        ("TRANSFER", sum(moved_in, deposited)),
     ):
         assert sum((income.amount for income in incomes if income.kind == kind), ZERO) == booked, kind
     losses = {income.ts for income in incomes if income.amount < 0 and income.kind in ("REALIZED_PNL", "FUNDING_FEE")}

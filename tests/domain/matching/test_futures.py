@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, WorkingType
 from chimera.domain.execution.orders import (
+    AccountConfigured,
     Balance,
     BalancesChanged,
     FundingSettled,
     IncomeKind,
+    MarginCalled,
     OrderUpdated,
     PositionChanged,
 )
@@ -307,7 +309,7 @@ def test_liquidation_comes_at_the_liquidation_price_and_not_before(side: Side, s
     quiet = venue.on_mark(mark(safe), 2)
     changes = venue.on_mark(mark(fatal), 3)
 
-    assert quiet == ()
+    assert [type(change) for change in quiet] == [MarginCalled]
     assert not venue.positions()
     assert not venue.open_orders(Market.FUT)
     closing = venue.order(Market.FUT, SYMBOL, "autoclose-1")
@@ -361,7 +363,8 @@ def test_leverage_changes_what_resting_orders_lock() -> None:
     changes = venue.set_leverage(SYMBOL, 10, 2)
 
     assert usdt(venue).locked == D("590") + D("2.95")
-    assert [type(change) for change in changes] == [BalancesChanged]
+    assert [type(change) for change in changes] == [BalancesChanged, AccountConfigured]
+    assert changes[-1] == AccountConfigured(2, SYMBOL, leverage=10)
 
 
 def test_two_perpetuals_share_the_wallet_but_not_their_margin() -> None:

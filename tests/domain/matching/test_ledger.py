@@ -104,6 +104,10 @@ operations = st.lists(
         st.tuples(st.just("cancel_all"), st.sampled_from(list(Market)), st.booleans()),
         st.tuples(st.just("cancel_list"), ids),
         st.tuples(st.just("amend"), ids, sides, fut_qtys, offsets),
+        st.tuples(st.just("cancel_number"), st.integers(1, 30), st.sampled_from(list(Market)), st.booleans()),
+        st.tuples(st.just("margin"), st.integers(-40_000, 40_000)),
+        st.tuples(st.just("deposit"), st.sampled_from(list(Market)), st.integers(-300, 300)),
+        st.tuples(st.just("countdown"), st.sampled_from([0, 1, 3_600_000])),
         st.tuples(st.just("trail"), ids, sides, fut_qtys, st.none() | offsets, st.booleans()),
         st.tuples(st.just("transfer"), st.sampled_from(list(Market)), st.integers(1, 900)),
         st.tuples(st.just("leverage"), st.sampled_from([3, 20, 50, 125])),
@@ -129,6 +133,7 @@ class Run:
         self.price = D("60000")
         self.now_ms = 1
         self.rate = 0.0001
+        self.deposited = {Market.FUT: D(0), Market.SPOT: D(0)}
         self.show()
 
     def show(self) -> tuple[AccountChange, ...]:
@@ -220,6 +225,19 @@ class Run:
             case "amend", (client_id, side, qty, offset):
                 price = self.price + offset
                 return venue.amend(SYMBOL, now_ms, side=side, qty=qty, price=price, client_order_id=client_id)[1]
+            case "cancel_number", (number, market, conditional):
+                if conditional:
+                    return venue.cancel_algo(SYMBOL, str(number), now_ms)[1]
+                return venue.cancel_number(market, SYMBOL, str(number), now_ms)[1]
+            case "margin", (hundredths,):
+                return venue.change_margin(SYMBOL, D(hundredths) / 100, now_ms)
+            case "deposit", (market, amount):
+                changes = venue.deposit(market, "USDT", D(amount), now_ms)
+                self.deposited[market] += D(amount)
+                return changes
+            case "countdown", (countdown_ms,):
+                venue.set_countdown(SYMBOL, countdown_ms, now_ms)
+                return ()
             case "transfer", (source, amount):
                 target = Market.FUT if source is Market.SPOT else Market.SPOT
                 return venue.transfer(source, target, "USDT", D(amount), now_ms)[1]
@@ -237,7 +255,13 @@ def test_the_ledger_balances_to_the_last_digit_after_every_operation(ops: list[t
     for operation in ops:
         run.apply(operation)
 
-        check_books(run.venue, usdt=USDT, spot_usdt=SPOT_USDT, btc=BTC)
+        check_books(
+            run.venue,
+            usdt=USDT,
+            spot_usdt=SPOT_USDT + run.deposited[Market.SPOT],
+            btc=BTC,
+            deposited=run.deposited[Market.FUT],
+        )
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -310,6 +334,7 @@ def test_the_rows_drained_after_each_operation_rebuild_the_account(ops: list[tup
         assert rebuilt.fills(market, SYMBOL) == run.venue.fills(market, SYMBOL)
     assert rebuilt.income() == run.venue.income()
     assert rebuilt.transfers() == run.venue.transfers()
+    assert rebuilt.margin_changes(SYMBOL) == run.venue.margin_changes(SYMBOL)
     assert rebuilt.order_lists(SYMBOL) == run.venue.order_lists(SYMBOL)
 
 

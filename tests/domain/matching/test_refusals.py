@@ -235,17 +235,6 @@ def test_a_position_beyond_the_tier_of_its_leverage_is_refused() -> None:
     assert caught.value.code == -2027
 
 
-def test_margin_type_is_isolated_already_and_nothing_else() -> None:
-    venue = trading()
-
-    with pytest.raises(Refusal) as unchanged:
-        venue.set_margin_type(SYMBOL, isolated=True)
-    with pytest.raises(Refusal) as cross:
-        venue.set_margin_type(SYMBOL, isolated=False)
-
-    assert (unchanged.value.code, cross.value.code) == (-4046, -1130)
-
-
 @pytest.mark.parametrize(
     ("source", "target", "amount", "code"),
     [

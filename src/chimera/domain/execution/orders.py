@@ -207,9 +207,20 @@ class OrderUpdated:
     amended: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginChange:
+    """A movement between the free balance and a position's isolated wallet; `amount` into the position is positive."""
+
+    number: int
+    symbol: str
+    asset: str
+    amount: Decimal
+    ts: int
+
+
 @dataclass(frozen=True, slots=True)
 class BalancesChanged:
-    """Only what changed, and why: ORDER, FUNDING_FEE, TRANSFER, LIQUIDATION."""
+    """Only what changed, and why: ORDER, FUNDING_FEE, TRANSFER, LIQUIDATION, MARGIN_TRANSFER, DEPOSIT, WITHDRAW."""
 
     ts: int
     cause: str
@@ -233,10 +244,33 @@ class FundingSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginCalled:
+    """A position came near its liquidation; told once until it has left that zone again."""
+
+    ts: int
+    position: VenuePosition
+    maint_margin_usdt: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AccountConfigured:
+    """A setting was changed by request: of one symbol, or of the account where `symbol` is None. None is unchanged."""
+
+    ts: int
+    symbol: str | None = None
+    leverage: int | None = None
+    isolated: bool | None = None
+    dual_side: bool | None = None
+    multi_assets: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StreamReset:
     """The account stream was re-established: whatever happened meanwhile was not told. Reconcile."""
 
     ts: int
 
 
-AccountChange = OrderUpdated | BalancesChanged | PositionChanged | FundingSettled | StreamReset
+AccountChange = (
+    OrderUpdated | BalancesChanged | PositionChanged | FundingSettled | MarginCalled | AccountConfigured | StreamReset
+)

@@ -16,6 +16,7 @@ from chimera.domain.execution.orders import (
     BalancesChanged,
     Income,
     IncomeKind,
+    MarginChange,
     OrderUpdated,
     Transfer,
     VenueFill,
@@ -28,6 +29,7 @@ from chimera.domain.matching.records import (
     ListRecord,
     OrderRecord,
     PositionRecord,
+    SettingsRecord,
     Wallet,
 )
 
@@ -64,6 +66,8 @@ class Account:
         self.transfers: list[Transfer] = []
         self.positions: dict[str, PositionRecord] = {}
         self.contracts: dict[str, ContractRecord] = {}
+        self.settings = SettingsRecord()
+        self.margin_changes: list[MarginChange] = []
         self._changes: list[AccountChange] = []
         self._touched: dict[tuple[Market, str], Wallet] = {}
         self._dirty: dict[tuple[str, str], None] = {}
@@ -164,6 +168,13 @@ class Account:
         self._dirty["transfer", str(transfer.tran_id)] = None
         self._new_rows["transfer", str(transfer.tran_id)] = to_row(transfer)
 
+    def add_margin_change(self, symbol: str, wallet: Wallet, amount: Decimal, now_ms: int) -> None:
+        number = self.number("margin")
+        change = MarginChange(number=number, symbol=symbol, asset=wallet.asset, amount=amount, ts=now_ms)
+        self.margin_changes.append(change)
+        self._dirty["margin", str(number)] = None
+        self._new_rows["margin", str(number)] = to_row(change)
+
     def add_list(self, record: ListRecord) -> None:
         self.lists[record.list_id] = record
         self._dirty["list", str(record.list_id)] = None
@@ -226,6 +237,8 @@ class Account:
             "transfer": {str(transfer.tran_id): to_row(transfer) for transfer in self.transfers},
             "position": {symbol: to_row(self.positions[symbol]) for symbol in sorted(self.positions)},
             "contract": {symbol: to_row(self.contracts[symbol]) for symbol in sorted(self.contracts)},
+            "settings": {"account": to_row(self.settings)},
+            "margin": {str(change.number): to_row(change) for change in self.margin_changes},
         }
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
@@ -254,11 +267,13 @@ class Account:
             self.positions[symbol] = from_row(PositionRecord, state["position"][symbol])
         for symbol in sorted(state.get("contract", {})):
             self.contracts[symbol] = from_row(ContractRecord, state["contract"][symbol])
+        self.settings = from_row(SettingsRecord, state.get("settings", {}).get("account", {}))
+        self.margin_changes = [from_row(MarginChange, row) for row in _by_number(state, "margin")]
 
     def _row(self, table: str, key: str) -> Row | None:
         if table == "order":
             return to_row(self.orders[int(key)])
-        if table in ("fill", "income", "transfer"):
+        if table in ("fill", "income", "transfer", "margin"):
             return self._new_rows[table, key]
         if table == "wallet":
             market, _, asset = key.partition(":")
@@ -269,6 +284,8 @@ class Account:
             return to_row(self.lists[int(key)])
         if table == "contract":
             return to_row(self.contracts[key])
+        if table == "settings":
+            return to_row(self.settings)
         return to_row(self.positions[key]) if key in self.positions else None
 
 

@@ -17,9 +17,11 @@ from decimal import Decimal
 from chimera.contracts.enums import Market, OrderStatus, Side
 from chimera.domain.execution.orders import (
     AccountChange,
+    AccountConfigured,
     Balance,
     Income,
     IncomeKind,
+    MarginChange,
     NewOco,
     NewOrder,
     Transfer,
@@ -40,6 +42,8 @@ Changes = tuple[AccountChange, ...]
 
 NOTHING: Changes = ()
 
+NEVER_MS = 2**63
+
 
 class Exchange:
     def __init__(
@@ -52,6 +56,7 @@ class Exchange:
         """A new account holding the given free balances."""
         self._rules = rules
         self._account = Account()
+        self._alarm_ms = NEVER_MS
         self._open_desks()
         for market, balances in ((Market.SPOT, spot_balances), (Market.FUT, fut_balances)):
             for asset in sorted(balances or {}):
@@ -77,6 +82,7 @@ class Exchange:
             if row is not None:
                 desk.book.restore(market, symbol, row)
             desk.refresh()
+        exchange._set_alarm()
         return exchange
 
     def _open_desks(self) -> None:
@@ -91,7 +97,17 @@ class Exchange:
                 spot = SpotDesk(instrument, self._rules, self._account)
                 self._spot[instrument.symbol] = self._desks[Market.SPOT, instrument.symbol] = spot
 
-    # --- the market
+    # --- time and the market
+
+    def on_time(self, now_ms: int) -> Changes:
+        """What is due by the clock alone: countdowns. A book or a mark does the same before it is looked at."""
+        if now_ms < self._alarm_ms:
+            return NOTHING
+        for desk in self._futures.values():
+            if 0 < desk.contract.countdown_at_ms <= now_ms:
+                desk.end_countdown(now_ms)
+        self._set_alarm()
+        return self._account.take_changes()
 
     def on_book(self, top: BookTop, now_ms: int) -> Changes:
         """The outside book is now `top`: what rests may fill, what listens to the last price may trigger.
@@ -99,6 +115,8 @@ class Exchange:
         Raises:
             KeyError: the exchange does not list this instrument.
         """
+        if now_ms >= self._alarm_ms:
+            return (*self.on_time(now_ms), *self.on_book(top, now_ms))
         desk = self._desks[top.market, top.symbol]
         if not desk.show(top):
             return NOTHING
@@ -111,6 +129,8 @@ class Exchange:
         Raises:
             KeyError: the exchange does not list this perpetual.
         """
+        if now_ms >= self._alarm_ms:
+            return (*self.on_time(now_ms), *self.on_mark(mark, now_ms))
         desk = self._futures[mark.symbol]
         if not desk.show_mark(mark, now_ms):
             return NOTHING
@@ -185,12 +205,19 @@ class Exchange:
             Refusal: -2011, it is not open there: final, never known, or triggered meanwhile.
         """
         desk = self._desk(market, symbol)
-        record = self._account.open.get((market, symbol, client_order_id))
-        if record is None or _in_algo_book(record) is not conditional:
-            raise refusals.unknown_to_cancel()
-        desk.end(record, OrderStatus.CANCELED, EndReason.USER, now_ms)
-        changes = self._finish(desk, "ORDER", now_ms)
-        return record.view(), changes
+        return self._cancel(desk, self._account.open.get((market, symbol, client_order_id)), conditional, now_ms)
+
+    def cancel_number(
+        self, market: Market, symbol: str, venue_order_id: str, now_ms: int
+    ) -> tuple[VenueOrder, Changes]:
+        """As `cancel` in the regular book, by the exchange's number."""
+        desk = self._desk(market, symbol)
+        return self._cancel(desk, self._numbered(market, symbol, venue_order_id), False, now_ms)
+
+    def cancel_algo(self, symbol: str, venue_algo_id: str, now_ms: int) -> tuple[VenueOrder, Changes]:
+        """As `cancel` in the algo book, by the exchange's number."""
+        desk = self._futures_desk(symbol)
+        return self._cancel(desk, self._algo_numbered(symbol, venue_algo_id), True, now_ms)
 
     def cancel_all(self, market: Market, symbol: str, now_ms: int, *, conditional: bool = False) -> Changes:
         """Cancel every open order of the symbol in one of the two books; the other book is not touched."""
@@ -226,14 +253,86 @@ class Exchange:
         self._futures_desk(symbol).set_leverage(leverage, now_ms)
         return self._account.take_changes()
 
-    def set_margin_type(self, symbol: str, *, isolated: bool) -> None:
-        """Only isolated margin is offered, and every symbol starts with it.
+    def set_margin_type(self, symbol: str, *, isolated: bool, now_ms: int = 0) -> Changes:
+        """A crossed symbol opens nothing here: only isolated margin is modelled.
 
         Raises:
-            Refusal: -4046 when asked for what already is, -1130 for cross margin.
+            Refusal: -4046 when asked for what already is, -4047 with open orders, -4048 with a position, -4168 isolated
+                in multi-assets mode.
         """
-        self._futures_desk(symbol)
-        raise refusals.margin_type_unchanged() if isolated else refusals.bad_parameter("marginType")
+        self._futures_desk(symbol).set_isolated(isolated)
+        self._account.tell(AccountConfigured(now_ms, symbol, isolated=isolated))
+        return self._account.take_changes()
+
+    def set_dual_side(self, dual_side: bool, now_ms: int) -> Changes:
+        """While an account holds two sides of a symbol apart, every order is refused: positions are one-way here.
+
+        Raises:
+            Refusal: -4059 when it already is so, -4067 with open orders, -4068 with a position.
+        """
+        settings = self._account.settings
+        if dual_side is settings.dual_side:
+            raise refusals.dual_side_unchanged()
+        if any(desk.has_open_orders for desk in self._futures.values()):
+            raise refusals.dual_side_with_orders()
+        if self._account.positions:
+            raise refusals.dual_side_with_position()
+        settings.dual_side = dual_side
+        return self._configured(AccountConfigured(now_ms, dual_side=dual_side))
+
+    def set_multi_assets(self, multi_assets: bool, now_ms: int) -> Changes:
+        """Multi-assets mode crosses every symbol.
+
+        Raises:
+            Refusal: -4171 when it already is so, -4167 while an isolated symbol has an order or a position.
+        """
+        settings = self._account.settings
+        if multi_assets is settings.multi_assets:
+            raise refusals.multi_assets_unchanged()
+        if any(desk.isolated and (desk.has_open_orders or desk.position) for desk in self._futures.values()):
+            raise refusals.isolated_in_the_way()
+        settings.multi_assets = multi_assets
+        return self._configured(AccountConfigured(now_ms, multi_assets=multi_assets))
+
+    def change_margin(self, symbol: str, amount: Decimal, now_ms: int) -> Changes:
+        """Add free balance to the isolated wallet of a position; a negative amount takes it back.
+
+        Raises:
+            Refusal: -4054 no position, -4050 not free, -4051 more than may be taken back, -4055 nothing asked, -4049.
+        """
+        self._futures_desk(symbol).change_margin(amount, now_ms)
+        return self._account.take_changes()
+
+    def set_countdown(self, symbol: str, countdown_ms: int, now_ms: int) -> None:
+        """Cancel the symbol's regular orders in `countdown_ms` unless asked again; 0 stops it. Conditionals stay.
+
+        Raises:
+            Refusal: -1130 for a negative time.
+        """
+        self._futures_desk(symbol).count_down(countdown_ms, now_ms)
+        self._set_alarm()
+
+    def deposit(self, market: Market, asset: str, amount: Decimal, now_ms: int) -> Changes:
+        """Money from outside, or to it where `amount` is negative: what whoever runs the exchange does.
+
+        The futures ledger names it TRANSFER, as it does whatever reaches that wallet.
+
+        Raises:
+            Refusal: -5013 when what leaves is not free, -1130 for nothing.
+        """
+        if amount == 0:
+            raise refusals.bad_parameter("amount")
+        account = self._account
+        wallet = account.wallet(market, asset)
+        if amount < 0 and wallet.free < -amount:
+            raise refusals.transfer_short()
+        flow = Flow.DEPOSIT if amount > 0 else Flow.WITHDRAW
+        if market is Market.FUT:
+            account.earn(wallet, IncomeKind.TRANSFER, amount, symbol="", now_ms=now_ms, detail=flow.value)
+        else:
+            account.post(wallet, flow, amount)
+        account.tell_balances(flow.value, now_ms)
+        return account.take_changes()
 
     def transfer(
         self, source: Market, target: Market, asset: str, amount: Decimal, now_ms: int
@@ -333,6 +432,23 @@ class Exchange:
     def leverage(self, symbol: str) -> int:
         return self._futures_desk(symbol).contract.leverage
 
+    def isolated(self, symbol: str) -> bool:
+        return self._futures_desk(symbol).isolated
+
+    @property
+    def dual_side(self) -> bool:
+        return self._account.settings.dual_side
+
+    @property
+    def multi_assets(self) -> bool:
+        return self._account.settings.multi_assets
+
+    def margin_changes(self, symbol: str, since_ms: int = 0) -> tuple[MarginChange, ...]:
+        """What `change_margin` moved, oldest first."""
+        return tuple(
+            change for change in self._account.margin_changes if change.symbol == symbol and change.ts >= since_ms
+        )
+
     def flows(self, market: Market, asset: str) -> dict[Flow, Decimal]:
         """Everything that ever moved this wallet, by kind; the sum is free + locked, to the last digit."""
         return dict(self._account.wallet(market, asset).flows)
@@ -353,6 +469,25 @@ class Exchange:
     def _finish(self, desk: Desk, cause: str, now_ms: int) -> Changes:
         desk.tell_money(cause, now_ms)
         return self._account.take_changes()
+
+    def _configured(self, change: AccountConfigured) -> Changes:
+        self._account.mark_dirty("settings", "account")
+        self._account.tell(change)
+        return self._account.take_changes()
+
+    def _set_alarm(self) -> None:
+        """Nothing is due by the clock before this."""
+        due = (desk.contract.countdown_at_ms for desk in self._futures.values())
+        self._alarm_ms = min((at_ms for at_ms in due if at_ms), default=NEVER_MS)
+
+    def _cancel(
+        self, desk: Desk, record: OrderRecord | None, conditional: bool, now_ms: int
+    ) -> tuple[VenueOrder, Changes]:
+        if record is None or record.status.is_final or _in_algo_book(record) is not conditional:
+            raise refusals.unknown_to_cancel()
+        desk.end(record, OrderStatus.CANCELED, EndReason.USER, now_ms)
+        changes = self._finish(desk, "ORDER", now_ms)
+        return record.view(), changes
 
     def _open_records(self, market: Market, symbol: str | None) -> list[OrderRecord]:
         return [

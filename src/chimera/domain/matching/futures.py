@@ -14,8 +14,10 @@ from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
 from chimera.domain.execution.orders import (
+    AccountConfigured,
     FundingSettled,
     IncomeKind,
+    MarginCalled,
     NewOrder,
     PositionChanged,
     VenuePosition,
@@ -27,6 +29,7 @@ from chimera.domain.matching.account import Account
 from chimera.domain.matching.desk import NEVER_ABOVE, NEVER_BELOW, Desk
 from chimera.domain.matching.filters import check_futures
 from chimera.domain.matching.margin import (
+    WHOLE,
     initial_margin,
     isolated_liquidation_price,
     maintenance_margin,
@@ -53,7 +56,9 @@ class FuturesDesk(Desk):
         symbol = instrument.symbol
         if symbol not in account.contracts:
             account.contracts[symbol] = ContractRecord(
-                symbol=symbol, leverage=min(rules.leverage_default, instrument.brackets[0].initial_leverage)
+                symbol=symbol,
+                leverage=min(rules.leverage_default, instrument.brackets[0].initial_leverage),
+                isolated=rules.isolated_default,
             )
         self.contract = account.contracts[symbol]
         self.fees = rules.fees[Market.FUT]
@@ -61,8 +66,19 @@ class FuturesDesk(Desk):
         self.mark_low = NEVER_BELOW
         self.mark_high = NEVER_ABOVE
         self._position_touched = False
+        self._fatal: tuple[tuple[Decimal, Decimal, Decimal], tuple[Decimal, Decimal]] | None = None
 
     # --- questions
+
+    @property
+    def isolated(self) -> bool:
+        """How an order here is margined; the account's multi-assets mode crosses every symbol."""
+        return self.contract.isolated and not self.account.settings.multi_assets
+
+    @property
+    def has_open_orders(self) -> bool:
+        """In either book."""
+        return bool(self.buys or self.sells or self.stops)
 
     @property
     def position(self) -> PositionRecord | None:
@@ -98,7 +114,7 @@ class FuturesDesk(Desk):
             unrealized_pnl_usdt=floor8(_pnl(position, mark)),
             isolated_wallet_usdt=position.isolated_usdt,
             leverage=self.contract.leverage,
-            liquidation_price=ceil8(self._liquidation_price(position)),
+            liquidation_price=ceil8(self._fatal_prices(position)[0]),
         )
 
     # --- orders
@@ -196,9 +212,67 @@ class FuturesDesk(Desk):
         for record in resting:
             self.relock(record)
         self.tell_money("ORDER", now_ms)
+        self.account.tell(AccountConfigured(now_ms, contract.symbol, leverage=leverage))
+
+    def change_margin(self, amount: Decimal, now_ms: int) -> None:
+        """Move `amount` of the free balance into the position's isolated wallet; negative takes it back.
+
+        What stays, its unrealised profit or loss counted, is at least its initial margin at the mark.
+        """
+        if amount == 0:
+            raise refusals.amount_not_positive()
+        if amount != floor8(amount):
+            raise refusals.qty_too_precise()
+        if not self.isolated:
+            raise refusals.margin_of_crossed()
+        position = self.position
+        if position is None:
+            raise refusals.margin_of_nothing()
+        if amount > self.wallet.free:
+            raise refusals.margin_beyond_free()
+        mark = self.reference or average(position.cost_usdt, abs(position.qty))
+        spare = _pnl(position, mark) - initial_margin(abs(position.qty) * mark, self.contract.leverage)
+        if amount < 0 and -amount > position.isolated_usdt + min(ZERO, spare):
+            raise refusals.margin_beyond_isolated()
+        self._move_to_isolated(position, amount)
+        self._touch_position()
+        self.account.add_margin_change(position.symbol, self.wallet, amount, now_ms)
+        self.refresh()
+        self.tell_money("MARGIN_TRANSFER", now_ms)
+
+    def set_isolated(self, isolated: bool) -> None:
+        if isolated and self.account.settings.multi_assets:
+            raise refusals.isolated_in_multi_assets()
+        if isolated is self.isolated:
+            raise refusals.margin_type_unchanged()
+        if self.has_open_orders:
+            raise refusals.margin_type_with_orders()
+        if self.position is not None:
+            raise refusals.margin_type_with_position()
+        self.contract.isolated = isolated
+        self.account.mark_dirty("contract", self.contract.symbol)
+
+    def count_down(self, countdown_ms: int, now_ms: int) -> None:
+        """Cancel the regular orders in `countdown_ms` unless asked again before; 0 stops it."""
+        if countdown_ms < 0:
+            raise refusals.bad_parameter("countdownTime")
+        self.contract.countdown_at_ms = now_ms + countdown_ms if countdown_ms else 0
+        self.account.mark_dirty("contract", self.contract.symbol)
+
+    def end_countdown(self, now_ms: int) -> None:
+        self.contract.countdown_at_ms = 0
+        self.account.mark_dirty("contract", self.contract.symbol)
+        for record in [*self.buys, *self.sells]:
+            if not record.status.is_final:
+                self.end(record, OrderStatus.CANCELED, EndReason.COUNTDOWN, now_ms)
+        self.tell_money("ORDER", now_ms)
 
     def _check_rules(self, new: NewOrder) -> None:
         check_futures(self.instrument, new, self.reference)
+        if self.account.settings.dual_side:
+            raise refusals.position_side()
+        if not self.isolated and not new.reduce_only and not new.close_position:
+            raise refusals.crossed_not_offered()
         self.refuse_duplicate(Market.FUT, new.client_order_id)
 
     def _check_account(self, new: NewOrder) -> Decimal:
@@ -424,11 +498,16 @@ class FuturesDesk(Desk):
         self.mark_low, self.mark_high = self.trigger_bounds(WorkingType.MARK_PRICE)
         position = self.position
         if position is not None:
-            price = self._liquidation_price(position)
+            end, call = self._fatal_prices(position)
             if position.qty > 0:
-                self.mark_low = max(self.mark_low, ceil8(price))
+                self.mark_low = max(self.mark_low, ceil8(end))
             else:
-                self.mark_high = min(self.mark_high, floor8(price))
+                self.mark_high = min(self.mark_high, floor8(end))
+            # Not called yet, the mark may not fall there (long); called, it may not get out of there unnoticed.
+            if (position.qty > 0) is position.margin_called:
+                self.mark_high = min(self.mark_high, floor8(call))
+            else:
+                self.mark_low = max(self.mark_low, ceil8(call))
 
     # --- the mark
 
@@ -456,6 +535,7 @@ class FuturesDesk(Desk):
         self.tell_money("ORDER", now_ms)
         self._liquidate_if_due(now_ms)
         self.tell_money("LIQUIDATION", now_ms)
+        self._call_margin_if_due(now_ms)
 
     def tell_money(self, cause: str, now_ms: int) -> None:
         self.account.tell_balances(cause, now_ms)
@@ -494,6 +574,21 @@ class FuturesDesk(Desk):
         self.account.mark_dirty("contract", contract.symbol)
         self.refresh()
         self.tell_money("FUNDING_FEE", now_ms)
+
+    def _call_margin_if_due(self, now_ms: int) -> None:
+        position, mark = self.position, self.contract.mark
+        if position is None or mark is None:
+            return
+        needed = maintenance_margin(abs(position.qty) * mark, self.instrument.brackets)
+        due = needed >= self.rules.margin_call_ratio * (position.isolated_usdt + _pnl(position, mark))
+        if due is position.margin_called:
+            return
+        position.margin_called = due
+        self.account.mark_dirty("position", position.symbol)
+        self.refresh()
+        view = self.position_view()
+        if due and view is not None:
+            self.account.tell(MarginCalled(now_ms, view, needed))
 
     def _liquidate_if_due(self, now_ms: int) -> None:
         position, mark = self.position, self.contract.mark
@@ -592,13 +687,22 @@ class FuturesDesk(Desk):
         self._position_touched = True
         self.account.mark_dirty("position", self.instrument.symbol)
 
-    def _liquidation_price(self, position: PositionRecord) -> Decimal:
-        return isolated_liquidation_price(
-            wallet_usdt=position.isolated_usdt,
-            qty=position.qty,
-            cost_usdt=position.cost_usdt,
-            brackets=self.instrument.brackets,
-        )
+    def _fatal_prices(self, position: PositionRecord) -> tuple[Decimal, Decimal]:
+        """Where the position is liquidated, and where its margin is called before; kept until it changes."""
+        key = (position.isolated_usdt, position.qty, position.cost_usdt)
+        if self._fatal is None or self._fatal[0] != key:
+            end, call = (
+                isolated_liquidation_price(
+                    wallet_usdt=position.isolated_usdt,
+                    qty=position.qty,
+                    cost_usdt=position.cost_usdt,
+                    brackets=self.instrument.brackets,
+                    share=share,
+                )
+                for share in (WHOLE, self.rules.margin_call_ratio)
+            )
+            self._fatal = key, (end, call)
+        return self._fatal[1]
 
 
 def _pnl(position: PositionRecord, price: Decimal) -> Decimal:

@@ -12,6 +12,8 @@ from chimera.domain.market.instrument import Bracket
 from chimera.domain.matching.money import ZERO
 from chimera.domain.positions.liquidation import liquidation_price
 
+WHOLE = Decimal(1)
+
 
 def initial_margin(notional_usdt: Decimal, leverage: int) -> Decimal:
     return notional_usdt / leverage
@@ -36,10 +38,16 @@ def notional_max(brackets: Sequence[Bracket], leverage: int) -> Decimal:
 
 
 def isolated_liquidation_price(
-    *, wallet_usdt: Decimal, qty: Decimal, cost_usdt: Decimal, brackets: Sequence[Bracket]
+    *,
+    wallet_usdt: Decimal,
+    qty: Decimal,
+    cost_usdt: Decimal,
+    brackets: Sequence[Bracket],
+    share: Decimal = WHOLE,
 ) -> Decimal:
     """Where an isolated position is liquidated, in the tier that holds there; 0 when no positive price does it.
 
+    With a `share` below 1, where its maintenance margin is that share of its balance: the margin call before it.
     The balance over maintenance is continuous in the mark (that is what `cum` is for), so exactly one tier contains
     its own solution; past the last cap the last tier decides.
     """
@@ -51,8 +59,8 @@ def isolated_liquidation_price(
             qty=size,
             entry_price=cost_usdt / size,
             wallet_usdt=wallet_usdt,
-            maint_margin_ratio=tier.maint_margin_ratio,
-            cum=tier.cum,
+            maint_margin_ratio=tier.maint_margin_ratio / share,
+            cum=tier.cum / share,
         )
         if price * size <= tier.notional_cap:
             break

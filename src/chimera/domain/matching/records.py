@@ -26,6 +26,7 @@ class EndReason(StrEnum):
     """Why an order ended without filling, in `VenueOrder.reason`."""
 
     USER = "USER"
+    COUNTDOWN = "COUNTDOWN"
     POST_ONLY = "POST_ONLY"
     """A post-only order that would have taken after its price was changed, or when it was triggered."""
     IOC = "UNFILLED_IOC_QUANTITY_EXPIRED"
@@ -43,6 +44,7 @@ class Flow(StrEnum):
     """What moved money in a wallet. A wallet's balance is the sum of its flows, always."""
 
     DEPOSIT = "DEPOSIT"
+    WITHDRAW = "WITHDRAW"
     TRANSFER = "TRANSFER"
     TRADE = "TRADE"
     REALIZED_PNL = "REALIZED_PNL"
@@ -183,6 +185,7 @@ class PositionRecord:
     qty: Decimal
     cost_usdt: Decimal
     isolated_usdt: Decimal
+    margin_called: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -190,6 +193,7 @@ class ContractRecord:
     """What the exchange knows of one perpetual besides its book.
 
     `funding_at_ms` is the announced settlement, 0 when none is; `funding_done_ms` the last one that was settled.
+    `countdown_at_ms` is when its regular orders are canceled unless somebody asks for a later time; 0 is never.
     """
 
     symbol: str
@@ -198,6 +202,16 @@ class ContractRecord:
     funding_rate: float = 0.0
     funding_at_ms: int = 0
     funding_done_ms: int = 0
+    isolated: bool = True
+    countdown_at_ms: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class SettingsRecord:
+    """What the futures account is set to as a whole."""
+
+    dual_side: bool = False
+    multi_assets: bool = False
 
 
 @dataclass(slots=True)

@@ -194,6 +194,69 @@ def margin_type_unchanged() -> Refusal:
     return Refusal(-4046, "No need to change margin type.")
 
 
+def margin_type_with_orders() -> Refusal:
+    return Refusal(-4047, "Margin type cannot be changed if there exists open orders.")
+
+
+def margin_type_with_position() -> Refusal:
+    return Refusal(-4048, "Margin type cannot be changed if there exists position.")
+
+
+def crossed_not_offered() -> Refusal:
+    """This exchange's own: the real one opens crossed positions."""
+    return Refusal(-1130, "Data sent for parameter 'marginType' is not valid. Only ISOLATED margin is offered here.")
+
+
+def margin_of_crossed() -> Refusal:
+    return Refusal(-4049, "Add margin only support for isolated position.")
+
+
+def margin_beyond_free() -> Refusal:
+    return Refusal(-4050, "Cross balance insufficient.")
+
+
+def margin_beyond_isolated() -> Refusal:
+    return Refusal(-4051, "Isolated balance insufficient.")
+
+
+def margin_of_nothing() -> Refusal:
+    return Refusal(-4054, "Cannot add position margin: position is 0.")
+
+
+def amount_not_positive() -> Refusal:
+    return Refusal(-4055, "Amount must be positive.")
+
+
+def dual_side_unchanged() -> Refusal:
+    return Refusal(-4059, "No need to change position side.")
+
+
+def position_side() -> Refusal:
+    return Refusal(-4061, "Order's position side does not match user's setting.")
+
+
+def dual_side_with_orders() -> Refusal:
+    return Refusal(-4067, "Position side cannot be changed if there exists open orders.")
+
+
+def dual_side_with_position() -> Refusal:
+    return Refusal(-4068, "Position side cannot be changed if there exists position.")
+
+
+def isolated_in_the_way() -> Refusal:
+    return Refusal(
+        -4167, "Unable to adjust to Multi-Assets mode with symbols of USDⓈ-M Futures under isolated-margin mode."
+    )
+
+
+def isolated_in_multi_assets() -> Refusal:
+    return Refusal(-4168, "Unable to adjust to isolated-margin mode under the Multi-Assets mode.")
+
+
+def multi_assets_unchanged() -> Refusal:
+    return Refusal(-4171, "Adjusted asset mode is currently set and does not need to be adjusted repeatedly.")
+
+
 def price_relation() -> Refusal:
     return Refusal(-2010, "The relationship of the prices for the orders is not correct.")
 
