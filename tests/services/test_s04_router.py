@@ -462,6 +462,56 @@ def test_an_unknown_outcome_is_settled_by_asking_and_never_by_sending_again(arri
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize(
+    "told", [pytest.param(True, id="the account stream tells it"), pytest.param(False, id="nobody tells it")]
+)
+def test_an_entry_whose_answer_is_slow_gets_its_stop_all_the_same(told: bool) -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", venue=Meddled)
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not told:
+            floor.venue.on_changes.clear()
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            answer = await call(order)
+            if order.client_order_id == "s3-btc-e1":
+                await never
+            return answer
+
+        floor.world.venue.instead["place"] = place
+        await floor.enter()
+        await floor.settle(1_500)
+
+        assert floor.position_qty() == D("0.010")
+        assert [qty for kind, qty, _ in floor.resting().values() if kind == "STOP_MARKET"] == [D("0.010")]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_whose_request_disappeared_is_sent_again_under_its_own_name_in_time() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", venue=Meddled)
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sent: list[str] = []
+
+        async def place(call: Any, order: NewOrder) -> Any:
+            sent.append(order.client_order_id)
+            if sent.count("s3-btc-e1-1") == 1 and order.client_order_id == "s3-btc-e1-1":
+                await never
+            return await call(order)
+
+        floor.world.venue.instead["place"] = place
+        await floor.enter()
+        await floor.settle(2_000)
+
+        assert [qty for kind, qty, _ in floor.resting().values() if kind == "STOP_MARKET"] == [D("0.010")]
+        assert sent.count("s3-btc-e1-1") == 2
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_an_entry_that_arrives_after_it_was_given_up_is_on_file_and_gets_its_stop() -> None:
     async def scenario() -> None:
         floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)

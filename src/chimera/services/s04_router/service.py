@@ -82,6 +82,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         lookup_lag_ms=settings.lookup_lag_ms,
         fill_wait_ms=settings.fill_wait_ms,
         retry_max_ms=settings.retry_max_ms,
+        ask_after_ms=settings.ask_after_ms,
     )
     protect = Protect(
         settings=settings,

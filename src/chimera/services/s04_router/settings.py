@@ -9,14 +9,15 @@ from chimera.contracts.instrument_key import InstrumentKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times are ms of our own work.
+    """Times are ms of our own work where nothing else is said.
 
     Attributes:
         sync_wait_ms: S4_SYNC_WAIT_MS: how long POST /orders waits for a final state before it answers ACCEPTED.
         lookup_lag_ms: An order that the exchange does not know this long after sending never arrived. Binance's query
             by id was seen to lag a placement by 1.5 s.
-        listed_within_ms: How long a stop may take to be listed before the attempt counts as failed. Three attempts fit
-            into invariant I2's 2 s.
+        ask_after_ms: Venue time: an order that was neither answered nor shown for so long is asked for.
+        listed_within_ms: Venue time: how long a stop may take to be listed before the attempt counts as failed. Three
+            attempts fit into invariant I2's 2 s.
         stop_attempts: After so many, the position is closed at market.
         holdings_ms: How often what is held is recorded.
         retry_max_ms: What waits for a dependency asks at least this often: a position may be naked for 2 s.
@@ -34,6 +35,7 @@ class Settings:
     leverage_max: int = 20
     sync_wait_ms: int = 500
     lookup_lag_ms: int = 2_000
+    ask_after_ms: int = 400
     listed_within_ms: int = 600
     stop_attempts: int = 3
     fill_wait_ms: int = 400

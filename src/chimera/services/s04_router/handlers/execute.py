@@ -27,7 +27,7 @@ from chimera.runtime.restraints import Restraints
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.protect import Protect
-from chimera.services.s04_router.handlers.send import Landing, Send
+from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
 from chimera.services.s04_router.handlers.spot_exit import SpotExit
 from chimera.services.s04_router.intents import VENUE_UNAVAILABLE, Intents
 from chimera.services.s04_router.ledger import Ledger, is_conditional, is_listed
@@ -161,7 +161,7 @@ class Execute:
             await self.teller.event(EventKind.ROUTER_ORDER_REJECTED, new.key, record.intent_id, why=reason)
             return await self.intents.advance(record, IntentState.REJECTED, reason=reason), None
         if self._rests(record):
-            listed_ms = self.clock.work_ms(self.settings.listed_within_ms)
+            listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
             for _ in range(self.settings.stop_attempts):
                 if await self.send.until_listed(new.client_order_id, listed_ms):
                     break

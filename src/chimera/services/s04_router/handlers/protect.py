@@ -31,7 +31,7 @@ from chimera.ports.randomness import Randomness
 from chimera.ports.venue import NothingToReduce, UnknownOrder, Venue, WouldTrigger
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
-from chimera.services.s04_router.handlers.send import Landing, Send
+from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
 from chimera.services.s04_router.intents import CLOSE, STOP, TARGET, leg_id
 from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
@@ -146,7 +146,7 @@ class Protect:
                 return Cover(why="STOP_WOULD_TRIGGER")
             if sending.landing is Landing.REFUSED:
                 return Cover(why=f"STOP_REFUSED {sending.refusal}")
-            listed_ms = self.clock.work_ms(self.settings.listed_within_ms)
+            listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
             unavailable = sending.landing is Landing.UNAVAILABLE
             if not unavailable and await self.send.until_listed(new.client_order_id, listed_ms):
                 return Cover(listed=True)

@@ -1,5 +1,11 @@
-"""Sending one order: on file first, sent second, and an answer that never came is asked for, never sent again."""
+"""Sending one order: on file first, sent second, and an answer that never came is asked for, never sent again.
 
+The answer to a request is only one of three ways to learn what became of it: the account stream may tell it first, and
+after a while the exchange is asked. Whoever is first counts; an entry that filled must not wait for its stop until a
+lost answer times out.
+"""
+
+import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,7 +15,7 @@ from chimera.contracts.documents import Order
 from chimera.contracts.enums import Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
-from chimera.domain.execution.orders import NewOrder
+from chimera.domain.execution.orders import NewOrder, VenueOrder
 from chimera.ports.clock import Clock
 from chimera.ports.metrics import Metrics
 from chimera.ports.randomness import Randomness
@@ -20,6 +26,15 @@ from chimera.runtime.waiting import wait_for
 from chimera.services.s04_router.ledger import Ledger, is_listed
 
 log = structlog.get_logger(__name__)
+
+
+REAL_MS_MIN = 50
+"""No wait for an answer is shorter in real time, however fast the market runs."""
+
+
+def within_ms(clock: Clock, market_ms: int) -> int:
+    """A wait that invariant I2 counts, so it is market time, but never too short for a socket."""
+    return max(market_ms, clock.work_ms(REAL_MS_MIN))
 
 
 class Landing(StrEnum):
@@ -52,14 +67,24 @@ class Send:
     lookup_lag_ms: int
     fill_wait_ms: int
     retry_max_ms: int
+    ask_after_ms: int
 
     async def place(self, new: NewOrder, *, settle: bool = True) -> Sending:
         """Send an order that `ledger.open` has on file, and settle what became of it. `settle` False: where the answer
         is lost, say so at once instead of asking for as long as the exchange's queries lag."""
         began_ns = self.clock.perf_ns()
+        answering = asyncio.ensure_future(self.venue.place(new))
         try:
-            answer = await self.venue.place(new)
+            if not await self._answered(new, answering, settle=settle):
+                answering.add_done_callback(_late)
+                return Sending(Landing.TAKEN if self._is_there(new.client_order_id) else Landing.UNSURE)
+            answer = await answering
+        except asyncio.CancelledError:
+            answering.cancel()
+            raise
         except (DuplicateOrder, OutcomeUnknown) as unsure:
+            if self._is_there(new.client_order_id):
+                return Sending(Landing.TAKEN)
             log.warning("outcome unknown, asking", order=new.client_order_id, why=str(unsure))
             return await self.settle_unknown(new) if settle else Sending(Landing.UNSURE)
         except Refused as refusal:
@@ -71,6 +96,29 @@ class Send:
         self.metrics.observe_ms("router_submit_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
         await self.ledger.acknowledge(new.client_order_id, answer)
         return Sending(Landing.TAKEN)
+
+    async def _answered(self, new: NewOrder, answering: "asyncio.Future[VenueOrder]", *, settle: bool) -> bool:
+        """True once the request was answered; False when the order was seen at the exchange before, or where `settle`
+        is False and the answer takes longer than may be waited."""
+        name = new.client_order_id
+        changed = self.ledger.changed(name)
+        answering.add_done_callback(lambda _: changed.tell())
+        while True:
+            deadline_ms = self.clock.now_ms() + within_ms(self.clock, self.ask_after_ms)
+            if await wait_for(self.clock, changed, deadline_ms, lambda: answering.done() or self._is_there(name)):
+                self.ledger.forget_waiters(name)
+                return answering.done()
+            if not settle:
+                return False
+            try:
+                await self.ledger.refresh(new.key, name, conditional=new.conditional)
+            except (UnknownOrder, VenueUnavailable) as unknown:
+                log.info("no answer yet", order=name, why=str(unknown))
+
+    def _is_there(self, client_order_id: str) -> bool:
+        """The exchange has shown the order."""
+        order = self.ledger.present(client_order_id)
+        return order is not None and (is_listed(order) or bool(order.venue_order_id) or order.status.is_final)
 
     async def settle_unknown(self, new: NewOrder) -> Sending:
         """Ask until the exchange knows the order, or has not known it for longer than its queries lag.
@@ -127,14 +175,14 @@ class Send:
         order = self.ledger.present(client_order_id)
         return order is not None and order.status.is_final
 
-    async def until_listed(self, client_order_id: str, within_ms: int) -> bool:
+    async def until_listed(self, client_order_id: str, listed_ms: int) -> bool:
         """True once the exchange lists the order: by the account stream, else by its list of open orders."""
 
         def listed() -> bool:
             order = self.ledger.present(client_order_id)
             return order is not None and (is_listed(order) or order.status.is_final)
 
-        deadline_ms = self.clock.now_ms() + within_ms
+        deadline_ms = self.clock.now_ms() + listed_ms
         seen = await wait_for(self.clock, self.ledger.changed(client_order_id), deadline_ms, listed)
         self.ledger.forget_waiters(client_order_id)
         if seen:
@@ -147,3 +195,9 @@ class Send:
         except VenueUnavailable as down:
             log.warning("cannot list orders", why=str(down))
         return False
+
+
+def _late(answering: "asyncio.Future[VenueOrder]") -> None:
+    """An answer that nobody waits for any more: the account stream or a query has said what became of the order."""
+    if not answering.cancelled() and answering.exception() is not None:
+        log.info("a late answer", why=str(answering.exception()))
