@@ -112,7 +112,7 @@ class VenueApp:
                 floor.limits.count_orders(route.site, route.orders, now_ms)
             status, value = 200, route.handler(call)
         except Refusal as refusal:
-            status, value = STATUS_BY_CODE.get(refusal.code, 400), {"code": refusal.code, "msg": refusal.text}
+            status, value = STATUS_BY_CODE.get(refusal.code, 400), _refused(route.site, refusal)
         except Limited as limited:
             status, value = limited.status, {"code": limited.refusal.code, "msg": limited.refusal.text}
             headers.append((b"retry-after", str(limited.retry_after_s).encode()))
@@ -123,6 +123,12 @@ class VenueApp:
         if route.orders:
             headers += floor.limits.order_headers(route.site, now_ms)
         return Answer(status, orjson.dumps(value), headers, JSON.get(route.site, b"application/json"))
+
+
+def _refused(site: Site, refusal: Refusal) -> dict[str, Any]:
+    if site is Site.MAX:
+        return {"error": {"code": refusal.code, "message": refusal.text}}
+    return {"code": refusal.code, "msg": refusal.text}
 
 
 def _call(scope: dict[str, Any], body: bytes, now_ms: int) -> Call:

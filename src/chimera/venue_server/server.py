@@ -30,7 +30,9 @@ from chimera.venue_server.floor import Floor
 from chimera.venue_server.futures import futures_routes
 from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.limits import LimitRules, Limits
+from chimera.venue_server.max import max_routes
 from chimera.venue_server.spot import spot_routes
+from chimera.venue_server.wallet import wallet_routes
 
 DAY_MS = 86_400_000
 TICKS_A_SECOND = 4
@@ -207,7 +209,12 @@ class VenueServer:
         self._stopping: asyncio.Event | None = None
 
     def _routes(self) -> list[Route]:
-        return [*futures_routes(self.floor, self.listen_keys), *spot_routes(self.floor)]
+        return [
+            *futures_routes(self.floor, self.listen_keys),
+            *spot_routes(self.floor),
+            *wallet_routes(self.floor),
+            *max_routes(self.floor),
+        ]
 
     def _sockets(self) -> dict[str, SocketHandler]:
         return {}
