@@ -467,7 +467,7 @@ def test_an_unknown_outcome_is_settled_by_asking_and_never_by_sending_again(arri
 )
 def test_an_entry_whose_answer_is_slow_gets_its_stop_all_the_same(told: bool) -> None:
     async def scenario() -> None:
-        floor = await meddled_floor("s4", venue=Meddled)
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
         never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not told:
             floor.venue.on_changes.clear()
@@ -491,7 +491,7 @@ def test_an_entry_whose_answer_is_slow_gets_its_stop_all_the_same(told: bool) ->
 
 def test_a_stop_whose_request_disappeared_is_sent_again_under_its_own_name_in_time() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor("s4", venue=Meddled)
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
         never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sent: list[str] = []
 
