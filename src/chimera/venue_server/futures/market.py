@@ -11,11 +11,11 @@ from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.instrument import Instrument
-from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call, Route, Site, Weight
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.futures.prints import Prints
+from chimera.venue_server.futures.reading import one_or_all, page_size
 from chimera.venue_server.futures.words import Print, bare
 from chimera.venue_server.tape import DAY_MS, HOUR_MS, LENGTH_MS, Candle
 
@@ -42,11 +42,6 @@ TIMES_IN_FORCE = ["GTC", "IOC", "FOK", "GTX"]
 """GTD and RPI are not offered."""
 
 
-def one_or_all(one: int, all_: int) -> Weight:
-    """The weight with a symbol, and without."""
-    return lambda call: one if call.params.get("symbol") else all_
-
-
 def klines_weight(call: Call) -> int:
     limit = _limit_or(call, KLINES_DEFAULT)
     if limit < 100:
@@ -63,17 +58,6 @@ def depth_weight(call: Call) -> int:
 def _limit_or(call: Call, default: int) -> int:
     text = call.params.get("limit", "")
     return int(text) if text.isascii() and text.isdigit() else default
-
-
-def limit_of(call: Call, default: int, most: int) -> int:
-    """
-    Raises:
-        Refusal: -1130 outside of 1 and `most`.
-    """
-    limit = call.whole("limit", default)
-    if not 1 <= limit <= most:
-        raise refusals.bad_parameter("limit")
-    return limit
 
 
 def market_routes(floor: Floor, prints: Prints) -> list[Route]:
@@ -194,7 +178,7 @@ class FuturesMarket:
         return self._one_or_all(call, self._premium)
 
     def funding_rate(self, call: Call) -> Any:
-        limit = limit_of(call, FUNDINGS_DEFAULT, FUNDINGS_MAX)
+        limit = page_size(call, FUNDINGS_DEFAULT, FUNDINGS_MAX)
         now_ms = self._floor.clock.now_ms()
         start_ms, end_ms = call.maybe_whole("startTime"), call.maybe_whole("endTime")
         until_ms = now_ms if end_ms is None else min(end_ms, now_ms)
@@ -239,7 +223,7 @@ class FuturesMarket:
     def agg_trades(self, call: Call) -> Any:
         symbol = call.text("symbol")
         out = self._prints.of(symbol)
-        limit = limit_of(call, TRADES_DEFAULT, TRADES_MAX)
+        limit = page_size(call, TRADES_DEFAULT, TRADES_MAX)
         from_id = call.maybe_whole("fromId")
         start_ms, end_ms = call.maybe_whole("startTime"), call.maybe_whole("endTime")
         if start_ms is not None and end_ms is not None and not 0 <= end_ms - start_ms <= HOUR_MS:
@@ -269,7 +253,7 @@ class FuturesMarket:
     def trades(self, call: Call) -> Any:
         symbol = call.text("symbol")
         out = self._prints.of(symbol)
-        limit = limit_of(call, TRADES_DEFAULT, TRADES_MAX)
+        limit = page_size(call, TRADES_DEFAULT, TRADES_MAX)
         return [
             {
                 "id": trade.trade_id,
@@ -308,7 +292,7 @@ class FuturesMarket:
             interval,
             start_ms=start_ms,
             end_ms=end_ms,
-            limit=limit_of(call, KLINES_DEFAULT, KLINES_MAX),
+            limit=page_size(call, KLINES_DEFAULT, KLINES_MAX),
             now_ms=self._floor.clock.now_ms(),
         )
 

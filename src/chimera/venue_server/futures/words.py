@@ -152,11 +152,8 @@ def in_regular_book(order: VenueOrder | None) -> bool:
 
 
 def created_at_ms(order: VenueOrder) -> int:
-    return triggered_at_ms(order) or order.created_at_ms
-
-
-def triggered_at_ms(order: VenueOrder) -> int:
-    return getattr(order, "triggered_at_ms", 0)
+    """In the regular book."""
+    return order.triggered_at_ms or order.created_at_ms
 
 
 def stp_of(order: VenueOrder) -> str:
@@ -252,7 +249,7 @@ def listed(order: VenueOrder, out: Print) -> dict[str, Any]:
 
 
 def algo_type_of(order: VenueOrder) -> str:
-    if getattr(order, "callback_ratio", None) is not None:
+    if order.callback_ratio is not None:
         return "TRAILING_STOP_MARKET"
     return ALGO_TYPE[order.type]
 
@@ -331,8 +328,8 @@ def algo_listed(order: VenueOrder, *, price_protect: bool) -> dict[str, Any]:
         **_algo_tail(order, price_protect),
     }
     if algo_type_of(order) == "TRAILING_STOP_MARKET":
-        answer["activatePrice"] = java_double(getattr(order, "activate_price", None) or ZERO)
-        answer["callbackRate"] = java_double(getattr(order, "callback_ratio", ZERO) * 100)
+        answer["activatePrice"] = java_double(order.activate_price or ZERO)
+        answer["callbackRate"] = java_double((order.callback_ratio or ZERO) * 100)
     answer.update(_algo_times(order))
     return answer
 
@@ -370,13 +367,13 @@ def _algo_times(order: VenueOrder) -> dict[str, Any]:
     return {
         "createTime": order.created_at_ms,
         "updateTime": order.updated_at_ms,
-        "triggerTime": triggered_at_ms(order),
+        "triggerTime": order.triggered_at_ms,
         "goodTillDate": 0,
     }
 
 
 def _trailing(order: VenueOrder, out: Print) -> dict[str, Any]:
     return {
-        "activatePrice": out.price(getattr(order, "activate_price", None)),
-        "callbackRate": bare(getattr(order, "callback_ratio", ZERO) * 100),
+        "activatePrice": out.price(order.activate_price),
+        "callbackRate": bare((order.callback_ratio or ZERO) * 100),
     }
