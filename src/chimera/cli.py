@@ -249,8 +249,8 @@ def venue(
     start_ms: Annotated[int | None, typer.Option(min=0, help="Market time of a new exchange, epoch ms.")] = None,
     spot_usdt: Annotated[float, typer.Option(min=0, help="In a new account's spot wallet.")] = 10_000.0,
     fut_usdt: Annotated[float, typer.Option(min=0, help="In a new account's futures wallet.")] = 10_000.0,
-    api_key: Annotated[str, typer.Option(help="Instead of a drawn one.")] = "",
-    api_secret: Annotated[str, typer.Option(help="Instead of a drawn one.")] = "",
+    api_key: Annotated[str, typer.Option(help="Instead of the well-known one that `up --venue` tries.")] = "",
+    api_secret: Annotated[str, typer.Option(help="Instead of the well-known one.")] = "",
     limit_scale: Annotated[int, typer.Option(min=1, help="Multiplies the exchange's rate limits.")] = 1,
 ) -> None:
     """Serve a simulated exchange that speaks Binance's REST and WebSocket protocol, on loopback."""

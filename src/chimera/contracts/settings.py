@@ -59,6 +59,8 @@ DurationMs = Annotated[int, BeforeValidator(_duration_ms)]
 
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{3,20}$")]
 
+Direction = Literal["SPOT:FUT", "FUT:SPOT"]
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -186,6 +188,31 @@ class S1Settings(StoreSettings):
         default=0.10, ge=0, le=1, description="Below this share of the rate budget only protective calls go"
     )
     max_usdttwd: bool = Field(default=True, description="Read USDT/TWD from MAX; off: signal 0, factor stale")
+    transfer_usdt_max: Number = Field(
+        default=Decimal(1_000), gt=0, le=1_000_000, description="Hard cap: one transfer; half of the largest budget"
+    )
+    transfer_day_usdt_max: Number = Field(
+        default=Decimal(3_000), gt=0, le=1_000_000, description="Hard cap: transfers of a UTC day in one direction"
+    )
+    transfer_directions: Annotated[tuple[Direction, ...], BeforeValidator(_split)] = Field(
+        default=("SPOT:FUT", "FUT:SPOT"), description="Ways that money may go, as SPOT:FUT; empty: none"
+    )
+    transfer_settle_ms: int = Field(
+        default=15_000,
+        ge=2_000,
+        le=600_000,
+        description="Not in the exchange's history so long after a try and its time-out: it never happened. A request"
+        " lives 5 s, its listing may lag",
+    )
+    transfer_repeats: int = Field(
+        default=1, ge=0, le=5, description="How often a transfer that never happened is tried again; then FAIL"
+    )
+    transfer_repeat_within_ms: int = Field(
+        default=600_000,
+        ge=0,
+        le=86_400_000,
+        description="Never repeated later than this: what it was for may be over by then",
+    )
 
 
 class S2Settings(StoreSettings):
@@ -233,6 +260,12 @@ class S4Settings(StoreSettings):
     exchange: Literal["binance"] = Field(default="binance", description="The only exchange spoken yet")
     binance_key: SecretStr = Field(default=SecretStr(""), description="API key")
     binance_secret: SecretStr = Field(default=SecretStr(""), description="API secret")
+    binance_private_key_path: str = Field(
+        default="", description="Ed25519 private key (PEM) of the API key, instead of a secret"
+    )
+    withdrawing_key_allowed: bool = Field(
+        default=False, description="Start with a key that may withdraw: whoever steals it can empty the account"
+    )
     testnet: bool = Field(default=True, description="Real money only when this is false")
     route_table_path: str = Field(
         default="/etc/chimera/route.json", description="Wait and slices by notional (000 G); may be absent"

@@ -15,14 +15,15 @@ from typing import Any
 
 import structlog
 
-from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.simulated_venue.host import ExchangeHost
 from chimera.adapters.simulated_venue.journal import RESUME_MARGIN_MS, FileJournal
 from chimera.app.hosted_exchange import HostedExchange
+from chimera.app.remote import LOCAL_KEY, LOCAL_SECRET
 from chimera.app.serving import listen, server, stop
 from chimera.app.simulated_market import Market, MarketPlan
 from chimera.domain.matching.exchange import Exchange
+from chimera.venue_server.about import about_routes
 from chimera.venue_server.asgi import SocketHandler, VenueApp
 from chimera.venue_server.auth import ApiKey, KeyRing
 from chimera.venue_server.calls import Route
@@ -48,7 +49,7 @@ class VenueProblem(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOptions:
     """`state` None: the account ends with the process. `start_ms`: market time of a new exchange; None: now, or with
-    `klines` the second day of the files. `api_key` and `api_secret` empty: drawn, kept in the state, and printed."""
+    `klines` the second day of the files. `api_key` and `api_secret` empty: the well-known ones of a local account."""
 
     port: int = 9900
     host: str = "127.0.0.1"
@@ -129,13 +130,12 @@ def open_exchange(options: VenueOptions, folder: Path) -> tuple[HostedExchange[E
 
 
 def _new_exchange(options: VenueOptions, journal: FileJournal) -> dict[str, Any]:
-    chance = SystemRandomness()
     kept = {
         "symbols": list(options.symbols),
         "klines": str(options.klines) if options.klines is not None else None,
         "seed": options.seed,
-        "api_key": options.api_key or chance.token_hex(32),
-        "api_secret": options.api_secret or chance.token_hex(32),
+        "api_key": options.api_key or LOCAL_KEY,
+        "api_secret": options.api_secret or LOCAL_SECRET,
     }
     meta: dict[str, Any] = {"venue": kept}
     if options.klines is not None:
@@ -214,6 +214,7 @@ class VenueServer:
             *spot_routes(self.floor),
             *wallet_routes(self.floor),
             *max_routes(self.floor),
+            *about_routes(self.floor),
         ]
 
     def _sockets(self) -> dict[str, SocketHandler]:

@@ -1,0 +1,241 @@
+"""May this account be traded on? Asked before anything is, at an exchange that is reached over the network.
+
+Owns the list of what must be true, each with its cause and its remedy. The start refuses on everything that is bad;
+`doctor --venue` shows the whole list. Looks only: nothing is changed at the exchange.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from chimera.adapters.binance.hosts import Site
+from chimera.adapters.binance.venue import BinanceVenue
+from chimera.adapters.binance.wallet import Restrictions
+from chimera.app.findings import Finding, Level
+from chimera.contracts.enums import Market
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.ports.venue import Capabilities, RateLimited, Refused, VenueError
+
+SKEW_MS_MAX = 1_000
+"""SERVICES S1: above it S4 refuses every entry, so nothing would ever be traded."""
+
+KEY_PROBLEMS = {
+    -1021: ("this machine's clock is off", "set the clock by NTP (for example `chronyc makestep`) and try again"),
+    -1022: (
+        "the signature is wrong: the secret does not belong to the key",
+        "set S4_BINANCE_SECRET to the secret that was shown when the key was made, or S4_BINANCE_PRIVATE_KEY_PATH to"
+        " the file of its private key",
+    ),
+    -2008: (
+        "the key is unknown here",
+        "set S4_BINANCE_KEY to a key of this environment: the testnet has keys of its own",
+    ),
+    -2014: ("the key is missing or badly written", "set S4_BINANCE_KEY and S4_BINANCE_SECRET"),
+    -2015: (
+        "the exchange does not let this key do that: it is unknown here, lacks the permission, or this machine's"
+        " address is not on its list",
+        "look at the key on the exchange's page: of this environment (the testnet has its own), futures and spot"
+        " trading ticked, the address of this machine allowed",
+    ),
+}
+"""Cause and remedy by code. Source: the exchange's error tables."""
+
+ONE_WAY = "on the exchange's page set the futures position mode to One-way (only possible without positions and orders)"
+SINGLE_ASSET = "on the exchange's page set the futures asset mode to Single-Asset"
+
+
+async def examine(
+    venue: BinanceVenue,
+    keys: Sequence[InstrumentKey],
+    clock: Clock,
+    *,
+    real_money: bool,
+    withdrawing_key_allowed: bool,
+) -> list[Finding]:
+    """Everything, in a stable order; what cannot be looked at is a finding as well."""
+    looks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
+        ("exchange", lambda: _reach(venue)),
+        ("exchange's clock", lambda: _clock(venue, clock)),
+        ("symbols", lambda: _symbols(venue, keys)),
+        ("futures key", lambda: _futures_account(venue)),
+        ("spot key", lambda: _spot_account(venue)),
+        ("key permissions", lambda: _permissions(venue, real_money, withdrawing_key_allowed)),
+    ]
+    findings: list[Finding] = []
+    for what, look in looks:
+        try:
+            findings += await look()
+        except VenueError as error:
+            findings.append(_failed(what, error))
+            if what == "exchange":
+                break  # nobody is there: the rest would say the same
+    return findings + capabilities(venue.capabilities, {key.market for key in keys})
+
+
+def _failed(what: str, error: VenueError) -> Finding:
+    refused = error if isinstance(error, Refused) else error.__cause__
+    if isinstance(refused, Refused) and refused.code in KEY_PROBLEMS:
+        cause, remedy = KEY_PROBLEMS[refused.code]
+        return Finding(what, f"{cause} ({refused.code} {refused.text})", remedy, Level.BAD)
+    if isinstance(error, RateLimited):
+        wait_s = max(1, error.retry_after_ms // 1_000)
+        return Finding(what, f"this address has asked too much: {error}", f"wait {wait_s} s and try again", Level.BAD)
+    return Finding(
+        what, str(error), "check the address of --venue and this machine's network, then try again", Level.BAD
+    )
+
+
+async def _reach(venue: BinanceVenue) -> list[Finding]:
+    await venue.server_time_ms()
+    return [Finding("exchange", f"{venue.name} answers")]
+
+
+async def _clock(venue: BinanceVenue, clock: Clock) -> list[Finding]:
+    offset_ms = await venue.rest.clocks[Site.FUTURES].measure()
+    skew_ms = clock.work_ms(SKEW_MS_MAX)
+    if abs(offset_ms) <= skew_ms:
+        return [Finding("exchange's clock", f"{offset_ms:+d} ms from ours")]
+    ahead = "behind" if offset_ms > 0 else "ahead of"
+    return [
+        Finding(
+            "exchange's clock",
+            f"this machine's clock is {abs(offset_ms) / 1_000:.1f} s {ahead} the exchange's: no entry would be sent",
+            "set the clock by NTP (for example `chronyc makestep`) and try again",
+            Level.BAD,
+        )
+    ]
+
+
+async def _symbols(venue: BinanceVenue, keys: Sequence[InstrumentKey]) -> list[Finding]:
+    return symbol_findings(await venue.instruments(), keys)
+
+
+def symbol_findings(listed: Sequence[Instrument], keys: Sequence[InstrumentKey]) -> list[Finding]:
+    """A symbol that the exchange does not list or does not trade any more."""
+    by_key = {instrument.key: instrument for instrument in listed}
+    findings = []
+    for key in keys:
+        instrument = by_key.get(key)
+        if instrument is None:
+            findings.append(
+                Finding(str(key), "the exchange does not list it", "correct --symbols, or leave it out", Level.BAD)
+            )
+        elif instrument.status != "TRADING":
+            findings.append(
+                Finding(
+                    str(key),
+                    f"the exchange does not trade it now (status {instrument.status}): delisted or halted",
+                    "leave it out of --symbols; close what is held of it on the exchange's page",
+                    Level.BAD,
+                )
+            )
+    return findings or [Finding("symbols", f"{len(keys)} instruments are traded there")]
+
+
+async def _futures_account(venue: BinanceVenue) -> list[Finding]:
+    if not venue.rest.has_key(Site.FUTURES):
+        return [Finding("futures key", "none", "set S4_BINANCE_KEY and S4_BINANCE_SECRET", Level.BAD)]
+    config = await venue.futures.account_config()
+    modes = await venue.futures.modes()
+    findings = []
+    if not config.get("canTrade", True):
+        findings.append(
+            Finding("futures key", "the account may not trade futures", "tick Enable Futures for the key", Level.BAD)
+        )
+    if modes.hedge:
+        findings.append(Finding("position mode", "hedge mode: we trade one-way", ONE_WAY, Level.BAD))
+    if modes.multi_assets:
+        findings.append(
+            Finding("asset mode", "multi-assets mode: isolated margin is not possible in it", SINGLE_ASSET, Level.BAD)
+        )
+    return findings or [Finding("futures key", "trades futures, one-way, single-asset")]
+
+
+async def _spot_account(venue: BinanceVenue) -> list[Finding]:
+    await venue.spot.balances()
+    return [Finding("spot key", "reads the spot account")]
+
+
+async def _permissions(venue: BinanceVenue, real_money: bool, withdrawing_key_allowed: bool) -> list[Finding]:
+    if not venue.capabilities.transfers:
+        return [Finding("key permissions", "this environment does not tell", level=Level.INFO)]
+    return permission_findings(await venue.wallet.restrictions(), real_money, withdrawing_key_allowed)
+
+
+def permission_findings(may: Restrictions, real_money: bool, withdrawing_key_allowed: bool) -> list[Finding]:
+    """What a key that trades by itself must and must not be allowed."""
+    findings = []
+    if may.withdrawals:
+        findings.append(
+            Finding(
+                "key permissions",
+                "the key may withdraw: whoever steals it can empty the account",
+                "make a key without Enable Withdrawals, or set S4_WITHDRAWING_KEY_ALLOWED=true if you accept that",
+                Level.WARN if withdrawing_key_allowed else Level.BAD,
+            )
+        )
+    if not may.futures:
+        findings.append(
+            Finding("key permissions", "the key may not trade futures", "tick Enable Futures for the key", Level.BAD)
+        )
+    if not may.spot_trading:
+        findings.append(
+            Finding(
+                "key permissions", "the key may not trade spot", "tick Enable Spot & Margin Trading for it", Level.BAD
+            )
+        )
+    if real_money and not may.ip_restricted:
+        findings.append(
+            Finding(
+                "key permissions",
+                "the key works from anywhere",
+                "restrict it to the address of this machine on the exchange's page",
+                Level.WARN,
+            )
+        )
+    if not may.universal_transfer:
+        findings.append(
+            Finding(
+                "key permissions",
+                "the key may not move money between spot and futures: treasury transfers will fail",
+                "tick Permits Universal Transfer if you want them",
+                Level.INFO,
+            )
+        )
+    return findings or [Finding("key permissions", "trades and reads, cannot withdraw")]
+
+
+def capabilities(can: Capabilities, markets: set[Market]) -> list[Finding]:
+    """What the exchange lacks: refused where the system cannot do without, told where it falls back."""
+    findings = []
+    if Market.FUT in markets and not (can.stop_market and can.reduce_only):
+        findings.append(
+            Finding(
+                "capabilities",
+                "the exchange holds no reduce-only stop orders: a futures position could not be protected",
+                "trade spot alone there (strategy.markets), or use another exchange",
+                Level.BAD,
+            )
+        )
+    if Market.SPOT in markets and not can.oco:
+        findings.append(
+            Finding(
+                "capabilities",
+                "no OCO pairs: spot exits would have to be watched by this machine alone",
+                "leave spot out of strategy.markets there",
+                Level.BAD,
+            )
+        )
+    if not can.post_only:
+        findings.append(Finding("capabilities", "no post-only orders: entries go as taker orders", level=Level.INFO))
+    return findings
+
+
+def why_not(findings: Sequence[Finding]) -> str | None:
+    """Everything bad in one text for a refused start; None when the account may be traded on."""
+    bad = [
+        f"{finding.what}: {finding.found}. {finding.remedy[:1].upper()}{finding.remedy[1:]}."
+        for finding in findings
+        if finding.bad
+    ]
+    return "\n".join(bad) or None

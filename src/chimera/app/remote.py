@@ -1,0 +1,236 @@
+"""An exchange that is reached over the network: Binance itself, its testnet, or a server on this machine.
+
+Owns how `--venue` becomes addresses, keys, a clock and a connector. A real exchange runs in the machine's time; a
+server on this machine may run faster and from another day, so the system's clock is anchored at the time it tells.
+"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import orjson
+import structlog
+
+from chimera.adapters.binance.hosts import PRODUCTION, TESTNET, Hosts, local
+from chimera.adapters.binance.signing import BadSecret, Ed25519Signer, HmacSigner, Signer
+from chimera.adapters.binance.venue import BinanceVenue, create_venue
+from chimera.adapters.chance import SystemRandomness
+from chimera.adapters.clocks import LoopClock, wall_ms
+from chimera.adapters.max.feed import MaxFactorFeed
+from chimera.app.findings import Level
+from chimera.app.gate import examine, symbol_findings, why_not
+from chimera.app.sides import LIVE as LIVE_VENUE
+from chimera.app.sides import TESTNET as TESTNET_VENUE
+from chimera.app.sides import Spawn, UpOptions, UpProblem
+from chimera.app.simulated_market import keys_for, listed_keys
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.settings import S4Settings
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.ports.venue import FactorFeed, VenueError
+
+LOCAL_KEY, LOCAL_SECRET = "chimera-local-key", "chimera-local-secret"
+"""Of the account that `chimera venue` opens unless told otherwise: it holds no money, so its secret is none."""
+
+log = structlog.get_logger(__name__)
+
+ASK_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an exchange is, what people call it, and how its time runs."""
+
+    name: str
+    hosts: Hosts
+    speed: float
+    now_ms: int
+    tick_interval_ms: int
+
+
+async def find(venue: str, speed: float | None, session: aiohttp.ClientSession) -> Place:
+    """
+    Raises:
+        UpProblem: it cannot be reached, or its time runs at another speed than was asked for.
+    """
+    if venue in (LIVE_VENUE, TESTNET_VENUE):
+        if speed not in (None, 1.0):
+            raise UpProblem(f"--speed {speed:g}: {venue} is a real exchange, which runs at 1; leave --speed out")
+        return Place(venue, PRODUCTION if venue == LIVE_VENUE else TESTNET, 1.0, wall_ms(), 0)
+    try:
+        hosts = local(venue)
+    except ValueError as problem:
+        raise UpProblem(f"--venue: {problem}") from problem
+    told = await _ask(session, f"{venue}/admin/venue")
+    if told is None:  # not a server of ours: it runs in its own time, at 1
+        time = await _ask(session, f"{venue}/fapi/v1/time")
+        if time is None:
+            raise UpProblem(
+                f"--venue {venue}: nothing there speaks the exchange's protocol. Start one with `chimera venue`, or"
+                " correct the address."
+            )
+        return Place("local", hosts, speed or 1.0, int(time["serverTime"]), 0)
+    runs_at = float(told["speed"])
+    if speed is not None and speed != runs_at:
+        raise UpProblem(
+            f"--speed {speed:g}: the exchange at {venue} runs at {runs_at:g}, and both must run alike. Leave it out,"
+            f" or start it with `chimera venue --speed {speed:g}`."
+        )
+    return Place("local", hosts, runs_at, int(told["now_ms"]), int(told["tick_interval_ms"]))
+
+
+async def _ask(session: aiohttp.ClientSession, url: str) -> dict[str, float] | None:
+    """What is there says; None where it knows no such path.
+
+    Raises:
+        UpProblem: nothing answers.
+    """
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=ASK_S)) as response:
+            if response.status != 200:
+                return None
+            answer = orjson.loads(await response.read())
+            return answer if isinstance(answer, dict) else None
+    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+        raise UpProblem(
+            f"{url} does not answer ({type(error).__name__}). Is the exchange's server running, and the address right?"
+        ) from error
+
+
+def signer_of(s4: S4Settings, place: Place) -> Signer:
+    """
+    Raises:
+        UpProblem: no key, or one that cannot sign.
+    """
+    key, secret, path = s4.binance_key.get_secret_value(), s4.binance_secret.get_secret_value(), ""
+    path = s4.binance_private_key_path
+    if place.name == "local" and not key:
+        key, secret = LOCAL_KEY, LOCAL_SECRET
+    try:
+        if path:
+            return Ed25519Signer(key, Path(path).read_text(encoding="utf-8"))
+        return HmacSigner(key, secret)
+    except OSError as error:
+        raise UpProblem(f"S4_BINANCE_PRIVATE_KEY_PATH={path}: cannot be read: {error.strerror}") from error
+    except BadSecret as problem:
+        raise UpProblem(
+            f"{place.name}: {problem}. Set S4_BINANCE_KEY and S4_BINANCE_SECRET (or S4_BINANCE_PRIVATE_KEY_PATH) to a"
+            " key of this exchange; for prices alone use --venue paper."
+        ) from problem
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where prices come from when nothing else is wanted of an exchange."""
+
+    venue: BinanceVenue
+    factor_feed: FactorFeed
+
+
+async def market_only(market_data: str, clock: Clock, stack: AsyncExitStack) -> Source:
+    """The public market of an exchange, open; `stack` closes it.
+
+    Raises:
+        UpProblem: it cannot be reached.
+    """
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    place = await find(market_data, None, session)
+    if place.speed != 1.0:
+        raise UpProblem(f"--market-data {market_data}: its market runs at {place.speed:g}, and paper follows one at 1")
+    venue = create_venue(
+        name=place.name, hosts=place.hosts, clock=clock, randomness=SystemRandomness(), snapshots=None, session=session
+    )
+    await _opened(venue, stack)
+    return Source(venue, MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock))
+
+
+async def _opened(venue: BinanceVenue, stack: AsyncExitStack) -> None:
+    stack.push_async_callback(venue.close)
+    try:
+        await venue.open()
+    except VenueError as error:
+        raise UpProblem(
+            f"{venue.name}: {error}. Check the address and this machine's network, then try again"
+        ) from error
+
+
+def require_symbols(listed: Sequence[Instrument], keys: Sequence[InstrumentKey]) -> tuple[Instrument, ...]:
+    """The instruments of `keys`, in their order.
+
+    Raises:
+        UpProblem: one is not listed, or not traded any more.
+    """
+    refused = why_not(symbol_findings(listed, keys))
+    if refused is not None:
+        raise UpProblem(refused)
+    by_key = {instrument.key: instrument for instrument in listed}
+    return tuple(by_key[key] for key in keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSide:
+    name: str
+    venue: BinanceVenue
+    factor_feed: FactorFeed
+    clock: Clock
+    keys: tuple[InstrumentKey, ...]
+    watched: tuple[InstrumentKey, ...]
+    stack: AsyncExitStack
+
+    @classmethod
+    async def open(cls, options: UpOptions, s4: S4Settings) -> "RemoteSide":
+        """
+        Raises:
+            UpProblem: it cannot be reached, or its account may not be traded on as it is; every reason with its remedy.
+        """
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            place = await find(options.venue, options.speed, session)
+            clock = LoopClock(place.now_ms, place.speed)
+            signer = signer_of(s4, place)
+            venue = create_venue(
+                name=place.name,
+                hosts=place.hosts,
+                clock=clock,
+                randomness=SystemRandomness(),
+                snapshots=None,
+                signer_futures=signer,
+                signer_spot=signer,
+                session=session,
+                tick_interval_ms=place.tick_interval_ms,
+            )
+            await _opened(venue, stack)
+            keys, watched = keys_for(options.symbols), listed_keys(options.symbols)
+            findings = await examine(
+                venue,
+                watched,
+                clock,
+                real_money=place.name == LIVE_VENUE,
+                withdrawing_key_allowed=s4.withdrawing_key_allowed,
+            )
+            refused = why_not(findings)
+            if refused is not None:
+                raise UpProblem(f"{options.venue} cannot be traded on as it is.\n{refused}")
+            for finding in findings:
+                if finding.level is Level.WARN:
+                    log.warning(finding.found, what=finding.what, remedy=finding.remedy)
+            return cls(
+                name=place.name,
+                venue=venue,
+                factor_feed=MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock),
+                clock=clock,
+                keys=keys,
+                watched=watched,
+                stack=stack.pop_all(),
+            )
+
+    def before_house(self, spawn: Spawn) -> None:
+        """The exchange runs by itself."""
+
+    def after_house(self, spawn: Spawn) -> None:
+        """The exchange runs by itself."""
+
+    async def close(self) -> None:
+        await self.stack.aclose()
