@@ -12,16 +12,32 @@ from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, Workin
 from chimera.domain.execution.orders import (
     AccountChange,
     BalancesChanged,
+    ListUpdated,
     NewOrder,
     OrderUpdated,
     PositionChanged,
     VenueOrder,
+    VenueOrderList,
     VenuePosition,
 )
 from chimera.domain.matching.exchange import Exchange
+from chimera.domain.matching.records import PRICED
 from chimera.domain.matching.refusals import Refusal
 from tests.domain.matching.ledger_check import as_json, check_books
-from tests.domain.matching.venue import FIRST_FUNDING_MS, RULES, SYMBOL, D, book, exchange, mark, oco, order, trailing
+from tests.domain.matching.venue import (
+    FIRST_FUNDING_MS,
+    RULES,
+    SYMBOL,
+    D,
+    book,
+    exchange,
+    leg,
+    mark,
+    oco,
+    order,
+    pair,
+    trailing,
+)
 
 USDT, SPOT_USDT, BTC = D("700"), D("3000"), D("0.05")
 
@@ -30,6 +46,8 @@ sides = st.sampled_from(list(Side))
 prices = st.integers(500, 720).map(lambda hundreds: D(hundreds) * 100)
 offsets = st.integers(-30, 30).map(lambda tens: D(tens) * 10)
 fut_qtys = st.integers(1, 400).map(lambda thousandths: D(thousandths) / 1000)
+profit_types = st.sampled_from([OrderType.LIMIT_MAKER, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT])
+loss_types = st.sampled_from([OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT])
 spot_qtys = st.integers(10, 6000).map(lambda hundredths: D(hundredths) / 100_000)
 
 
@@ -96,6 +114,8 @@ operations = st.lists(
         futures_orders(),
         spot_orders(),
         st.tuples(st.just("oco"), ids, sides, spot_qtys, st.booleans(), st.integers(1, 20)),
+        st.tuples(st.just("list"), ids, sides, spot_qtys, profit_types, loss_types, st.integers(1, 20)),
+        st.tuples(st.just("quote"), ids, sides, st.integers(1, 400_000)),
         st.tuples(st.just("drift"), offsets),
         st.tuples(st.just("drift"), offsets),
         st.tuples(st.just("jump"), prices),
@@ -172,17 +192,11 @@ class Run:
         venue, now_ms = self.venue, self.now_ms
         match name, given:
             case "place", (client_id, side, qty, offset, market, kind, tif, reduce_only, close, working_type):
-                priced = kind in (
-                    OrderType.LIMIT,
-                    OrderType.LIMIT_MAKER,
-                    OrderType.STOP_LOSS_LIMIT,
-                    OrderType.TAKE_PROFIT_LIMIT,
-                )
                 new = order(
                     client_id,
                     side,
                     qty,
-                    self.price + offset if priced else None,
+                    self.price + offset if kind in PRICED else None,
                     market=market,
                     kind=kind,
                     stop=self.price + offset,
@@ -206,6 +220,21 @@ class Run:
                     str(self.price - 2 * away) if stop_limit else None,
                 )
                 return venue.place_oco(new_list, now_ms)[1]
+            case "list", (client_id, side, qty, profit_type, loss_type, distance):
+                away = D(distance * 10) * (1 if side is Side.SELL else -1)
+                legs = [
+                    leg(
+                        f"{client_id}-{kind}",
+                        kind,
+                        None if kind is OrderType.LIMIT_MAKER else self.price + reach,
+                        self.price + reach * 2 if kind in PRICED else None,
+                    )
+                    for kind, reach in ((profit_type, away), (loss_type, -away))
+                ]
+                above, below = legs if side is Side.SELL else reversed(legs)
+                return venue.place_list(pair(above, below, side, str(qty), client_id), now_ms)[1]
+            case "quote", (client_id, side, hundredths):
+                return self._place(order(client_id, side, 0, market=Market.SPOT, quote=D(hundredths) / 100))
             case "drift", (offset,):
                 self.price = max(D(50_000), self.price + offset)
                 return self.show()
@@ -271,6 +300,7 @@ def test_what_is_told_is_all_that_changed(ops: list[tuple[Any, ...]]) -> None:
     orders: dict[tuple[Market, str], VenueOrder] = {order_key(o): o for m in Market for o in run.venue.orders(m)}
     balances = {(balance.market, balance.asset): balance for balance in run.venue.balances()}
     position: VenuePosition | None = None
+    lists: dict[str, VenueOrderList] = {}
 
     for operation in ops:
         for change in run.apply(operation):
@@ -281,12 +311,15 @@ def test_what_is_told_is_all_that_changed(ops: list[tuple[Any, ...]]) -> None:
                     balances |= {(balance.market, balance.asset): balance for balance in told_balances}
                 case PositionChanged(position=told_position):
                     position = told_position
+                case ListUpdated(order_list=told_list):
+                    lists[told_list.list_id] = told_list
                 case _:
                     pass
 
         assert orders == {order_key(o): o for market in Market for o in run.venue.orders(market)}
         assert balances == {(balance.market, balance.asset): balance for balance in run.venue.balances()}
         assert _holdings(position) == _holdings(*run.venue.positions())
+        assert [_progress(told) for told in lists.values()] == [_progress(held) for held in run.venue.order_lists()]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -341,6 +374,11 @@ def test_the_rows_drained_after_each_operation_rebuild_the_account(ops: list[tup
 def order_key(told: VenueOrder) -> tuple[Market, str]:
     """What names an order for ever: its number in the algo book, else in the regular one."""
     return told.market, f"algo {told.venue_algo_id}" if told.venue_algo_id else told.venue_order_id
+
+
+def _progress(held: VenueOrderList) -> tuple[str, str, int]:
+    """A list without its orders, which are told of on their own."""
+    return held.list_id, held.status, held.updated_at_ms
 
 
 def _holdings(*positions: VenuePosition | None) -> list[tuple[object, ...]]:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, WorkingType
-from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.execution.orders import ListLeg, NewOco, NewOrder, NewOrderList
 from chimera.domain.market.instrument import Bracket, Instrument
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
@@ -126,6 +126,7 @@ def order(
     symbol: str = SYMBOL,
     callback: str | None = None,
     activate: str | Decimal | None = None,
+    quote: str | Decimal | None = None,
 ) -> NewOrder:
     """A MARKET order, or a LIMIT one where a price is given."""
     return NewOrder(
@@ -143,6 +144,7 @@ def order(
         working_type=on,
         callback_ratio=None if callback is None else D(callback),
         activate_price=None if activate is None else D(activate),
+        quote_qty=None if quote is None else D(quote),
     )
 
 
@@ -193,3 +195,18 @@ def oco(
         stop_price=D(stop_at),
         stop_limit_price=None if stop_limit is None else D(stop_limit),
     )
+
+
+def leg(name: str, kind: OrderType, stop: str | Decimal | None = None, price: str | Decimal | None = None) -> ListLeg:
+    return ListLeg(
+        client_order_id=name,
+        type=kind,
+        price=None if price is None else D(price),
+        stop_price=None if stop is None else D(stop),
+    )
+
+
+def pair(
+    above: ListLeg, below: ListLeg, side: Side = Side.SELL, qty: str = "0.1", list_id: str = "list"
+) -> NewOrderList:
+    return NewOrderList(list_client_id=list_id, symbol=SYMBOL, side=side, qty=D(qty), above=above, below=below)

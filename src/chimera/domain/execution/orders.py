@@ -23,7 +23,8 @@ class NewOrder:
 
     `price` for LIMIT, LIMIT_MAKER, STOP_LOSS_LIMIT; `stop_price` for conditional types. `close_position` excludes qty.
     A futures STOP_MARKET with `callback_ratio` (0.01 is 1 %) instead of a stop price trails the best price since
-    `activate_price` was reached, or since it was placed.
+    `activate_price` was reached, or since it was placed. A spot MARKET order with `quote_qty` and no qty trades as much
+    as that amount of quote allows.
     """
 
     client_order_id: str
@@ -40,6 +41,7 @@ class NewOrder:
     working_type: WorkingType = WorkingType.MARK_PRICE
     callback_ratio: Decimal | None = None
     activate_price: Decimal | None = None
+    quote_qty: Decimal | None = None
 
     @property
     def key(self) -> InstrumentKey:
@@ -49,6 +51,32 @@ class NewOrder:
     def conditional(self) -> bool:
         """True where the order goes to the futures algo book."""
         return self.market is Market.FUT and (self.type in CONDITIONAL_FUT or self.type in CONDITIONAL_LIMIT_FUT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListLeg:
+    """One order of a list; which prices it needs follows from its type."""
+
+    client_order_id: str
+    type: OrderType
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrderList:
+    """A spot OCO in its general form: one leg above the market and one below, for the same quantity.
+
+    SELL: above LIMIT_MAKER, TAKE_PROFIT or TAKE_PROFIT_LIMIT, below STOP_LOSS or STOP_LOSS_LIMIT; BUY mirrored.
+    """
+
+    list_client_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    above: ListLeg
+    below: ListLeg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +95,25 @@ class NewOco:
     stop_client_id: str
     stop_price: Decimal
     stop_limit_price: Decimal | None = None
+
+    def as_list(self) -> NewOrderList:
+        """The same in the general form."""
+        target = ListLeg(client_order_id=self.target_client_id, type=OrderType.LIMIT_MAKER, price=self.target_price)
+        stop = ListLeg(
+            client_order_id=self.stop_client_id,
+            type=OrderType.STOP_LOSS if self.stop_limit_price is None else OrderType.STOP_LOSS_LIMIT,
+            price=self.stop_limit_price,
+            stop_price=self.stop_price,
+        )
+        above, below = (target, stop) if self.side is Side.SELL else (stop, target)
+        return NewOrderList(
+            list_client_id=self.list_client_id,
+            symbol=self.symbol,
+            side=self.side,
+            qty=self.qty,
+            above=above,
+            below=below,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +155,28 @@ class VenueOrder:
     activate_price: Decimal | None = None
     trailing_active: bool = False
     triggered_at_ms: int = 0
+    quote_qty: Decimal | None = None
 
     @property
     def key(self) -> InstrumentKey:
         return InstrumentKey(self.market, self.symbol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueOrderList:
+    """An OCO as the exchange holds it: ALL_DONE once one of its legs has triggered, traded or ended.
+
+    `orders` are the leg on the profit side and the leg on the loss side.
+    """
+
+    list_id: str
+    list_client_id: str
+    symbol: str
+    status: str
+    created_at_ms: int
+    updated_at_ms: int
+    orders: tuple[VenueOrder, VenueOrder]
+    contingency: str = "OCO"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +302,14 @@ class PositionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ListUpdated:
+    """A list was accepted, or is done; its orders are told of on their own."""
+
+    ts: int
+    order_list: VenueOrderList
+
+
+@dataclass(frozen=True, slots=True)
 class FundingSettled:
     ts: int
     income: Income
@@ -272,5 +345,12 @@ class StreamReset:
 
 
 AccountChange = (
-    OrderUpdated | BalancesChanged | PositionChanged | FundingSettled | MarginCalled | AccountConfigured | StreamReset
+    OrderUpdated
+    | BalancesChanged
+    | PositionChanged
+    | ListUpdated
+    | FundingSettled
+    | MarginCalled
+    | AccountConfigured
+    | StreamReset
 )

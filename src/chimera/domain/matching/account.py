@@ -20,6 +20,7 @@ from chimera.domain.execution.orders import (
     OrderUpdated,
     Transfer,
     VenueFill,
+    VenueOrderList,
 )
 from chimera.domain.matching.codec import Row, from_row, to_row
 from chimera.domain.matching.money import ZERO
@@ -60,6 +61,7 @@ class Account:
         self.by_algo_id: dict[str, OrderRecord] = {}
         self.newest_algo: dict[tuple[str, str], OrderRecord] = {}
         self.lists: dict[int, ListRecord] = {}
+        self.newest_list: dict[str, ListRecord] = {}
         self.fills: dict[tuple[Market, str], list[VenueFill]] = {}
         self.fills_of: dict[str, list[VenueFill]] = {}
         self.incomes: list[Income] = []
@@ -176,8 +178,19 @@ class Account:
         self._new_rows["margin", str(number)] = to_row(change)
 
     def add_list(self, record: ListRecord) -> None:
-        self.lists[record.list_id] = record
+        self.lists[record.list_id] = self.newest_list[record.list_client_id] = record
         self._dirty["list", str(record.list_id)] = None
+
+    def list_view(self, record: ListRecord) -> VenueOrderList:
+        return VenueOrderList(
+            list_id=str(record.list_id),
+            list_client_id=record.list_client_id,
+            symbol=record.symbol,
+            status="ALL_DONE" if record.done else "EXEC_STARTED",
+            created_at_ms=record.created_at_ms,
+            updated_at_ms=record.updated_at_ms,
+            orders=(self.orders[record.target_no].view(), self.orders[record.stop_no].view()),
+        )
 
     def fills_from(self, market: Market, symbol: str, since_ms: int, from_id: int) -> tuple[VenueFill, ...]:
         fills = self.fills.get((market, symbol), [])
@@ -253,7 +266,12 @@ class Account:
             self.add_order(from_row(OrderRecord, row))
         for row in _by_number(state, "list"):
             record = from_row(ListRecord, row)
-            self.lists[record.list_id] = record
+            self.lists[record.list_id] = self.newest_list[record.list_client_id] = record
+            if "done" not in row:  # written before it was kept
+                legs = (self.orders[record.target_no], self.orders[record.stop_no])
+                ended_ms = [leg.updated_at_ms for leg in legs if leg.status.is_final]
+                record.done = bool(ended_ms)
+                record.updated_at_ms = min(ended_ms, default=record.created_at_ms)
         for row in _by_number(state, "fill"):
             self._index_fill(from_row(VenueFill, row))
         for number, row in state.get("order", {}).items():

@@ -12,6 +12,7 @@ from typing import Any
 from chimera.contracts.enums import Market, Side
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import BookTop, Level
+from chimera.domain.matching.money import ZERO
 
 
 class OutsideBook:
@@ -56,6 +57,20 @@ class OutsideBook:
             parts.append((price, taken))
             left -= taken
         return tuple(parts)
+
+    def qty_worth(self, side: Side, quote: Decimal) -> Decimal:
+        """How much a taker gets or gives for at most `quote`, on the step; less when the book ends before."""
+        instrument = self._instrument
+        qty = ZERO
+        for price, offered in self._levels(side) if self.top is not None else ():
+            taken = min(offered, instrument.floor_qty(quote / price))
+            if taken * price > quote:  # the quotient was rounded up onto a step
+                taken -= instrument.step_size
+            qty += taken
+            quote -= taken * price
+            if taken < offered:
+                break
+        return qty
 
     def consume(self, side: Side, price: Decimal, qty: Decimal) -> None:
         """Take up to `qty` away from the level at `price`, which a plan named."""

@@ -178,6 +178,7 @@ class Desk(ABC):
             order_list_id=order_list_id,
             callback_ratio=new.callback_ratio,
             activate_price=new.activate_price,
+            quote_qty=new.quote_qty,
         )
         self.account.add_order(record)
         self.account.tell_order(record)

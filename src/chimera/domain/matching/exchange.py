@@ -24,9 +24,11 @@ from chimera.domain.execution.orders import (
     MarginChange,
     NewOco,
     NewOrder,
+    NewOrderList,
     Transfer,
     VenueFill,
     VenueOrder,
+    VenueOrderList,
     VenuePosition,
 )
 from chimera.domain.market.quotes import BookTop, MarkPrice
@@ -164,10 +166,19 @@ class Exchange:
         Raises:
             Refusal: nothing was placed.
         """
-        desk = self._spot_desk(oco.symbol)
-        target, stop = desk.place_list(oco, now_ms)
+        placed, changes = self.place_list(oco.as_list(), now_ms)
+        return placed.orders, changes
+
+    def place_list(self, new: NewOrderList, now_ms: int) -> tuple[VenueOrderList, Changes]:
+        """A spot order list of two legs, of whichever types.
+
+        Raises:
+            Refusal: nothing was placed.
+        """
+        desk = self._spot_desk(new.symbol)
+        record = desk.place_list(new, now_ms)
         changes = self._finish(desk, "ORDER", now_ms)
-        return (target.view(), stop.view()), changes
+        return self._account.list_view(record), changes
 
     def amend(
         self,
@@ -228,21 +239,30 @@ class Exchange:
         return self._finish(desk, "ORDER", now_ms)
 
     def cancel_list(self, symbol: str, list_client_id: str, now_ms: int) -> tuple[tuple[VenueOrder, ...], Changes]:
-        """Cancel both legs of an open OCO.
+        """The legs of `cancel_order_list`."""
+        canceled, changes = self.cancel_order_list(symbol, now_ms, list_client_id=list_client_id)
+        return canceled.orders, changes
+
+    def cancel_order_list(
+        self, symbol: str, now_ms: int, *, list_id: str | None = None, list_client_id: str | None = None
+    ) -> tuple[VenueOrderList, Changes]:
+        """Cancel what is open of a list; the exchange's number wins over the client id.
 
         Raises:
-            Refusal: -2011, no such list is open.
+            Refusal: -2011, no such list has a leg open.
         """
         desk = self._spot_desk(symbol)
-        for pair in desk.open_lists():
-            if pair.list_client_id == list_client_id:
-                legs = [self._account.orders[number] for number in (pair.target_no, pair.stop_no)]
-                for leg in legs:
-                    if not leg.status.is_final:
-                        desk.end(leg, OrderStatus.CANCELED, EndReason.USER, now_ms)
-                changes = self._finish(desk, "ORDER", now_ms)
-                return tuple(leg.view() for leg in legs), changes
-        raise refusals.unknown_to_cancel()
+        pair = self._list(list_id, list_client_id)
+        if pair is None or pair.symbol != symbol:
+            raise refusals.unknown_to_cancel()
+        legs = [self._account.orders[number] for number in (pair.target_no, pair.stop_no)]
+        if all(leg.status.is_final for leg in legs):
+            raise refusals.unknown_to_cancel()
+        for leg in legs:
+            if not leg.status.is_final:
+                desk.end(leg, OrderStatus.CANCELED, EndReason.USER, now_ms)
+        changes = self._finish(desk, "ORDER", now_ms)
+        return self._account.list_view(pair), changes
 
     def set_leverage(self, symbol: str, leverage: int, now_ms: int) -> Changes:
         """For later fills and resting orders; an open position keeps its isolated wallet.
@@ -401,9 +421,18 @@ class Exchange:
             and record.created_at_ms >= since_ms
         )
 
-    def order_lists(self, symbol: str) -> tuple[ListRecord, ...]:
-        """Every OCO of the symbol, oldest first, open or not."""
-        return tuple(record for record in self._account.lists.values() if record.symbol == symbol)
+    def order_lists(self, symbol: str | None = None) -> tuple[VenueOrderList, ...]:
+        """Every OCO, oldest first, open or not."""
+        return tuple(
+            self._account.list_view(record)
+            for record in self._account.lists.values()
+            if symbol is None or record.symbol == symbol
+        )
+
+    def order_list(self, *, list_id: str | None = None, list_client_id: str | None = None) -> VenueOrderList | None:
+        """By the exchange's number, or the newest under the list's own client id."""
+        record = self._list(list_id, list_client_id)
+        return self._account.list_view(record) if record is not None else None
 
     def fills(self, market: Market, symbol: str, since_ms: int = 0, from_id: int = 0) -> tuple[VenueFill, ...]:
         """Trades of ours, oldest first; `from_id` (inclusive) wins over `since_ms`."""
@@ -499,6 +528,11 @@ class Exchange:
     def _numbered(self, market: Market, symbol: str, venue_order_id: str) -> OrderRecord | None:
         record = self._account.by_venue_id.get(venue_order_id)
         return record if record is not None and (record.market, record.symbol) == (market, symbol) else None
+
+    def _list(self, list_id: str | None, list_client_id: str | None) -> ListRecord | None:
+        if list_id is not None:
+            return self._account.lists.get(int(list_id)) if list_id.isdecimal() else None
+        return self._account.newest_list.get(list_client_id or "")
 
     def _algo_numbered(self, symbol: str, venue_algo_id: str) -> OrderRecord | None:
         record = self._account.by_algo_id.get(venue_algo_id)

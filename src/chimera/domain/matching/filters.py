@@ -8,10 +8,11 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce
-from chimera.domain.execution.orders import CONDITIONAL_FUT, CONDITIONAL_LIMIT_FUT, NewOco, NewOrder
+from chimera.domain.execution.orders import CONDITIONAL_FUT, CONDITIONAL_LIMIT_FUT, ListLeg, NewOrder, NewOrderList
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.matching import refusals
-from chimera.domain.matching.records import PRICED, TRIGGERED_TYPES
+from chimera.domain.matching.money import floor8
+from chimera.domain.matching.records import PRICED, STOP_LIKE, TRIGGERED_TYPES
 from chimera.domain.matching.refusals import Refusal
 
 CLIENT_ID = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}")
@@ -30,6 +31,9 @@ SPOT_TYPES = frozenset(
         OrderType.TAKE_PROFIT_LIMIT,
     }
 )
+
+
+LIST_TYPES = SPOT_TYPES & TRIGGERED_TYPES | {OrderType.LIMIT_MAKER}
 
 
 def check_client_id(market: Market, client_id: str) -> None:
@@ -53,6 +57,8 @@ def check_futures(
         _check_close_position(new)
     else:
         _check_futures_qty(instrument, new)
+    if new.quote_qty is not None:
+        raise refusals.not_required("quoteOrderQty")
     if new.callback_ratio is not None:
         _check_trailing(instrument, new)
     elif new.activate_price is not None:
@@ -99,22 +105,25 @@ def check_spot(instrument: Instrument, new: NewOrder, last: Decimal | None) -> N
             raise refusals.missing("stopPrice")
         check_spot_stop_price(instrument, new.stop_price)
         price = price or new.stop_price
+    if new.quote_qty is not None:
+        _check_quote_qty(instrument, new)
+        return
     check_spot_qty(instrument, new.qty, market=new.type is OrderType.MARKET)
     check_spot_notional(instrument, new.qty, price or last)
 
 
-def check_spot_list(instrument: Instrument, new: NewOco, last: Decimal | None) -> None:
-    for client_id in (new.list_client_id, new.target_client_id, new.stop_client_id):
+def check_spot_list(instrument: Instrument, new: NewOrderList, last: Decimal | None) -> None:
+    legs = (("above", new.above), ("below", new.below))
+    for client_id in (new.list_client_id, *(leg.client_order_id for _, leg in legs)):
         check_client_id(Market.SPOT, client_id)
     if instrument.status != "TRADING":
         raise refusals.closed(Market.SPOT)
-    check_spot_price(instrument, new.side, new.target_price, last)
-    check_spot_stop_price(instrument, new.stop_price)
-    if new.stop_limit_price is not None:
-        check_spot_price(instrument, new.side, new.stop_limit_price, last)
+    _check_leg_types(new)
+    for name, leg in legs:
+        _check_leg(instrument, new.side, name, leg, last)
     check_spot_qty(instrument, new.qty, market=False)
-    for price in (new.target_price, new.stop_limit_price or new.stop_price):
-        check_spot_notional(instrument, new.qty, price)
+    for _, leg in legs:
+        check_spot_notional(instrument, new.qty, leg.price or leg.stop_price)
 
 
 def check_spot_price(instrument: Instrument, side: Side, price: Decimal, last: Decimal | None) -> None:
@@ -134,6 +143,48 @@ def check_spot_qty(instrument: Instrument, qty: Decimal, *, market: bool) -> Non
         raise refusals.filter_failed("LOT_SIZE")
     if market and (qty > instrument.market_max_qty or qty % instrument.market_step != 0):
         raise refusals.filter_failed("MARKET_LOT_SIZE")
+
+
+def _check_quote_qty(instrument: Instrument, new: NewOrder) -> None:
+    quote_qty = new.quote_qty
+    assert quote_qty is not None
+    if new.type is not OrderType.MARKET:
+        raise refusals.not_required("quoteOrderQty")
+    if new.qty != 0:
+        raise refusals.bad_combination()
+    if quote_qty != floor8(quote_qty):
+        raise refusals.qty_too_precise()
+    if quote_qty <= 0 or quote_qty < instrument.min_notional:
+        raise refusals.filter_failed("NOTIONAL")
+
+
+def _check_leg_types(new: NewOrderList) -> None:
+    for leg in (new.above, new.below):
+        if leg.type not in LIST_TYPES:
+            raise refusals.not_in_a_list()
+    if new.above.type is new.below.type is OrderType.LIMIT_MAKER:
+        raise refusals.both_legs_limit()
+    profit, loss = (new.above, new.below) if new.side is Side.SELL else (new.below, new.above)
+    if loss.type is OrderType.LIMIT_MAKER:
+        raise refusals.limit_leg_misplaced(new.side)
+    if profit.type in STOP_LIKE:
+        raise refusals.stop_leg_misplaced(new.side)
+    if loss.type not in STOP_LIKE:
+        raise refusals.profit_leg_misplaced(new.side)
+
+
+def _check_leg(instrument: Instrument, side: Side, name: str, leg: ListLeg, last: Decimal | None) -> None:
+    if (leg.price is None) is (leg.type in PRICED):
+        raise refusals.missing(f"{name}Price") if leg.price is None else refusals.not_required(f"{name}Price")
+    if (leg.stop_price is None) is (leg.type in TRIGGERED_TYPES):
+        named = f"{name}StopPrice"
+        raise refusals.missing(named) if leg.stop_price is None else refusals.not_required(named)
+    if leg.time_in_force is TimeInForce.GTX:
+        raise refusals.bad_time_in_force()
+    if leg.price is not None:
+        check_spot_price(instrument, side, leg.price, last)
+    if leg.stop_price is not None:
+        check_spot_stop_price(instrument, leg.stop_price)
 
 
 def check_spot_notional(instrument: Instrument, qty: Decimal, price: Decimal | None) -> None:

@@ -84,6 +84,7 @@ class OrderRecord:
     reason: str | None = None
     requeued_no: int = 0
     triggered_at_ms: int = 0
+    quote_qty: Decimal | None = None
     callback_ratio: Decimal | None = None
     activate_price: Decimal | None = None
     extreme: Decimal | None = None
@@ -162,12 +163,13 @@ class OrderRecord:
             activate_price=self.activate_price,
             trailing_active=self.extreme is not None,
             triggered_at_ms=self.triggered_at_ms,
+            quote_qty=self.quote_qty,
         )
 
 
 @dataclass(slots=True, kw_only=True)
 class ListRecord:
-    """A spot OCO: two orders by their numbers. It is done when both are."""
+    """A spot OCO: two orders by their numbers, the one on the profit side first; done when one of them gave way."""
 
     list_id: int
     list_client_id: str
@@ -175,6 +177,8 @@ class ListRecord:
     target_no: int
     stop_no: int
     created_at_ms: int
+    updated_at_ms: int = 0
+    done: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ server in front of the matching can pass them on unchanged. Source: the exchange
 
 from decimal import Decimal
 
-from chimera.contracts.enums import Market
+from chimera.contracts.enums import Market, Side
 
 
 class Refusal(Exception):
@@ -255,6 +255,36 @@ def isolated_in_multi_assets() -> Refusal:
 
 def multi_assets_unchanged() -> Refusal:
     return Refusal(-4171, "Adjusted asset mode is currently set and does not need to be adjusted repeatedly.")
+
+
+def bad_combination() -> Refusal:
+    return Refusal(-1128, "Combination of optional parameters invalid.")
+
+
+def not_in_a_list() -> Refusal:
+    return Refusal(-1158, "Order type not supported in OCO.")
+
+
+def both_legs_limit() -> Refusal:
+    return Refusal(-1168, "At least one OCO order must be contingent.")
+
+
+def limit_leg_misplaced(side: Side) -> Refusal:
+    if side is Side.BUY:
+        return Refusal(-1165, "A limit order in a buy OCO must be below.")
+    return Refusal(-1166, "A limit order in a sell OCO must be above.")
+
+
+def stop_leg_misplaced(side: Side) -> Refusal:
+    if side is Side.BUY:
+        return Refusal(-1196, "A stop loss order in a buy OCO must be above.")
+    return Refusal(-1197, "A stop loss order in a sell OCO must be below.")
+
+
+def profit_leg_misplaced(side: Side) -> Refusal:
+    if side is Side.BUY:
+        return Refusal(-1198, "A take profit order in a buy OCO must be below.")
+    return Refusal(-1199, "A take profit order in a sell OCO must be above.")
 
 
 def price_relation() -> Refusal:

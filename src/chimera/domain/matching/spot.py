@@ -9,12 +9,12 @@ the target leg, the dearer of both; the first fill or trigger of one ends the ot
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
-from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.execution.orders import ListLeg, ListUpdated, NewOrder, NewOrderList
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.matching import refusals
 from chimera.domain.matching.account import Account
 from chimera.domain.matching.desk import Desk
-from chimera.domain.matching.filters import check_spot, check_spot_list
+from chimera.domain.matching.filters import check_spot, check_spot_list, check_spot_qty
 from chimera.domain.matching.money import ZERO, ceil8, floor8
 from chimera.domain.matching.records import (
     STOP_LIKE,
@@ -55,6 +55,8 @@ class SpotDesk(Desk):
         if new.type in TRIGGERED_TYPES:
             self._check_stop(new)
             return new.qty
+        if new.quote_qty is not None:
+            return self._check_quote_qty(new.side, new.quote_qty)
         if new.type is not OrderType.MARKET:
             self._check_count(1)
         if new.type is OrderType.LIMIT_MAKER and new.price is not None and self.would_take(new.side, new.price):
@@ -70,32 +72,32 @@ class SpotDesk(Desk):
         # Unlike futures, spot accepts a fill-or-kill order that cannot fill, and expires it.
         return new.qty
 
-    def place_list(self, new: NewOco, now_ms: int) -> tuple[OrderRecord, OrderRecord]:
-        """The target leg and the stop leg.
-
+    def place_list(self, new: NewOrderList, now_ms: int) -> ListRecord:
+        """
         Raises:
             Refusal: nothing of the list was placed.
         """
         check_spot_list(self.instrument, new, self.last)
-        for client_id in (new.target_client_id, new.stop_client_id):
-            self.refuse_duplicate(Market.SPOT, client_id)
+        legs = (new.above, new.below)
+        for leg in legs:
+            self.refuse_duplicate(Market.SPOT, leg.client_order_id)
         lists = self.open_lists()
-        if new.target_client_id == new.stop_client_id or any(
+        if new.above.client_order_id == new.below.client_order_id or any(
             record.list_client_id == new.list_client_id for record in lists
         ):
             raise refusals.duplicate(Market.SPOT)
         if len(lists) >= self.rules.spot_lists_max:
             raise refusals.filter_failed("MAX_NUM_ORDER_LISTS")
         self._check_count(2)
-        self._check_stop_count()
-        low, high = sorted((new.target_price, new.stop_price))
-        inside = self.last is None or low < self.last < high
-        ordered = (new.side is Side.SELL) == (new.target_price > new.stop_price)
-        if not inside or not ordered:
+        self._check_stop_count(sum(leg.type in TRIGGERED_TYPES for leg in legs))
+        last = self.last
+        highest, lowest = max(_prices_of(new.below)), min(_prices_of(new.above))
+        if highest >= lowest or (last is not None and not highest < last < lowest):
             raise refusals.price_relation()
-        if self.would_take(new.side, new.target_price):
-            raise refusals.would_take(Market.SPOT)
-        self._check_funds(new.side, new.qty, ceil8(new.qty * max(new.target_price, _stop_price(new))))
+        for leg in legs:
+            if leg.type is OrderType.LIMIT_MAKER and leg.price is not None and self.would_take(new.side, leg.price):
+                raise refusals.would_take(Market.SPOT)
+        self._check_funds(new.side, new.qty, ceil8(new.qty * max(_cost_price(leg) for leg in legs)))
         return self._book_list(new, now_ms)
 
     def open_lists(self) -> list[ListRecord]:
@@ -105,54 +107,56 @@ class SpotDesk(Desk):
         }
         return [self.account.lists[number] for number in sorted(numbers)]
 
-    def _book_list(self, new: NewOco, now_ms: int) -> tuple[OrderRecord, OrderRecord]:
+    def _book_list(self, new: NewOrderList, now_ms: int) -> ListRecord:
         list_id = self.account.number("list")
-        target = self.book_order(
-            NewOrder(
-                client_order_id=new.target_client_id,
-                market=Market.SPOT,
-                symbol=new.symbol,
-                side=new.side,
-                type=OrderType.LIMIT_MAKER,
-                qty=new.qty,
-                price=new.target_price,
-            ),
-            new.qty,
-            now_ms,
-            str(list_id),
-        )
-        stop = self.book_order(
-            NewOrder(
-                client_order_id=new.stop_client_id,
-                market=Market.SPOT,
-                symbol=new.symbol,
-                side=new.side,
-                type=OrderType.STOP_LOSS if new.stop_limit_price is None else OrderType.STOP_LOSS_LIMIT,
-                qty=new.qty,
-                price=new.stop_limit_price,
-                stop_price=new.stop_price,
-            ),
-            new.qty,
-            now_ms,
-            str(list_id),
-        )
-        self.account.add_list(
-            ListRecord(
-                list_id=list_id,
-                list_client_id=new.list_client_id,
-                symbol=new.symbol,
-                target_no=target.no,
-                stop_no=stop.no,
-                created_at_ms=now_ms,
+        legs = (new.above, new.below) if new.side is Side.SELL else (new.below, new.above)
+        target, stop = (
+            self.book_order(
+                NewOrder(
+                    client_order_id=leg.client_order_id,
+                    market=Market.SPOT,
+                    symbol=new.symbol,
+                    side=new.side,
+                    type=leg.type,
+                    qty=new.qty,
+                    price=leg.price,
+                    stop_price=leg.stop_price,
+                    time_in_force=leg.time_in_force,
+                ),
+                new.qty,
+                now_ms,
+                str(list_id),
             )
+            for leg in legs
         )
-        self.rest(target)
-        self.wait(stop)
-        return target, stop
+        record = ListRecord(
+            list_id=list_id,
+            list_client_id=new.list_client_id,
+            symbol=new.symbol,
+            target_no=target.no,
+            stop_no=stop.no,
+            created_at_ms=now_ms,
+            updated_at_ms=now_ms,
+        )
+        self.account.add_list(record)
+        for leg in (target, stop):
+            if leg.waiting:
+                self.wait(leg)
+            else:
+                self.rest(leg)
+        self.account.tell(ListUpdated(now_ms, self.account.list_view(record)))
+        return record
+
+    def _check_quote_qty(self, side: Side, quote_qty: Decimal) -> Decimal:
+        qty = self.book.qty_worth(side, quote_qty)
+        if self.book.best(side) is not None:  # without a book it expires as any market order does
+            check_spot_qty(self.instrument, qty, market=True)
+        self._check_funds(side, qty, quote_qty)
+        return qty
 
     def _check_stop(self, new: NewOrder) -> None:
         self._check_count(1)
-        self._check_stop_count()
+        self._check_stop_count(1)
         last = self.last
         if last is not None and new.stop_price is not None:
             upwards = (new.side is Side.BUY) == (new.type in STOP_LIKE)
@@ -166,8 +170,8 @@ class SpotDesk(Desk):
         if len(self.buys) + len(self.sells) + len(self.stops) + more > self.rules.open_orders_max:
             raise refusals.filter_failed("MAX_NUM_ORDERS")
 
-    def _check_stop_count(self) -> None:
-        if len(self.stops) >= self.rules.spot_stops_max:
+    def _check_stop_count(self, more: int) -> None:
+        if len(self.stops) + more > self.rules.spot_stops_max:
             raise refusals.filter_failed("MAX_NUM_ALGO_ORDERS")
 
     def _check_funds(self, side: Side, qty: Decimal, cost: Decimal) -> None:
@@ -236,6 +240,14 @@ class SpotDesk(Desk):
         sibling = self._sibling(record)
         if sibling is not None and reason is not EndReason.OCO_TRIGGER:
             self.end(sibling, OrderStatus.CANCELED, reason, now_ms)
+        if record.order_list_id is not None:
+            self._finish_list(self.account.lists[int(record.order_list_id)], now_ms)
+
+    def _finish_list(self, pair: ListRecord, now_ms: int) -> None:
+        if not pair.done:
+            pair.done, pair.updated_at_ms = True, now_ms
+            self.account.mark_dirty("list", str(pair.list_id))
+            self.account.tell(ListUpdated(now_ms, self.account.list_view(pair)))
 
     def _sibling(self, record: OrderRecord) -> OrderRecord | None:
         """The other leg while it is open."""
@@ -255,5 +267,13 @@ def _need(record: OrderRecord) -> Decimal:
     return ceil8(record.left * price) if price is not None else ZERO
 
 
-def _stop_price(new: NewOco) -> Decimal:
-    return new.stop_limit_price if new.stop_limit_price is not None else new.stop_price
+def _prices_of(leg: ListLeg) -> list[Decimal]:
+    """What must lie on the leg's side of the last price: of a stop-loss only where it triggers."""
+    limit = None if leg.type in STOP_LIKE else leg.price
+    return [price for price in (leg.stop_price, limit) if price is not None]
+
+
+def _cost_price(leg: ListLeg) -> Decimal:
+    price = leg.price if leg.price is not None else leg.stop_price
+    assert price is not None
+    return price
