@@ -497,12 +497,24 @@ def password(
 def doctor(
     data: Data = DEFAULT_DATA,
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 8080,
+    venue: Annotated[
+        str | None, typer.Option(help="Look at this exchange and its account too: testnet, live, or a server's URL.")
+    ] = None,
+    symbols: Symbols = "BTCUSDT,ETHUSDT",
     as_json: Json = False,
 ) -> None:
-    """Look at versions, ports, disk, clock and data folder; say what is missing and the command that mends it."""
+    """Look at versions, ports, disk, clock, data folder and exchange; say what is missing and what mends it."""
     from chimera.app.doctor import examine
+    from chimera.app.sides import PAPER, SIM
 
     findings = examine(data, port)
+    if venue is not None and venue_of(venue) not in (SIM, PAPER):
+        from chimera.app.remote import look_at
+        from chimera.contracts.settings import S4Settings
+
+        with refusals():
+            s4 = S4Settings.from_env(os.environ)
+            findings += asyncio.run(look_at(venue_of(venue), symbols_of(symbols), s4))
     if as_json:
         print(json.dumps([finding.to_json() for finding in findings]))
     else:

@@ -19,7 +19,7 @@ from chimera.adapters.binance.venue import BinanceVenue, create_venue
 from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.max.feed import MaxFactorFeed
-from chimera.app.findings import Level
+from chimera.app.findings import Finding, Level
 from chimera.app.gate import examine, symbol_findings, why_not
 from chimera.app.sides import LIVE as LIVE_VENUE
 from chimera.app.sides import TESTNET as TESTNET_VENUE
@@ -169,6 +169,61 @@ def require_symbols(listed: Sequence[Instrument], keys: Sequence[InstrumentKey])
     return tuple(by_key[key] for key in keys)
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An exchange that answers, whatever it says of the account."""
+
+    place: Place
+    venue: BinanceVenue
+    clock: Clock
+    factor_feed: FactorFeed
+
+    async def look(self, watched: Sequence[InstrumentKey], s4: S4Settings) -> list[Finding]:
+        return await examine(
+            self.venue,
+            watched,
+            self.clock,
+            real_money=self.place.name == LIVE_VENUE,
+            withdrawing_key_allowed=s4.withdrawing_key_allowed,
+        )
+
+
+async def reach(venue: str, speed: float | None, s4: S4Settings, stack: AsyncExitStack) -> Reached:
+    """The exchange, open and with its account's key; `stack` closes it.
+
+    Raises:
+        UpProblem: nothing there answers, or there is no key.
+    """
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    place = await find(venue, speed, session)
+    clock = LoopClock(place.now_ms, place.speed)
+    signer = signer_of(s4, place)
+    made = create_venue(
+        name=place.name,
+        hosts=place.hosts,
+        clock=clock,
+        randomness=SystemRandomness(),
+        snapshots=None,
+        signer_futures=signer,
+        signer_spot=signer,
+        session=session,
+        tick_interval_ms=place.tick_interval_ms,
+    )
+    await _opened(made, stack)
+    return Reached(place, made, clock, MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock))
+
+
+async def look_at(venue: str, symbols: tuple[str, ...], s4: S4Settings) -> list[Finding]:
+    """For `doctor`: the whole list, an exchange that does not answer being a finding as well."""
+    async with AsyncExitStack() as stack:
+        try:
+            reached = await reach(venue, None, s4, stack)
+        except UpProblem as problem:
+            return [Finding("exchange", str(problem), level=Level.BAD)]
+        return await reached.look(listed_keys(symbols), s4)
+    raise AssertionError("the stack swallows nothing")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteSide:
     name: str
@@ -186,30 +241,9 @@ class RemoteSide:
             UpProblem: it cannot be reached, or its account may not be traded on as it is; every reason with its remedy.
         """
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(aiohttp.ClientSession())
-            place = await find(options.venue, options.speed, session)
-            clock = LoopClock(place.now_ms, place.speed)
-            signer = signer_of(s4, place)
-            venue = create_venue(
-                name=place.name,
-                hosts=place.hosts,
-                clock=clock,
-                randomness=SystemRandomness(),
-                snapshots=None,
-                signer_futures=signer,
-                signer_spot=signer,
-                session=session,
-                tick_interval_ms=place.tick_interval_ms,
-            )
-            await _opened(venue, stack)
+            reached = await reach(options.venue, options.speed, s4, stack)
             keys, watched = keys_for(options.symbols), listed_keys(options.symbols)
-            findings = await examine(
-                venue,
-                watched,
-                clock,
-                real_money=place.name == LIVE_VENUE,
-                withdrawing_key_allowed=s4.withdrawing_key_allowed,
-            )
+            findings = await reached.look(watched, s4)
             refused = why_not(findings)
             if refused is not None:
                 raise UpProblem(f"{options.venue} cannot be traded on as it is.\n{refused}")
@@ -217,14 +251,15 @@ class RemoteSide:
                 if finding.level is Level.WARN:
                     log.warning(finding.found, what=finding.what, remedy=finding.remedy)
             return cls(
-                name=place.name,
-                venue=venue,
-                factor_feed=MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock),
-                clock=clock,
+                name=reached.place.name,
+                venue=reached.venue,
+                factor_feed=reached.factor_feed,
+                clock=reached.clock,
                 keys=keys,
                 watched=watched,
                 stack=stack.pop_all(),
             )
+        raise AssertionError("the stack swallows nothing")
 
     def before_house(self, spawn: Spawn) -> None:
         """The exchange runs by itself."""

@@ -1,0 +1,190 @@
+"""May this account be traded on: every reason against it is named with its remedy, at a real server of ours."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from chimera.adapters.binance.wallet import Restrictions
+from chimera.app.findings import Finding, Level
+from chimera.app.gate import capabilities, permission_findings, symbol_findings, why_not
+from chimera.app.remote import look_at, reach
+from chimera.app.sides import UpProblem
+from chimera.contracts.enums import Market
+from chimera.contracts.settings import S4Settings
+from chimera.ports.venue import Capabilities
+from tests.domain.builders import BTC_FUT, BTC_SPOT
+from tests.loopback import free_ports
+from tests.venue_server.running import KEY, SECRET, RunningVenue, running_venue
+
+GOOD = S4Settings(binance_key=SecretStr(KEY), binance_secret=SecretStr(SECRET))
+
+
+def bad(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings if finding.level is Level.BAD}
+
+
+async def no_change(venue: RunningVenue) -> None:
+    pass
+
+
+async def hedge(venue: RunningVenue) -> None:
+    assert (await venue.signed("POST", "/fapi/v1/positionSide/dual", dualSidePosition="true")).status == 200
+
+
+async def multi_assets(venue: RunningVenue) -> None:
+    assert (await venue.signed("POST", "/fapi/v1/multiAssetsMargin", multiAssetsMargin="true")).status == 200
+
+
+async def no_futures(venue: RunningVenue) -> None:
+    venue.venue.floor.keys.change(KEY, trades_futures=False)
+
+
+async def other_address(venue: RunningVenue) -> None:
+    venue.venue.floor.keys.change(KEY, ips=("203.0.113.7",))
+
+
+async def may_withdraw(venue: RunningVenue) -> None:
+    venue.venue.floor.keys.change(KEY, withdraws=True)
+
+
+async def clock_off(venue: RunningVenue) -> None:
+    venue.venue.floor.offset_ms = 3_600_000
+
+
+Change = Callable[[RunningVenue], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("change", "s4", "what", "says"),
+    [
+        pytest.param(
+            no_change,
+            S4Settings(binance_key=SecretStr(KEY), binance_secret=SecretStr("wrong")),
+            "futures key",
+            ("-1022", "secret does not belong", "S4_BINANCE_SECRET"),
+            id="a wrong secret",
+        ),
+        pytest.param(
+            no_change,
+            S4Settings(binance_key=SecretStr("nobody"), binance_secret=SecretStr("x")),
+            "futures key",
+            ("-2015", "environment", "testnet"),
+            id="a key of another environment",
+        ),
+        pytest.param(no_futures, GOOD, "key permissions", ("futures", "Enable Futures"), id="a key without futures"),
+        pytest.param(other_address, GOOD, "futures key", ("-2015", "address"), id="an address that is not allowed"),
+        pytest.param(
+            may_withdraw, GOOD, "key permissions", ("withdraw", "S4_WITHDRAWING_KEY_ALLOWED"), id="a thief's key"
+        ),
+        pytest.param(hedge, GOOD, "position mode", ("hedge", "One-way"), id="hedge mode"),
+        pytest.param(multi_assets, GOOD, "asset mode", ("multi-assets", "Single-Asset"), id="multi-assets mode"),
+    ],
+)
+async def test_what_forbids_trading_is_named_with_its_remedy(
+    change: Change, s4: S4Settings, what: str, says: tuple[str, ...]
+) -> None:
+    async with running_venue() as venue:
+        await change(venue)
+
+        found = bad(await look_at(venue.url, ("BTCUSDT",), s4))
+
+    assert what in found, found
+    text = f"{found[what].found} {found[what].remedy}"
+    assert all(word in text for word in says), text
+
+
+async def test_a_clock_that_is_an_hour_off_is_named() -> None:
+    async with running_venue() as venue, AsyncExitStack() as stack:
+        reached = await reach(venue.url, None, GOOD, stack)
+        await clock_off(venue)
+
+        found = bad(await reached.look((), GOOD))
+
+    assert "3600" in found["exchange's clock"].found
+    assert "NTP" in found["exchange's clock"].remedy
+
+
+async def test_a_symbol_that_is_not_listed_is_named() -> None:
+    async with running_venue() as venue:
+        found = bad(await look_at(venue.url, ("BTCUSDT", "DOGEUSDT"), GOOD))
+
+    assert list(found) == ["FUT:DOGEUSDT"]
+    assert "--symbols" in found["FUT:DOGEUSDT"].remedy
+
+
+async def test_an_account_in_order_may_be_traded_on() -> None:
+    async with running_venue() as venue:
+        findings = await look_at(venue.url, ("BTCUSDT", "ETHUSDT"), GOOD)
+
+    assert why_not(findings) is None, findings
+
+
+async def test_an_address_where_nobody_is_says_so_and_how_to_start_one() -> None:
+    (finding,) = await look_at(f"http://127.0.0.1:{free_ports()}", ("BTCUSDT",), GOOD)
+
+    assert "does not answer" in finding.found
+
+
+async def test_another_speed_than_the_exchanges_is_refused() -> None:
+    async with running_venue(speed=10) as venue, AsyncExitStack() as stack:
+        with pytest.raises(UpProblem, match=r"--speed 5.*runs at 10"):
+            await reach(venue.url, 5.0, GOOD, stack)
+
+
+def test_a_delisted_symbol_is_told_from_an_unknown_one() -> None:
+    delisted = replace(BTC_FUT, status="SETTLING")
+
+    (finding,) = symbol_findings([delisted, BTC_SPOT], [delisted.key])
+
+    assert finding.bad
+    assert "SETTLING" in finding.found
+
+
+ALL = Restrictions(
+    ip_restricted=True,
+    reading=True,
+    withdrawals=False,
+    internal_transfer=False,
+    universal_transfer=True,
+    margin=False,
+    futures=True,
+    spot_trading=True,
+    expires_at_ms=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("may", "allowed", "level"),
+    [
+        pytest.param(ALL, False, Level.OK, id="as it should be"),
+        pytest.param(replace(ALL, withdrawals=True), False, Level.BAD, id="withdrawals"),
+        pytest.param(replace(ALL, withdrawals=True), True, Level.WARN, id="withdrawals, overruled"),
+        pytest.param(replace(ALL, ip_restricted=False), False, Level.WARN, id="from anywhere"),
+        pytest.param(replace(ALL, spot_trading=False), False, Level.BAD, id="no spot"),
+    ],
+)
+def test_a_key_for_real_money_must_not_be_able_to_withdraw(may: Restrictions, allowed: bool, level: Level) -> None:
+    (finding,) = permission_findings(may, True, allowed)
+
+    assert finding.level is level
+
+
+def test_an_exchange_without_stops_or_pairs_is_refused_and_one_without_post_only_is_not() -> None:
+    can = Capabilities(
+        oco=False,
+        post_only=False,
+        reduce_only=True,
+        stop_market=False,
+        trailing_stop=False,
+        dead_man_switch=False,
+        transfers=True,
+        lookup_lag_ms=0,
+    )
+
+    found = capabilities(can, {Market.FUT, Market.SPOT})
+
+    assert [finding.level for finding in found] == [Level.BAD, Level.BAD, Level.INFO]
+    assert why_not(capabilities(replace(can, oco=True, stop_market=True), {Market.FUT, Market.SPOT})) is None
