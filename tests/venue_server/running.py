@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from chimera.app.serving import listen, server, stop
 from chimera.venue_server.limits import LimitRules
@@ -68,7 +69,7 @@ class RunningVenue:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         elif text:
             url += "?" + text
-        async with self.session.request(method, url, data=data, headers=headers) as response:
+        async with self.session.request(method, URL(url, encoded=True), data=data, headers=headers) as response:
             body = await response.read()
             kind = response.headers.get("content-type", "")
             return Reply(
@@ -92,8 +93,10 @@ async def running_venue(
     limits: LimitRules | None = None,
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"),
     usdt: Decimal = Decimal(10_000),
+    still: bool = False,
 ) -> AsyncIterator[RunningVenue]:
-    """`state` is kept between two runs; without it a folder that is gone afterwards is used."""
+    """`state` is kept between two runs; without it a folder that is gone afterwards is used. `still`: the market does
+    not move by itself, the test shows each tick."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as made:
@@ -114,7 +117,7 @@ async def running_venue(
         sock = listen("127.0.0.1", port)
         web = server(venue.app)
         task = asyncio.get_running_loop().create_task(web.serve(sockets=[sock]))
-        venue.open()
+        venue.open(still=still)
         try:
             async with aiohttp.ClientSession() as session:
                 yield RunningVenue(f"http://127.0.0.1:{port}", venue, session)
