@@ -23,6 +23,7 @@ from chimera.ports.clock import Clock
 from chimera.venue_server.auth import KeyRing
 from chimera.venue_server.calls import Answer, Call, Route
 from chimera.venue_server.limits import Limits
+from chimera.venue_server.streams.depth import DepthBooks
 from chimera.venue_server.tape import Tape
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -64,9 +65,11 @@ class Floor:
     cancel_ids: dict[str, str] = field(default_factory=dict)
     """What a spot cancel calls itself, by the number of the order it ends: there while its changes are being told."""
     tape: Tape = field(init=False)
+    depth: DepthBooks = field(init=False)
 
     def __post_init__(self) -> None:
         self.tape = Tape(self.host)
+        self.depth = DepthBooks(self.host)
 
     @property
     def exchange(self) -> Exchange:

@@ -33,6 +33,7 @@ from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.limits import LimitRules, Limits
 from chimera.venue_server.max import max_routes
 from chimera.venue_server.spot import spot_routes
+from chimera.venue_server.streams.hub import Hub
 from chimera.venue_server.wallet import wallet_routes
 
 DAY_MS = 86_400_000
@@ -203,6 +204,7 @@ class VenueServer:
         self.hosted = hosted
         self.floor = Floor(host=hosted.host, keys=keys, limits=Limits(limits))
         self.listen_keys = ListenKeys()
+        self.hub = Hub(self.floor, self.listen_keys)
         self.app = VenueApp(self.floor, self._routes(), self._sockets())
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: str | None = None
@@ -218,7 +220,7 @@ class VenueServer:
         ]
 
     def _sockets(self) -> dict[str, SocketHandler]:
-        return {}
+        return {**self.hub.sockets()}
 
     def open(self) -> None:
         """Show the last prices and let the market go on."""

@@ -1,0 +1,133 @@
+"""Books as the exchange shows them, and the chain of their update ids.
+
+Owns the length of a shown book: the visible levels and the synthetic ones that a taker would really meet behind them.
+The update id of a book is its time, so REST, streams and a restarted exchange agree without sharing anything. What our
+own takers ate is not shown: the next tick refills it.
+
+    spot       U = previous u + 1
+    futures    pu = previous u, U = pu: whoever joins by the documented U <= lastUpdateId <= u may do it at once
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from chimera.adapters.simulated_venue.host import ExchangeHost
+from chimera.contracts.enums import Market, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.market.quotes import BookTop, Level
+from chimera.domain.matching.book import OutsideBook
+from chimera.venue_server.streams.spelling import Spelling
+
+EVERYTHING = Decimal(10) ** 15
+
+Row = tuple[str, str]
+"""(price, qty) as they leave; a quantity of zero takes the level away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Best first; `last_update_id` is also the time of the picture."""
+
+    last_update_id: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What changed after update `previous_id` up to and with `last_id`."""
+
+    previous_id: int
+    last_id: int
+    bids: list[Row]
+    asks: list[Row]
+
+
+class DepthBooks:
+    """Every book of the exchange, unfolded when somebody asks and not again before the next tick."""
+
+    def __init__(self, host: ExchangeHost) -> None:
+        self._host = host
+        levels = host.rules.synthetic_levels
+        self._outside = {each.key: OutsideBook(each, levels) for each in host.rules.instruments}
+        self._spelling = {each.key: Spelling(each) for each in host.rules.instruments}
+        self._shown: dict[InstrumentKey, Depth] = {}
+        self._rows: dict[InstrumentKey, tuple[Depth, list[Row], list[Row]]] = {}
+
+    def snapshot(self, key: InstrumentKey, limit: int) -> Depth | None:
+        """At most `limit` levels a side; None before the first tick."""
+        book = self._host.books.get(key)
+        if book is None:
+            return None
+        depth = self._unfold(book)
+        return (
+            depth if limit >= len(depth.bids) else Depth(depth.last_update_id, depth.bids[:limit], depth.asks[:limit])
+        )
+
+    def rows(self, key: InstrumentKey) -> tuple[int, list[Row], list[Row]] | None:
+        """The same as written: (last update id, bids, asks), every level."""
+        book = self._host.books.get(key)
+        if book is None:
+            return None
+        depth = self._unfold(book)
+        written = self._rows.get(key)
+        if written is None or written[0] is not depth:
+            spell = self._spelling[key]
+            bids = [(spell.price(price), spell.qty(qty)) for price, qty in depth.bids]
+            asks = [(spell.price(price), spell.qty(qty)) for price, qty in depth.asks]
+            written = self._rows[key] = (depth, bids, asks)
+        return depth.last_update_id, written[1], written[2]
+
+    def _unfold(self, book: BookTop) -> Depth:
+        shown = self._shown.get(book.key)
+        if shown is None or shown.last_update_id != book.ts:
+            outside = self._outside[book.key]
+            outside.refill(book)
+            bids = outside.plan(Side.SELL, EVERYTHING, None)
+            asks = outside.plan(Side.BUY, EVERYTHING, None)
+            shown = self._shown[book.key] = Depth(book.ts, bids, asks)
+        return shown
+
+
+@dataclass(slots=True)
+class DiffChain:
+    """What the listeners of one diff stream know: two diffs in a row always join, whatever was between them."""
+
+    market: Market
+    known_id: int = 0
+    _bids: dict[str, str] = field(default_factory=dict)
+    _asks: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, last_update_id: int, bids: Sequence[Row], asks: Sequence[Row]) -> None:
+        """Whoever takes a snapshot from now on can follow."""
+        self.known_id = last_update_id
+        self._bids = dict(bids)
+        self._asks = dict(asks)
+
+    def advance(self, last_update_id: int, bids: Sequence[Row], asks: Sequence[Row]) -> Diff | None:
+        """None where nothing has changed."""
+        if last_update_id <= self.known_id:
+            return None
+        now_bids = dict(bids)
+        now_asks = dict(asks)
+        changed_bids, changed_asks = _changes(self._bids, now_bids), _changes(self._asks, now_asks)
+        if not changed_bids and not changed_asks:
+            return None
+        diff = Diff(self.known_id, last_update_id, changed_bids, changed_asks)
+        self.known_id, self._bids, self._asks = last_update_id, now_bids, now_asks
+        return diff
+
+    def first_id(self, diff: Diff) -> int:
+        return diff.previous_id if self.market is Market.FUT else diff.previous_id + 1
+
+
+def _changes(before: dict[str, str], now: dict[str, str]) -> list[Row]:
+    gone = [(price, _nothing(qty)) for price, qty in before.items() if price not in now]
+    return gone + [(price, qty) for price, qty in now.items() if before.get(price) != qty]
+
+
+def _nothing(qty: str) -> str:
+    """Zero with as many places as `qty`."""
+    _, point, fraction = qty.partition(".")
+    return "0" + point + "0" * len(fraction)
