@@ -33,6 +33,10 @@ class OutsideBook:
             self._bids = self._asks = None
             self._asks_eaten = self._bids_eaten = False
 
+    def measure_by(self, instrument: Instrument) -> None:
+        """Other ticks and steps, from the next picture on."""
+        self._instrument = instrument
+
     def best(self, side: Side) -> Decimal | None:
         """The best price a taker on `side` would meet; None when nothing is left."""
         top = self.top

@@ -23,6 +23,7 @@ from chimera.domain.market.quotes import BookTop, Level
 from chimera.domain.matching import refusals
 from chimera.domain.matching.account import Account
 from chimera.domain.matching.book import OutsideBook
+from chimera.domain.matching.filters import trades
 from chimera.domain.matching.money import ZERO
 from chimera.domain.matching.records import PRICED, TIMED, TRIGGERED_TYPES, EndReason, OrderRecord, Wallet
 from chimera.domain.matching.rules import ExchangeRules
@@ -89,6 +90,11 @@ class Desk(ABC):
         """Report what the operation did to balances and position."""
         self.account.tell_balances(cause, now_ms)
 
+    def replace_instrument(self, instrument: Instrument) -> None:
+        """Other rules from now on; what rests or waits stands as it is, also where it would be refused now."""
+        self.instrument = instrument
+        self.book.measure_by(instrument)
+
     # --- market data
 
     def show(self, top: BookTop) -> bool:
@@ -101,7 +107,9 @@ class Desk(ABC):
         )
 
     def react(self, now_ms: int) -> None:
-        """Fill what the outside book reaches, then trigger what its last price reaches."""
+        """Fill what the outside book reaches, then trigger what its last price reaches. A halted book does neither."""
+        if not trades(self.instrument):
+            return
         top = self.book.top
         assert top is not None
         self._match(Side.BUY, top.asks[0], now_ms)

@@ -12,6 +12,7 @@ changes nothing. Pure and exact: the same calls give the same ids, fills and bal
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderStatus, Side
@@ -31,6 +32,7 @@ from chimera.domain.execution.orders import (
     VenueOrderList,
     VenuePosition,
 )
+from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.domain.matching import refusals
 from chimera.domain.matching.account import Account, State, StateRow
@@ -379,7 +381,36 @@ class Exchange:
         account.tell_balances("TRANSFER", now_ms)
         return transfer, account.take_changes()
 
+    def replace_instrument(self, instrument: Instrument) -> None:
+        """Other rules for one symbol from now on: what whoever runs the exchange does. They are not part of its state.
+
+        TRADING is open; a perpetual in CLOSE_ONLY or CANCEL_ONLY only shrinks positions; whatever other status it has,
+        nothing is placed and nothing matched. Cancels always pass.
+
+        Raises:
+            KeyError: it is not listed.
+            ValueError: it would be another instrument, or one that cannot be traded.
+        """
+        desk = self._desks[instrument.market, instrument.symbol]
+        old = desk.instrument
+        if (instrument.base_asset, instrument.quote_asset) != (old.base_asset, old.quote_asset):
+            raise ValueError(f"{instrument.key} cannot become {instrument.base_asset} in {instrument.quote_asset}")
+        listed = tuple(instrument if each.key == old.key else each for each in self._rules.instruments)
+        self._rules = replace(self._rules, instruments=listed)
+        desk.replace_instrument(instrument)
+
     # --- questions
+
+    def instrument(self, market: Market, symbol: str) -> Instrument:
+        """Its rules as they are now.
+
+        Raises:
+            Refusal: -1121, it is not listed.
+        """
+        return self._desk(market, symbol).instrument
+
+    def instruments(self) -> tuple[Instrument, ...]:
+        return self._rules.instruments
 
     def order(self, market: Market, symbol: str, client_order_id: str) -> VenueOrder | None:
         """The newest order under this id; a final one may have been followed by another with the same id."""

@@ -36,6 +36,35 @@ SPOT_TYPES = frozenset(
 LIST_TYPES = SPOT_TYPES & TRIGGERED_TYPES | {OrderType.LIMIT_MAKER}
 
 
+CLOSE_ONLY = frozenset({"CANCEL_ONLY", "CLOSE_ONLY"})
+"""A perpetual whose positions may only shrink, by a rule of the exchange."""
+
+ENDING = frozenset({"PRE_DELIVERING", "PRE_SETTLE"})
+"""A perpetual about to be delisted: it trades, and nothing is opened."""
+
+
+def trades(instrument: Instrument) -> bool:
+    """Whether orders are matched at all."""
+    status = instrument.status
+    return status == "TRADING" or (instrument.market is Market.FUT and status in CLOSE_ONLY | ENDING)
+
+
+def check_futures_status(instrument: Instrument, *, closing: bool) -> None:
+    if not trades(instrument):
+        raise refusals.closed(Market.FUT)
+    if instrument.status in CLOSE_ONLY and not closing:
+        raise refusals.closing_only()
+    if instrument.status in ENDING and not closing:
+        raise refusals.no_opening()
+
+
+def check_spot_status(instrument: Instrument) -> None:
+    if instrument.status == "CANCEL_ONLY":
+        raise refusals.cancel_only()
+    if instrument.status != "TRADING":
+        raise refusals.closed(Market.SPOT)
+
+
 def check_client_id(market: Market, client_id: str) -> None:
     if not CLIENT_ID.fullmatch(client_id):
         raise refusals.bad_client_id(market)
@@ -51,8 +80,7 @@ def check_futures(
     check_client_id(Market.FUT, new.client_order_id)
     if new.type not in FUT_TYPES:
         raise refusals.bad_type()
-    if instrument.status != "TRADING":
-        raise refusals.closed(Market.FUT)
+    check_futures_status(instrument, closing=new.reduce_only or new.close_position)
     if new.close_position:
         _check_close_position(new)
     else:
@@ -83,8 +111,7 @@ def check_spot(instrument: Instrument, new: NewOrder, last: Decimal | None) -> N
     check_client_id(Market.SPOT, new.client_order_id)
     if new.type not in SPOT_TYPES:
         raise refusals.bad_type()
-    if instrument.status != "TRADING":
-        raise refusals.closed(Market.SPOT)
+    check_spot_status(instrument)
     if new.reduce_only:
         raise refusals.not_required("reduceOnly")
     if new.close_position:
@@ -116,8 +143,7 @@ def check_spot_list(instrument: Instrument, new: NewOrderList, last: Decimal | N
     legs = (("above", new.above), ("below", new.below))
     for client_id in (new.list_client_id, *(leg.client_order_id for _, leg in legs)):
         check_client_id(Market.SPOT, client_id)
-    if instrument.status != "TRADING":
-        raise refusals.closed(Market.SPOT)
+    check_spot_status(instrument)
     _check_leg_types(new)
     for name, leg in legs:
         _check_leg(instrument, new.side, name, leg, last)

@@ -27,7 +27,7 @@ from chimera.domain.market.quotes import Level, MarkPrice
 from chimera.domain.matching import refusals
 from chimera.domain.matching.account import Account
 from chimera.domain.matching.desk import NEVER_ABOVE, NEVER_BELOW, Desk
-from chimera.domain.matching.filters import check_futures
+from chimera.domain.matching.filters import check_futures, trades
 from chimera.domain.matching.margin import (
     WHOLE,
     initial_margin,
@@ -493,6 +493,11 @@ class FuturesDesk(Desk):
                     high = min(high, awaited)
         return low, high
 
+    def replace_instrument(self, instrument: Instrument) -> None:
+        super().replace_instrument(instrument)
+        self._fatal = None
+        self.refresh()
+
     def refresh(self) -> None:
         super().refresh()
         self.mark_low, self.mark_high = self.trigger_bounds(WorkingType.MARK_PRICE)
@@ -531,6 +536,8 @@ class FuturesDesk(Desk):
         if fresh and mark.funding_time != contract.funding_at_ms:
             contract.funding_at_ms = mark.funding_time
             self.account.mark_dirty("contract", contract.symbol)
+        if not trades(self.instrument):
+            return
         self.fire(WorkingType.MARK_PRICE, mark.mark, now_ms)
         self.tell_money("ORDER", now_ms)
         self._liquidate_if_due(now_ms)

@@ -57,6 +57,21 @@ def closed(market: Market) -> Refusal:
     return Refusal(-2010, "Market is closed.")
 
 
+def closing_only() -> Refusal:
+    return Refusal(
+        -4400,
+        "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
+    )
+
+
+def no_opening() -> Refusal:
+    return Refusal(-4140, "Invalid symbol status for opening position.")
+
+
+def cancel_only() -> Refusal:
+    return Refusal(-2010, "This symbol is not permitted for this account.")
+
+
 def duplicate(market: Market) -> Refusal:
     if market is Market.FUT:
         return Refusal(-4116, "ClientOrderId is duplicated.")
