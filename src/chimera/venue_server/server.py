@@ -222,11 +222,12 @@ class VenueServer:
     def _sockets(self) -> dict[str, SocketHandler]:
         return {**self.hub.sockets()}
 
-    def open(self) -> None:
-        """Show the last prices and let the market go on."""
+    def open(self, *, still: bool = False) -> None:
+        """Show the last prices and let the market go on; `still` leaves its ticks to whoever asked for that."""
         self.hosted.host.show_again(self.hosted.shown_until_ms)
         self.hosted.mark_clock(self._spawn)
-        self.hosted.open_market(self._spawn)
+        if not still:
+            self.hosted.open_market(self._spawn)
         self._spawn("listen keys", self.listen_keys.watch(self.floor.clock, self.floor.real_ms))
 
     async def until_broken(self, stopping: asyncio.Event) -> None:
