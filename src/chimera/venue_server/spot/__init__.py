@@ -11,7 +11,7 @@ words        how it is spelled    reading  how a request is read    cancels  wha
 from chimera.venue_server.calls import Route
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.spot.account import account_routes
-from chimera.venue_server.spot.lists import SpotLists, list_routes
+from chimera.venue_server.spot.lists import list_routes
 from chimera.venue_server.spot.market import market_routes
 from chimera.venue_server.spot.orders import order_routes
 from chimera.venue_server.spot.words import Names
@@ -19,5 +19,9 @@ from chimera.venue_server.spot.words import Names
 
 def spot_routes(floor: Floor) -> list[Route]:
     names = Names()
-    lists = SpotLists(floor, names)
-    return [*market_routes(floor), *order_routes(floor, names, lists), *list_routes(lists), *account_routes(floor)]
+    return [
+        *market_routes(floor),
+        *order_routes(floor, names),
+        *list_routes(floor, names),
+        *account_routes(floor),
+    ]

@@ -21,7 +21,7 @@ from chimera.venue_server.floor import Floor
 from chimera.venue_server.limits import FIVE_MINUTES_MS, MINUTE_MS
 from chimera.venue_server.spot import reading
 from chimera.venue_server.spot.account import limit_row
-from chimera.venue_server.spot.words import SELF_TRADE_MODES, SELF_TRADE_USUAL, eight
+from chimera.venue_server.spot.words import SELF_TRADE_USUAL, eight
 from chimera.venue_server.tape import LENGTH_MS, Candle
 
 SPOT = Market.SPOT
@@ -265,7 +265,7 @@ class SpotMarket:
             "permissions": [],
             "permissionSets": [["SPOT"]] if call.flag("showPermissionSets", default=True) else [],
             "defaultSelfTradePreventionMode": SELF_TRADE_USUAL,
-            "allowedSelfTradePreventionModes": list(SELF_TRADE_MODES),
+            "allowedSelfTradePreventionModes": list(reading.SELF_TRADE_MODES),
         }
 
     def _filters(self, instrument: Instrument) -> list[dict[str, Any]]:

@@ -19,22 +19,9 @@ from chimera.venue_server.floor import Floor
 from chimera.venue_server.spot import reading, words
 from chimera.venue_server.spot.account import commission_of_order
 from chimera.venue_server.spot.cancels import settle_cancel
-from chimera.venue_server.spot.lists import SpotLists
 
 SPOT = Market.SPOT
 
-TYPES = {
-    each.value: each
-    for each in (
-        OrderType.LIMIT,
-        OrderType.LIMIT_MAKER,
-        OrderType.MARKET,
-        OrderType.STOP_LOSS,
-        OrderType.STOP_LOSS_LIMIT,
-        OrderType.TAKE_PROFIT,
-        OrderType.TAKE_PROFIT_LIMIT,
-    )
-}
 NOT_OFFERED = {
     "icebergQty": "Iceberg orders are not supported for this symbol.",
     "trailingDelta": "Trailing stop orders are not supported for this symbol.",
@@ -43,8 +30,8 @@ NOT_OFFERED = {
 RESTRICTIONS = {"ONLY_NEW": OrderStatus.NEW, "ONLY_PARTIALLY_FILLED": OrderStatus.PARTIALLY_FILLED}
 
 
-def order_routes(floor: Floor, names: words.Names, lists: SpotLists) -> list[Route]:
-    orders = SpotOrders(floor, names, lists)
+def order_routes(floor: Floor, names: words.Names) -> list[Route]:
+    orders = SpotOrders(floor, names)
     spot, trade, signed = Site.SPOT, Security.TRADE, Security.SIGNED
     path = "/api/v3/order"
     return [
@@ -90,10 +77,9 @@ def order_routes(floor: Floor, names: words.Names, lists: SpotLists) -> list[Rou
 
 
 class SpotOrders:
-    def __init__(self, floor: Floor, names: words.Names, lists: SpotLists) -> None:
+    def __init__(self, floor: Floor, names: words.Names) -> None:
         self._floor = floor
         self._names = names
-        self._lists = lists
         floor.host.on_changes.append(self._uncount_filled)
 
     def place(self, call: Call) -> Any:
@@ -135,7 +121,7 @@ class SpotOrders:
         settle_cancel(self._floor, changes, cancel_id)
         self._floor.limits.give_back(call.address, Site.SPOT, 1, self._floor.real_ms())
         if ended.order_list_id is not None:
-            return self._lists.canceled(ended.order_list_id, cancel_id)
+            return self._canceled_list(ended.order_list_id, cancel_id)
         return words.canceled(ended, cancel_id)
 
     def open(self, call: Call) -> Any:
@@ -162,7 +148,7 @@ class SpotOrders:
                 answer.append(words.canceled(ended, cancel_id))
             elif order.order_list_id not in told:  # both legs are answered in one list
                 told.add(order.order_list_id)
-                answer.append(self._lists.canceled(order.order_list_id, cancel_id))
+                answer.append(self._canceled_list(order.order_list_id, cancel_id))
         return answer
 
     def all(self, call: Call) -> Any:
@@ -188,7 +174,7 @@ class SpotOrders:
         """
         symbol = call.text("symbol")
         side = reading.side_of(call)
-        kind = reading.type_of(call, "type", TYPES)
+        kind = reading.type_of(call, "type")
         self._floor.instrument(SPOT, symbol)
         for name, text in NOT_OFFERED.items():
             if call.maybe(name) is not None:
@@ -198,11 +184,12 @@ class SpotOrders:
             time_in_force = reading.time_in_force_of(call, "timeInForce")
         else:
             reading.refuse_sent(call, "timeInForce")
-        qty = _read_qty(call, kind)
+        qty, quote_qty = _read_qty(call, kind)
         if kind not in reading.PRICED:
             reading.refuse_sent(call, "price")
         if kind not in TRIGGERED_TYPES:
             reading.refuse_sent(call, "stopPrice")
+        reading.check_self_trade(call)
         if call.maybe("strategyType") is not None and call.whole("strategyType") < 1_000_000:
             raise Refusal(-1134, "strategyType was less than 1000000.")
         return NewOrder(
@@ -215,6 +202,7 @@ class SpotOrders:
             price=reading.positive(call, "price", "price") if kind in reading.PRICED else None,
             stop_price=reading.positive(call, "stopPrice", "stopPrice") if kind in TRIGGERED_TYPES else None,
             time_in_force=time_in_force,
+            quote_qty=quote_qty,
         )
 
     def _named(self, call: Call) -> VenueOrder | None:
@@ -234,6 +222,11 @@ class SpotOrders:
             raise Refusal(-2039, "Client order ID is not correct for this order ID.")
         return order
 
+    def _canceled_list(self, list_id: str, cancel_id: str) -> Any:
+        found = self._floor.exchange.order_list(list_id=list_id)
+        assert found is not None, f"an order names list {list_id}, which nobody knows"
+        return words.list_canceled(found, cancel_id)
+
     def _symbol(self, call: Call) -> str:
         return self._floor.instrument(SPOT, call.text("symbol")).symbol
 
@@ -249,11 +242,16 @@ class SpotOrders:
                     self._floor.limits.filled(Site.SPOT, 1)
 
 
-def _read_qty(call: Call, kind: OrderType) -> Decimal:
-    if kind is OrderType.MARKET and call.maybe("quoteOrderQty") is not None:
-        raise Refusal(-1013, "Quote order qty market orders are not support for this symbol.")
-    reading.refuse_sent(call, "quoteOrderQty")
-    return reading.positive(call, "quantity", "quantity")
+def _read_qty(call: Call, kind: OrderType) -> tuple[Decimal, Decimal | None]:
+    """Quantity and quote quantity, of which a market order has either."""
+    if kind is not OrderType.MARKET:
+        reading.refuse_sent(call, "quoteOrderQty")
+    if call.maybe("quoteOrderQty") is None:
+        if kind is OrderType.MARKET and call.maybe("quantity") is None:
+            raise reading.either_missing("quantity", "quoteOrderQty")
+        return reading.positive(call, "quantity", "quantity"), None
+    reading.refuse_sent(call, "quantity")
+    return Decimal(0), reading.positive(call, "quoteOrderQty", "quote order qty")
 
 
 def _answer_default(kind: OrderType) -> str:

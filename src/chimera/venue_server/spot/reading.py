@@ -9,15 +9,30 @@ from chimera.contracts.enums import OrderType, Side, TimeInForce
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call
+from chimera.venue_server.spot.words import SELF_TRADE_USUAL
 
 NUMBER = re.compile(r"([0-9]{1,20})(\.[0-9]{1,20})?")
 PLACES = 8
 DAY_MS = 86_400_000
 ROWS_MAX = 1_000
 ROWS_DEFAULT = 500
+TYPES = {
+    each.value: each
+    for each in (
+        OrderType.LIMIT,
+        OrderType.LIMIT_MAKER,
+        OrderType.MARKET,
+        OrderType.STOP_LOSS,
+        OrderType.STOP_LOSS_LIMIT,
+        OrderType.TAKE_PROFIT,
+        OrderType.TAKE_PROFIT_LIMIT,
+    )
+}
 TIMES = {each.value: each for each in (TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)}
 TIMED = frozenset({OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 PRICED = TIMED | {OrderType.LIMIT_MAKER}
+
+SELF_TRADE_MODES = (SELF_TRADE_USUAL,)
 
 T = TypeVar("T")
 
@@ -55,8 +70,8 @@ def side_of(call: Call) -> Side:
         raise Refusal(-1117, "Invalid side.") from None
 
 
-def type_of(call: Call, name: str, known: dict[str, OrderType]) -> OrderType:
-    kind = known.get(call.text(name))
+def type_of(call: Call, name: str) -> OrderType:
+    kind = TYPES.get(call.text(name))
     if kind is None:
         raise refusals.bad_type()
     return kind
@@ -67,6 +82,15 @@ def time_in_force_of(call: Call, name: str) -> TimeInForce:
     if time_in_force is None:
         raise refusals.bad_time_in_force()
     return time_in_force
+
+
+def check_self_trade(call: Call) -> None:
+    """
+    Raises:
+        Refusal: -1130, another mode than the symbol's rules allow.
+    """
+    if call.maybe("selfTradePreventionMode") not in (None, *SELF_TRADE_MODES):
+        raise refusals.bad_parameter("selfTradePreventionMode")
 
 
 def answer_type_of(call: Call, default: str) -> str:

@@ -11,11 +11,10 @@ from hashlib import blake2b
 from typing import Any
 
 from chimera.contracts.enums import OrderStatus
-from chimera.domain.execution.orders import VenueFill, VenueOrder
+from chimera.domain.execution.orders import VenueFill, VenueOrder, VenueOrderList
 from chimera.domain.matching.records import TRIGGERED_TYPES, EndReason
 
 SELF_TRADE_USUAL = "EXPIRE_MAKER"
-SELF_TRADE_MODES = ("EXPIRE_MAKER",)
 
 _CANCELED = frozenset({EndReason.USER.value, "COUNTDOWN"})
 _REASONS = frozenset(
@@ -166,7 +165,7 @@ def _amounts(order: VenueOrder) -> dict[str, Any]:
         "price": eight(order.price or Decimal(0)),
         "origQty": eight(order.qty),
         "executedQty": eight(order.filled_qty),
-        "origQuoteOrderQty": eight(Decimal(0)),
+        "origQuoteOrderQty": eight(order.quote_qty or Decimal(0)),
         "cummulativeQuoteQty": eight(order.filled_quote),
         "status": status_word(order),
         "timeInForce": order.time_in_force.value,
@@ -197,19 +196,31 @@ def _taken(fill: VenueFill) -> dict[str, Any]:
 # --- order lists
 
 
-def listed(
-    number: str, client_id: str, symbol: str, ts: int, legs: Sequence[VenueOrder], *, done: bool
-) -> dict[str, Any]:
-    """`legs` in the order in which they are named: the stop first."""
+def listed(found: VenueOrderList) -> dict[str, Any]:
+    done = found.status == "ALL_DONE"
     return {
-        "orderListId": int(number),
-        "contingencyType": "OCO",
-        "listStatusType": "ALL_DONE" if done else "EXEC_STARTED",
+        "orderListId": int(found.list_id),
+        "contingencyType": found.contingency,
+        "listStatusType": found.status,
         "listOrderStatus": "ALL_DONE" if done else "EXECUTING",
-        "listClientOrderId": client_id,
-        "transactionTime": ts,
-        "symbol": symbol,
+        "listClientOrderId": found.list_client_id,
+        "transactionTime": found.updated_at_ms,
+        "symbol": found.symbol,
         "orders": [
-            {"symbol": symbol, "orderId": int(leg.venue_order_id), "clientOrderId": leg.client_order_id} for leg in legs
+            {"symbol": leg.symbol, "orderId": int(leg.venue_order_id), "clientOrderId": leg.client_order_id}
+            for leg in stop_first(found)
         ],
     }
+
+
+def list_placed(kind: str, found: VenueOrderList) -> dict[str, Any]:
+    return {**listed(found), "orderReports": [answer(kind, leg, ()) for leg in stop_first(found)]}
+
+
+def list_canceled(found: VenueOrderList, cancel_id: str) -> dict[str, Any]:
+    return {**listed(found), "orderReports": [canceled(leg, cancel_id) for leg in stop_first(found)]}
+
+
+def stop_first(found: VenueOrderList) -> tuple[VenueOrder, VenueOrder]:
+    profit, loss = found.orders
+    return loss, profit
