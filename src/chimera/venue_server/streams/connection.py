@@ -42,6 +42,7 @@ MANNERS = {
     Group.PUBLIC: Manners(10, 180.0, 600.0),
     Group.MARKET: Manners(10, 180.0, 600.0),
     Group.PRIVATE: Manners(10, 180.0, 600.0),
+    Group.API: Manners(10_000, 20.0, 60.0),
 }
 
 
@@ -151,7 +152,7 @@ class Connection(Listener):
                 if self._too_many():
                     self.close(POLICY)
                 elif self._close_code is None:
-                    self._leave(self._answer(message.get("text") or message.get("bytes") or ""))
+                    self._take(message.get("text") or message.get("bytes") or "")
         finally:
             end_of_life.cancel()
             writer.cancel()
@@ -172,6 +173,10 @@ class Connection(Listener):
             self._second_ms, self._heard = second_ms, 0
         self._heard += 1
         return self._heard > MANNERS[self.group].incoming_per_s
+
+    def _take(self, text: str | bytes) -> None:
+        """One message of the client's."""
+        self._leave(self._answer(text))
 
     def _answer(self, text: str | bytes) -> str:
         try:

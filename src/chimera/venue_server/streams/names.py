@@ -18,6 +18,8 @@ class Group(Enum):
     PUBLIC = auto()
     MARKET = auto()
     PRIVATE = auto()
+    API = auto()
+    """Spot's WebSocket API, which carries the spot account's events."""
 
 
 class Kind(Enum):
