@@ -16,6 +16,7 @@ from chimera.domain.execution.orders import (
     NewOrder,
     OrderUpdated,
     PositionChanged,
+    SelfTrade,
     VenueOrder,
     VenueOrderList,
     VenuePosition,
@@ -79,6 +80,7 @@ def futures_orders(draw: st.DrawFn) -> tuple[Any, ...]:
         not close and draw(st.booleans()),
         close,
         draw(st.sampled_from(list(WorkingType))),
+        draw(st.sampled_from(list(SelfTrade))),
     )
 
 
@@ -105,6 +107,7 @@ def spot_orders(draw: st.DrawFn) -> tuple[Any, ...]:
         False,
         False,
         WorkingType.CONTRACT_PRICE,
+        draw(st.sampled_from(list(SelfTrade))),
     )
 
 
@@ -191,7 +194,7 @@ class Run:
     def _apply(self, name: str, *given: Any) -> tuple[AccountChange, ...]:
         venue, now_ms = self.venue, self.now_ms
         match name, given:
-            case "place", (client_id, side, qty, offset, market, kind, tif, reduce_only, close, working_type):
+            case "place", (client_id, side, qty, offset, market, kind, tif, reduce_only, close, working_type, stp):
                 new = order(
                     client_id,
                     side,
@@ -204,6 +207,7 @@ class Run:
                     reduce_only=reduce_only,
                     close_position=close,
                     on=working_type,
+                    stp=stp,
                 )
                 return self._place(new)
             case "trail", (client_id, side, qty, offset, reduce_only):

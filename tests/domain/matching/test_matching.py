@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
-from chimera.domain.execution.orders import OrderUpdated
+from chimera.domain.execution.orders import OrderUpdated, SelfTrade
 from chimera.domain.matching.exchange import Exchange
 from tests.domain.matching.venue import RULES, SYMBOL, D, book, exchange, move, order, trading
 
@@ -149,6 +149,46 @@ def test_an_own_maker_in_the_way_of_an_own_taker_expires(market: Market) -> None
     assert (maker.status, maker.reason) == (OrderStatus.CANCELED, "EXPIRED_IN_MATCH")
     assert [name.client_order_id for name in venue.open_orders(market)] == ["behind"]
     assert fills(venue, market)[0][0] == "60001"
+
+
+@pytest.mark.parametrize(
+    ("stp", "maker", "taker", "filled"),
+    [
+        pytest.param(SelfTrade.EXPIRE_MAKER, "EXPIRED_IN_MATCH", None, "0.1", id="the maker expires"),
+        pytest.param(SelfTrade.NONE, "EXPIRED_IN_MATCH", None, "0.1", id="nothing asked"),
+        pytest.param(SelfTrade.EXPIRE_TAKER, None, "EXPIRED_IN_MATCH", "0.04", id="the taker expires where they meet"),
+        pytest.param(SelfTrade.EXPIRE_BOTH, "EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH", "0.04", id="both expire"),
+    ],
+)
+@pytest.mark.parametrize("market", list(Market))
+def test_what_gives_way_when_an_account_meets_itself(
+    stp: SelfTrade, maker: str | None, taker: str | None, filled: str, market: Market
+) -> None:
+    venue = trading()
+    venue.on_book(book(market, "60000", qty="0.04"), 1)
+    venue.place(order("maker", SELL, "0.01", price="60002", market=market), 1)
+    venue.place(order("behind", SELL, "0.01", price="60010", market=market), 1)
+
+    placed, _ = venue.place(order("taker", BUY, "0.1", "60005", market=market, stp=stp), 2)
+
+    own = venue.order(market, SYMBOL, "maker")
+    assert own is not None
+    assert (own.reason, placed.reason, placed.filled_qty) == (maker, taker, D(filled))
+    assert placed.stp is stp
+    assert own.filled_qty == 0
+    behind = venue.order(market, SYMBOL, "behind")
+    assert behind is not None
+    assert behind.status is OrderStatus.NEW
+
+
+def test_an_own_order_out_of_reach_gives_no_way() -> None:
+    venue = trading()
+    venue.place(order("maker", SELL, "0.01", price="60002"), 1)
+
+    placed, _ = venue.place(order("taker", BUY, "0.1", stp=SelfTrade.EXPIRE_BOTH), 2)
+
+    assert (placed.status, fills(venue)) == (OrderStatus.FILLED, [("60001", "0.1", False)])
+    assert len(venue.open_orders(FUT)) == 1
 
 
 def test_post_only_is_refused_against_an_own_order_too() -> None:

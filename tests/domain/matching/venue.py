@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, WorkingType
-from chimera.domain.execution.orders import ListLeg, NewOco, NewOrder, NewOrderList
+from chimera.domain.execution.orders import ListLeg, NewOco, NewOrder, NewOrderList, SelfTrade
 from chimera.domain.market.instrument import Bracket, Instrument
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
@@ -127,6 +127,7 @@ def order(
     callback: str | None = None,
     activate: str | Decimal | None = None,
     quote: str | Decimal | None = None,
+    stp: SelfTrade = SelfTrade.EXPIRE_MAKER,
 ) -> NewOrder:
     """A MARKET order, or a LIMIT one where a price is given."""
     return NewOrder(
@@ -145,6 +146,7 @@ def order(
         callback_ratio=None if callback is None else D(callback),
         activate_price=None if activate is None else D(activate),
         quote_qty=None if quote is None else D(quote),
+        stp=stp,
     )
 
 

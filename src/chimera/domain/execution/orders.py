@@ -17,6 +17,18 @@ CONDITIONAL_LIMIT_FUT = frozenset({OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PRO
 """The same, but then limit orders: the exchange's STOP and TAKE_PROFIT of futures."""
 
 
+class SelfTrade(StrEnum):
+    """What gives way when an order would trade with one of its own account: the exchange's selfTradePreventionMode.
+
+    A matching that never trades with itself treats NONE as EXPIRE_MAKER.
+    """
+
+    NONE = "NONE"
+    EXPIRE_TAKER = "EXPIRE_TAKER"
+    EXPIRE_MAKER = "EXPIRE_MAKER"
+    EXPIRE_BOTH = "EXPIRE_BOTH"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
     """What we ask for. `client_order_id` is ours and durable before this leaves.
@@ -42,6 +54,7 @@ class NewOrder:
     callback_ratio: Decimal | None = None
     activate_price: Decimal | None = None
     quote_qty: Decimal | None = None
+    stp: SelfTrade = SelfTrade.EXPIRE_MAKER
 
     @property
     def key(self) -> InstrumentKey:
@@ -77,6 +90,7 @@ class NewOrderList:
     qty: Decimal
     above: ListLeg
     below: ListLeg
+    stp: SelfTrade = SelfTrade.EXPIRE_MAKER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +170,7 @@ class VenueOrder:
     trailing_active: bool = False
     triggered_at_ms: int = 0
     quote_qty: Decimal | None = None
+    stp: SelfTrade = SelfTrade.EXPIRE_MAKER
 
     @property
     def key(self) -> InstrumentKey:

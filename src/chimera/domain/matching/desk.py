@@ -4,7 +4,8 @@ Owns the two sides of our own resting orders (price, then time), the orders that
 book they meet. What a fill does to money, what an order locks and what it may do is the market's: see `futures` and
 `spot`.
 
-    taker    walks the outside book level by level, one fill a level; own orders in its way expire
+    taker    walks the outside book level by level, one fill a level; where it meets an order of its own account, the
+             maker expires, or the taker, or both, as the taker asked
     maker    fills whole at its own price when the outside best price trades through it; when the outside price stands
              exactly at ours, a share of the outside quantity reaches us, in time order
     trigger  a waiting order becomes a market or limit order and works at once
@@ -17,7 +18,7 @@ from abc import ABC, abstractmethod
 from decimal import Decimal
 
 from chimera.contracts.enums import Market, OrderStatus, Side, TimeInForce, WorkingType
-from chimera.domain.execution.orders import NewOrder, VenueFill
+from chimera.domain.execution.orders import NewOrder, SelfTrade, VenueFill
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import BookTop, Level
 from chimera.domain.matching import refusals
@@ -187,6 +188,7 @@ class Desk(ABC):
             callback_ratio=new.callback_ratio,
             activate_price=new.activate_price,
             quote_qty=new.quote_qty,
+            stp=new.stp,
         )
         self.account.add_order(record)
         self.account.tell_order(record)
@@ -205,7 +207,16 @@ class Desk(ABC):
         if record.time_in_force is TimeInForce.FOK and sum((qty for _, qty in plan), ZERO) < record.left:
             self.end(record, OrderStatus.CANCELED, EndReason.FOK, now_ms)
             return
-        self._expire_own(record, plan, limit, now_ms)
+        met = None
+        if record.stp in (SelfTrade.EXPIRE_TAKER, SelfTrade.EXPIRE_BOTH):
+            own = self._in_the_way(record, plan, limit)
+            if own:
+                met = own[0]
+                plan = tuple(level for level in plan if _beyond(record.side, _price(met), level[0]))
+        else:
+            for maker in self._in_the_way(record, plan, limit):
+                if not maker.status.is_final:
+                    self.end(maker, OrderStatus.CANCELED, EndReason.SELF_TRADE, now_ms)
         for price, offered in plan:
             wanted = min(offered, record.left)
             while wanted > 0:
@@ -217,6 +228,11 @@ class Desk(ABC):
                 self.fill(record, price, qty, maker=False, now_ms=now_ms)
                 wanted -= qty
         if record.status.is_final:
+            return
+        if met is not None:
+            if record.stp is SelfTrade.EXPIRE_BOTH and not met.status.is_final:
+                self.end(met, OrderStatus.CANCELED, EndReason.SELF_TRADE, now_ms)
+            self.end(record, OrderStatus.CANCELED, EndReason.SELF_TRADE, now_ms)
             return
         if not record.rests:
             self.end(record, OrderStatus.CANCELED, _expiry(record), now_ms)
@@ -314,13 +330,14 @@ class Desk(ABC):
                     self.book.consume(side, price, qty)
                 self.fill(record, own, qty, maker=True, now_ms=now_ms)
 
-    def _expire_own(self, record: OrderRecord, plan: tuple[Level, ...], limit: Decimal | None, now_ms: int) -> None:
-        """Self-trade prevention as the exchange's default: the taker goes on, the own maker in its way expires."""
+    def _in_the_way(self, record: OrderRecord, plan: tuple[Level, ...], limit: Decimal | None) -> list[OrderRecord]:
+        """Orders of our own that a taker would meet before it has what it plans; at one price ours comes first."""
+        opposing = self.opposing(record.side)
+        if not opposing:
+            return []
         planned = sum((qty for _, qty in plan), ZERO)
         reach = plan[-1][0] if plan and planned >= record.left else limit
-        for own in list(self.opposing(record.side)):
-            if not own.status.is_final and (reach is None or not _beyond(record.side, _price(own), reach)):
-                self.end(own, OrderStatus.CANCELED, EndReason.SELF_TRADE, now_ms)
+        return [own for own in opposing if reach is None or not _beyond(record.side, _price(own), reach)]
 
     def _detach(self, record: OrderRecord) -> None:
         self.account.close_order(record)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
-from chimera.domain.execution.orders import Balance, VenueOrder
+from chimera.domain.execution.orders import Balance, SelfTrade, VenueOrder
 from chimera.domain.matching.money import ZERO
 
 STOP_LIKE = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT})
@@ -85,6 +85,7 @@ class OrderRecord:
     requeued_no: int = 0
     triggered_at_ms: int = 0
     quote_qty: Decimal | None = None
+    stp: SelfTrade = SelfTrade.EXPIRE_MAKER
     callback_ratio: Decimal | None = None
     activate_price: Decimal | None = None
     extreme: Decimal | None = None
@@ -164,6 +165,7 @@ class OrderRecord:
             trailing_active=self.extreme is not None,
             triggered_at_ms=self.triggered_at_ms,
             quote_qty=self.quote_qty,
+            stp=self.stp,
         )
 
 

@@ -122,6 +122,7 @@ class SpotDesk(Desk):
                     price=leg.price,
                     stop_price=leg.stop_price,
                     time_in_force=leg.time_in_force,
+                    stp=new.stp,
                 ),
                 new.qty,
                 now_ms,
