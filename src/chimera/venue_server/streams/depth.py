@@ -9,7 +9,7 @@ own takers ate is not shown: the next tick refills it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from chimera.adapters.simulated_venue.host import ExchangeHost
@@ -90,41 +90,68 @@ class DepthBooks:
         return shown
 
 
-@dataclass(slots=True)
 class DiffChain:
-    """What the listeners of one diff stream know: two diffs in a row always join, whatever was between them."""
+    """What the listeners of one diff stream know: two diffs in a row always join, whatever was between them.
 
-    market: Market
-    known_id: int = 0
-    _bids: dict[str, str] = field(default_factory=dict)
-    _asks: dict[str, str] = field(default_factory=dict)
+    A level that changed and changed back is told all the same: a snapshot may have been taken in between.
+    """
+
+    def __init__(self, market: Market) -> None:
+        self.known_id = 0
+        """Update id of the last diff that was told."""
+        self._market = market
+        self._seen_id = 0
+        self._bids = _Side()
+        self._asks = _Side()
 
     def begin(self, last_update_id: int, bids: Sequence[Row], asks: Sequence[Row]) -> None:
         """Whoever takes a snapshot from now on can follow."""
-        self.known_id = last_update_id
-        self._bids = dict(bids)
-        self._asks = dict(asks)
+        self.known_id = self._seen_id = last_update_id
+        self._bids.show(bids)
+        self._asks.show(asks)
+        self._bids.told()
+        self._asks.told()
 
-    def advance(self, last_update_id: int, bids: Sequence[Row], asks: Sequence[Row]) -> Diff | None:
-        """None where nothing has changed."""
-        if last_update_id <= self.known_id:
+    def see(self, last_update_id: int, bids: Sequence[Row], asks: Sequence[Row]) -> None:
+        """The book after one more tick; every tick must be seen."""
+        if last_update_id > self._seen_id:
+            self._seen_id = last_update_id
+            self._bids.show(bids)
+            self._asks.show(asks)
+
+    def advance(self) -> Diff | None:
+        """Everything seen since the last diff; None where nothing has changed."""
+        bids, asks = self._bids.told(), self._asks.told()
+        if not bids and not asks:
             return None
-        now_bids = dict(bids)
-        now_asks = dict(asks)
-        changed_bids, changed_asks = _changes(self._bids, now_bids), _changes(self._asks, now_asks)
-        if not changed_bids and not changed_asks:
-            return None
-        diff = Diff(self.known_id, last_update_id, changed_bids, changed_asks)
-        self.known_id, self._bids, self._asks = last_update_id, now_bids, now_asks
+        diff = Diff(self.known_id, self._seen_id, bids, asks)
+        self.known_id = self._seen_id
         return diff
 
     def first_id(self, diff: Diff) -> int:
-        return diff.previous_id if self.market is Market.FUT else diff.previous_id + 1
+        return diff.previous_id if self._market is Market.FUT else diff.previous_id + 1
 
 
-def _changes(before: dict[str, str], now: dict[str, str]) -> list[Row]:
-    gone = [(price, _nothing(qty)) for price, qty in before.items() if price not in now]
-    return gone + [(price, qty) for price, qty in now.items() if before.get(price) != qty]
+class _Side:
+    """Levels as they stand, and those that were touched since they were told."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, str] = {}
+        self._touched: dict[str, str] = {}
+
+    def show(self, rows: Sequence[Row]) -> None:
+        before, self._levels = self._levels, dict(rows)
+        now = self._levels
+        for price, qty in before.items():
+            if price not in now:
+                self._touched[price] = _nothing(qty)
+        for price, qty in rows:
+            if before.get(price) != qty:
+                self._touched[price] = qty
+
+    def told(self) -> list[Row]:
+        changed, self._touched = list(self._touched.items()), {}
+        return changed
 
 
 def _nothing(qty: str) -> str:

@@ -195,12 +195,13 @@ class _Diffs:
 
     def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event]:
         shown = self._books.rows(self._key)
-        if shown is None or not self._pace.due(tick.ts):
+        if shown is None:
             return
         if not self._chain.known_id:
             self._chain.begin(*shown)
             return
-        diff = self._chain.advance(*shown)
+        self._chain.see(*shown)
+        diff = self._chain.advance() if self._pace.due(tick.ts) else None
         if diff is None:
             return
         first_id = self._chain.first_id(diff)
