@@ -148,6 +148,7 @@ async def test_a_client_rebuilds_the_book_over_the_wire_by_the_documents(
     async with running_venue(speed=60) as venue, listening(venue, socket_path) as socket:
         await socket.event("depthUpdate")  # the documents ask for a buffer first
         snapshot = (await venue.get(depth_path, symbol="BTCUSDT", limit=1_000)).body
+        assert len(snapshot["bids"]) == len(snapshot["asks"]) > 20
         local = Local(market, snapshot["lastUpdateId"], snapshot["bids"], snapshot["asks"])
         compared = 0
         for told in socket.said:

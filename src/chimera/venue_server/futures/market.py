@@ -123,13 +123,13 @@ class FuturesMarket:
         limit = call.whole("limit", DEPTH_DEFAULT)
         if limit not in DEPTH_WEIGHTS:
             raise Refusal(-4021, f"'{limit}' is not valid depth limit.")
-        book = self._floor.book(Market.FUT, symbol)
+        depth = self._floor.depth.behind(self._floor.book(Market.FUT, symbol), limit)
         return {
-            "lastUpdateId": book.ts,
+            "lastUpdateId": depth.last_update_id,
             "E": self._floor.now_ms(),
-            "T": book.ts,
-            "bids": [[out.price(price), out.qty(qty)] for price, qty in book.bids[:limit]],
-            "asks": [[out.price(price), out.qty(qty)] for price, qty in book.asks[:limit]],
+            "T": depth.last_update_id,
+            "bids": [[out.price(price), out.qty(qty)] for price, qty in depth.bids],
+            "asks": [[out.price(price), out.qty(qty)] for price, qty in depth.asks],
         }
 
     def klines(self, call: Call) -> Any:

@@ -129,10 +129,11 @@ class SpotMarket:
     def depth(self, call: Call) -> Any:
         book = self._floor.book(SPOT, call.text("symbol"))
         limit = reading.limit_of(call, DEPTH_DEFAULT, DEPTH_MAX)
+        depth = self._floor.depth.behind(book, limit)
         return {
-            "lastUpdateId": book.ts,
-            "bids": _levels(book.bids[:limit]),
-            "asks": _levels(book.asks[:limit]),
+            "lastUpdateId": depth.last_update_id,
+            "bids": _levels(depth.bids),
+            "asks": _levels(depth.asks),
         }
 
     def klines(self, call: Call) -> Any:
