@@ -85,11 +85,17 @@ class VenueApp:
         if body is None:
             return Answer(413, b"{}")
         method, path = scope["method"], scope["path"]
-        route = self._routes.get((method, path))
+        route = self.route(method, path)
         if route is None:
             known = path in self._paths
             return Answer(405 if known else 404, b"<html><body>Not found</body></html>", content_type=b"text/html")
-        call = _call(scope, body, self._floor.now_ms())
+        return await self.ask(_call(scope, body, self._floor.now_ms()), route)
+
+    def route(self, method: str, path: str) -> Route | None:
+        return self._routes.get((method, path))
+
+    async def ask(self, call: Call, route: Route) -> Answer:
+        """What leaves as the answer, with everything that goes wrong on purpose; the WebSocket API asks here too."""
         answer = await self._floor.faults.before(call, route)
         if answer is None:
             # Time may have passed in a fault that only delays: the exchange looks when the call arrives.
@@ -98,7 +104,7 @@ class VenueApp:
         return await self._floor.faults.after(call, route, answer)
 
     def answer(self, call: Call, route: Route) -> Answer:
-        """What the exchange says to the call; the WebSocket API asks here too."""
+        """What the exchange says to the call."""
         floor = self._floor
         now_ms = floor.real_ms()
         headers = list(SITE_HEADERS[route.site])

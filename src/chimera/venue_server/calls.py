@@ -48,6 +48,8 @@ class Call:
     address: str
     now_ms: int
     """Market time at which the exchange looks at the call."""
+    signed_on: bool = False
+    """Its WebSocket session is authenticated: the key in the header is known to be the caller's."""
 
     def text(self, name: str) -> str:
         """

@@ -33,6 +33,7 @@ from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.limits import LimitRules, Limits
 from chimera.venue_server.max import max_routes
 from chimera.venue_server.spot import spot_routes
+from chimera.venue_server.spot.ws_api import PATH, SpotSocketApi
 from chimera.venue_server.streams.hub import Hub
 from chimera.venue_server.wallet import wallet_routes
 
@@ -220,7 +221,7 @@ class VenueServer:
         ]
 
     def _sockets(self) -> dict[str, SocketHandler]:
-        return {**self.hub.sockets()}
+        return {**self.hub.sockets(), PATH: SpotSocketApi(self.floor, self.hub, lambda: self.app)}
 
     def open(self, *, still: bool = False) -> None:
         """Show the last prices and let the market go on; `still` leaves its ticks to whoever asked for that."""
