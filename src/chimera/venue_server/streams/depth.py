@@ -58,12 +58,14 @@ class DepthBooks:
     def snapshot(self, key: InstrumentKey, limit: int) -> Depth | None:
         """At most `limit` levels a side; None before the first tick."""
         book = self._host.books.get(key)
-        if book is None:
-            return None
+        return None if book is None else self.behind(book, limit)
+
+    def behind(self, book: BookTop, limit: int) -> Depth:
+        """The same for a book at hand."""
         depth = self._unfold(book)
-        return (
-            depth if limit >= len(depth.bids) else Depth(depth.last_update_id, depth.bids[:limit], depth.asks[:limit])
-        )
+        if limit >= len(depth.bids):
+            return depth
+        return Depth(depth.last_update_id, depth.bids[:limit], depth.asks[:limit])
 
     def rows(self, key: InstrumentKey) -> tuple[int, list[Row], list[Row]] | None:
         """The same as written: (last update id, bids, asks), every level."""
