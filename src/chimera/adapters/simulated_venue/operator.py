@@ -194,6 +194,19 @@ class Operator:
                 return True
         return False
 
+    # --- what is listed
+
+    def replace_instrument(self, instrument: Instrument) -> None:
+        """Other rules for one symbol, from now on and for everybody: filters, status.
+
+        Raises:
+            KeyError: the exchange does not list it.
+        """
+        old = self.instrument(instrument.market, instrument.symbol)
+        self._host.exchange.replace_instrument(instrument)
+        listed = tuple(instrument if each is old else each for each in self._host.rules.instruments)
+        self._host.rules = replace(self._host.rules, instruments=listed)
+
     # --- the account
 
     def place(
@@ -251,15 +264,14 @@ class Operator:
 
     def cross(self, order: VenueOrder) -> None:
         """A human trades against our own resting order: the exchange prevents it, and ours expires."""
-        if order.price is not None:
-            self.place(
-                order.market,
-                order.symbol,
-                Side.SELL if order.side is Side.BUY else Side.BUY,
-                qty=order.qty - order.filled_qty,
-                price=order.price,
-                ioc=True,
-            )
+        if order.price is None:
+            return
+        side = Side.SELL if order.side is Side.BUY else Side.BUY
+        self.empty(order.market, order.symbol, side, order.price)
+        try:
+            self.place(order.market, order.symbol, side, qty=order.qty - order.filled_qty, price=order.price, ioc=True)
+        finally:
+            self.restore_book(order.market, order.symbol)
 
     def set_leverage(self, symbol: str, leverage: int) -> None:
         """
@@ -267,6 +279,18 @@ class Operator:
             Refusal: as for anybody.
         """
         self._host.settle(self._host.exchange.set_leverage(symbol, leverage, self._host.clock.now_ms()))
+
+    def settle_funding(self, symbol: str, rate: float, *, jitter_ms: int = 0) -> None:
+        """A funding settlement out of turn; it carries a time some ms later than it should."""
+        now_ms = self._host.clock.now_ms()
+        mark = self._host.marks.get(symbol)
+        if mark is None:
+            return
+        # An announced time that has come is a settlement; an interval of 0 lets the regular one follow soon after.
+        due = replace(mark, funding_rate=rate, funding_time=now_ms, interval_h=0)
+        self._mark_only(due)
+        self._settle(self._host.exchange.on_mark(due, now_ms + jitter_ms))
+        self._mark_only(replace(mark, interval_h=0))
 
     def drain(self, market: Market) -> Decimal:
         """A human moves everything that is free to the other wallet; returns how much."""

@@ -116,13 +116,15 @@ class Trait(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One call as faults see it. `name` is the route's, e.g. `order.place`, `algo.cancel`, `depth`."""
+    """One call as faults see it. `name` is the route's, e.g. `order.place`, `algo.cancel`, `depth`; the rest is what of
+    an order it names."""
 
     name: str
     market: Market | None = None
     symbol: str = ""
     traits: frozenset[Trait] = frozenset()
     client_order_id: str = ""
+    venue_order_id: str = ""
     side: Side | None = None
     qty: Decimal | None = None
     price: Decimal | None = None
@@ -271,7 +273,10 @@ SPECS: Mapping[FaultKind, Spec] = MappingProxyType(
             numbers=(18,),
             reach=Reach.EXCHANGE,
             lasts=_lasts(0, 60, 600),
-            params={"placed_ms": Whole(1_500, 0, 60_000), "canceled_ms": Whole(1_200, 0, 60_000)},
+            params={
+                "placed_ms": Whole(1_500, 0, 60_000, drawn=(500, 1_500)),
+                "canceled_ms": Whole(1_200, 0, 60_000, drawn=(500, 1_200)),
+            },
         ),
         FaultKind.STOP_REFUSED: Spec(
             numbers=(19,),
@@ -291,7 +296,7 @@ SPECS: Mapping[FaultKind, Spec] = MappingProxyType(
         FaultKind.LEVERAGE_CHANGED: Spec(
             numbers=(23,), reach=Reach.EXCHANGE, once=True, params={"leverage": Whole(3, 1, 125, drawn=(2, 20))}
         ),
-        FaultKind.PARTIAL_BATCH: Spec(numbers=(24,), reach=Reach.CALL, calls="batch.place", in_process=False),
+        FaultKind.PARTIAL_BATCH: Spec(numbers=(24,), reach=Reach.CALL, calls="batch*.place", in_process=False),
         FaultKind.TRANSFER_ANSWER_LOST: Spec(numbers=(25,), reach=Reach.CALL, calls="transfer", params={"how": _HOW}),
         FaultKind.PARTIAL_FILLS: Spec(
             numbers=(26,),
@@ -521,11 +526,12 @@ class Armed:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A fault of EXCHANGE or SOCKETS begins, or ends. One that only happens never ends."""
+    """A fault of EXCHANGE or SOCKETS begins, or ends; one instant never ends. `asked` is the call it began with."""
 
     number: int
     fault: Fault
     begins: bool
+    asked: Asked | None = None
 
 
 class FaultPlan:
@@ -590,7 +596,7 @@ class FaultPlan:
             elif armed.began_ms is None and self._fits(fault, asked, now_ms):
                 armed.seen += 1
                 if armed.seen >= fault.nth:
-                    self._begin(armed, now_ms)
+                    self._begin(armed, now_ms, asked)
         return chosen
 
     def on_event(self, reach: Reach, name: str, market: Market | None, symbol: str, now_ms: int) -> Fault | None:
@@ -727,8 +733,8 @@ class FaultPlan:
         armed.over = armed.seen >= fault.nth + fault.count - 1
         return True
 
-    def _begin(self, armed: Armed, now_ms: int) -> None:
+    def _begin(self, armed: Armed, now_ms: int, asked: Asked | None = None) -> None:
         armed.began_ms = now_ms
         armed.hits += 1
-        self._turns.append(Turn(armed.number, armed.fault, begins=True))
+        self._turns.append(Turn(armed.number, armed.fault, begins=True, asked=asked))
         armed.over = armed.fault.spec.once and not armed.fault.lasts_ms
