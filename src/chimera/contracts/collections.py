@@ -270,7 +270,11 @@ APPROVALS = Collection(
 TREASURY_TRANSFERS = Collection(
     "treasury_transfers",
     TreasuryTransfer,
-    (Index("by_time", ("created_at",)), Index("by_dir", ("from", "to", "created_at"))),
+    (
+        Index("by_time", ("created_at",)),
+        Index("by_dir", ("from", "to", "created_at")),
+        Index("by_result", ("result", "created_at")),
+    ),
     synced=True,
 )
 INTENTS = Collection(

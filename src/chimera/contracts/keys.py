@@ -263,7 +263,7 @@ LOCK_POS = Key(
     "owner:uuid with a fencing number",
     ttl_s=30,
 )
-LOCK_TREASURY = Key("lock:treasury:<from>:<to>", KeyType.STRING, "s6, s12", "owner:uuid", ttl_s=30)
+LOCK_TREASURY = Key("lock:treasury:<from>:<to>", KeyType.STRING, "s1, s6, s12", "owner:uuid", ttl_s=30)
 LOCK_ROUTER_PARAM = Key("lock:router:param", KeyType.STRING, "s11", "owner:uuid", ttl_s=30)
 APPROVAL = Key(
     "approvals:<token>",

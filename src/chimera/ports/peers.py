@@ -33,7 +33,8 @@ class PeerAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PeerCall:
-    """`actor` is who asks in the end (`s3`, or a user's name): it goes into the audit trail."""
+    """`actor` is who asks in the end (`s3`, or a user's name): it goes into the audit trail. `idempotency_key` is sent
+    as the header of that name."""
 
     service: str
     method: str
@@ -41,6 +42,7 @@ class PeerCall:
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     actor: str = ""
+    idempotency_key: str = ""
 
 
 class Peers(Protocol):

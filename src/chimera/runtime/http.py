@@ -7,6 +7,7 @@ What a route promises is written down by `runtime.openapi`.
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -108,7 +109,7 @@ async def answer(route: Route, request: Request) -> Reply:
     try:
         query = parse_query(route, request.query)
         body = parse_body(route, request.body)
-        return await route.handle(Request(body, request.path, query, request.actor))
+        return await route.handle(replace(request, body=body, query=query))
     except Problem as problem:
         return refusal(problem)
     except DependencyDown as down:
@@ -161,7 +162,7 @@ class LocalPeers:
             missing = Problem(404, "no-such-call", f"{call.service} does not offer {call.method} {call.path}")
             return PeerAnswer(404, problem_body(missing), PROBLEM_MEDIA_TYPE)
         route, path = found
-        reply = await answer(route, Request(call.body, path, call.query, call.actor))
+        reply = await answer(route, Request(call.body, path, call.query, call.actor, call.idempotency_key))
         return PeerAnswer(reply.status, to_plain(reply.body), reply.content_type)
 
 
@@ -205,7 +206,9 @@ def endpoint_of(route: Route) -> Callable[[HttpRequest], Awaitable[Response]]:
         except Problem as problem:
             return to_response(refusal(problem))
         actor = request.headers.get("x-chimera-actor", "")
-        return to_response(await answer(route, Request(raw, request.path_params, dict(request.query_params), actor)))
+        key = request.headers.get("idempotency-key", "")
+        asked = Request(raw, request.path_params, dict(request.query_params), actor, key)
+        return to_response(await answer(route, asked))
 
     return endpoint
 

@@ -47,6 +47,8 @@ class Request:
     query: Any = field(default_factory=dict)
     """Text by name, or an instance of the route's `query` model."""
     actor: str = ""
+    idempotency_key: str = ""
+    """The header Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)

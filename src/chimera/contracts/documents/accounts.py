@@ -89,7 +89,15 @@ class FundingRecord(Document):
 class TreasuryTransfer(Document):
     """`treasury_transfers`: money between our wallets. Schema: treasury_transfers.json, result + three states.
 
-    `from` and `to` are the wire's words; a query by index names them so.
+    `from` and `to` are the wire's words; a query by index names them so. PENDING waits for approval, and from `sent_at`
+    on for the exchange.
+
+    Attributes:
+        tx_id: The exchange's number of the movement; no two transfers have the same.
+        sent_at: The exchange's own time right before it was first asked.
+        tried_at: The same before the last try.
+        tries: How often it was asked.
+        told_at: When its end was told on the bus.
     """
 
     key_field: ClassVar[str] = "transfer_id"
@@ -106,6 +114,10 @@ class TreasuryTransfer(Document):
     requested_by: str | None = None
     approved_by: str | None = None
     message: str | None = None
+    sent_at: EpochMs | None = None
+    tried_at: EpochMs | None = None
+    tries: int | None = None
+    told_at: EpochMs | None = None
 
 
 class Approval(Document):

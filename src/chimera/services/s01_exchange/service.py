@@ -2,17 +2,20 @@
 
 Consumes   the exchange's market and account streams; the foreign factor feed; no stream of ours
 Produces   mkt:ticker, mkt:depth, mkt:kline, mkt:funding, acct:events, alerts; documents klines, factor_bars,
-           balances_snapshots, funding_records, instrument_registry; mkt:snap, funding:next, wallet, clock:offset_ms
-Owns       what the exchange said: prices, bars, balances, settled funding, its rules and its clock
-Never      decides anything; loses or repeats a bar or a settlement; tells an older price after a newer one
+           balances_snapshots, funding_records, instrument_registry, treasury_transfers; mkt:snap, funding:next, wallet,
+           clock:offset_ms; treasury:transfers
+Owns       what the exchange said: prices, bars, balances, settled funding, its rules and its clock; money on its way
+           between our wallets
+Never      decides anything; loses or repeats a bar, a settlement or a transfer; tells an older price after a newer one
 """
 
 from collections.abc import Mapping
 
 from chimera.contracts.enums import Market, ServiceHealth
+from chimera.contracts.http.exchange import TransferAnswer, TransferRequest
 from chimera.ports.venue import VenueError
 from chimera.ports.world import World
-from chimera.runtime.service import Every, Service
+from chimera.runtime.service import Every, Route, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s01_exchange.handlers.account import Account
 from chimera.services.s01_exchange.handlers.clock_offset import ClockOffset
@@ -28,6 +31,7 @@ from chimera.services.s01_exchange.handlers.market import (
 from chimera.services.s01_exchange.handlers.marks import Marks
 from chimera.services.s01_exchange.handlers.silence import Silence
 from chimera.services.s01_exchange.handlers.ticks import Ticks
+from chimera.services.s01_exchange.handlers.treasury import Treasury
 from chimera.services.s01_exchange.settings import Settings
 
 MINUTE_MS = 60_000
@@ -97,6 +101,17 @@ def build(world: World, settings: Settings) -> Service:
         teller=teller,
     )
     instruments = Instruments(keys=keys, venue=world.venue, documents=world.documents, clock=clock)
+    treasury = Treasury(
+        env=env,
+        owner=f"s1-{world.randomness.fork('s1/treasury').token_hex(8)}",
+        limits=settings.variables,
+        venue=world.venue,
+        documents=world.documents,
+        locks=world.locks,
+        bus=world.bus,
+        clock=clock,
+        teller=teller,
+    )
     factor = (
         FactorBars(
             env=env,
@@ -117,6 +132,7 @@ def build(world: World, settings: Settings) -> Service:
         if factor is not None:
             await factor.start()
         await account.start()
+        await treasury.start()
 
     async def each_minute() -> None:
         world.metrics.gauge("s1_mkt_throughput", ticks.take_told() * 1_000 / MINUTE_MS)
@@ -137,9 +153,29 @@ def build(world: World, settings: Settings) -> Service:
             Every(name="clock", interval_ms=MINUTE_MS, run=each_minute, market_time=True),
             Every(name="history", interval_ms=HOUR_MS, run=klines.refill, market_time=True),
         ),
-        produces=("mkt:ticker", "mkt:depth", "mkt:kline", "mkt:funding", "acct:events", "alerts"),
+        routes=(
+            Route(
+                method="POST",
+                path="/xchg/treasury/transfer",
+                handle=treasury.transfer,
+                summary="Move USDT between the two wallets, once however often the same transfer is asked for.",
+                body=TransferRequest,
+                answer=TransferAnswer,
+                errors=(409, 503),
+            ),
+        ),
+        produces=(
+            "mkt:ticker",
+            "mkt:depth",
+            "mkt:kline",
+            "mkt:funding",
+            "acct:events",
+            "treasury:transfers",
+            "ops:events",
+            "alerts",
+        ),
         start=start,
-        background=(market.listen, ticks.flush, account.listen, silence.watch)
+        background=(market.listen, ticks.flush, account.listen, silence.watch, treasury.follow)
         + ((factor.follow,) if factor is not None else ()),
         checks=checks,
     )

@@ -1,8 +1,9 @@
 """What S1 needs to know before it starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.settings import S1Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class Settings:
     minute_days, hour_days, day_days: How much history of each interval is kept complete. 45 days of hours, so that
         nothing of an average's beginning is left in `atr_14`.
     factor_days: The same for USDT/TWD.
+    variables: The limits of treasury transfers.
     """
 
     env: str
@@ -32,3 +34,4 @@ class Settings:
     hour_days: int = 45
     day_days: int = 45
     factor_days: int = 10
+    variables: S1Settings = field(default_factory=S1Settings)

@@ -13,7 +13,7 @@ problem for programs). A handler behind it gets the user's name as the actor.
 import hmac
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -296,9 +296,10 @@ class Calls:
                 raise Problem(401, "not-logged-in", "log in at /login")
             user = identity.user if identity else ""
             query = dict(request.query_params)
+            key = request.headers.get("idempotency-key", "")
             if service == "s12":
-                return await self._answer_own(request, path, Request(body, {}, query, user))
-            told = await self.peers.call(PeerCall(service, request.method, path, body, query, user))
+                return await self._answer_own(request, path, Request(body, {}, query, user, key))
+            told = await self.peers.call(PeerCall(service, request.method, path, body, query, user, key))
         except Problem as problem:
             return _problem_response(request.scope, problem)
         except DependencyDown as down:
@@ -310,7 +311,7 @@ class Calls:
         if found is None:
             raise Problem(404, "no-such-call", f"the gateway does not offer {request.method} {path}")
         route, names = found
-        reply = await answer(route, Request(asked.body, names, asked.query, asked.actor))
+        reply = await answer(route, replace(asked, path=names))
         return _response(reply.status, to_plain(reply.body), reply.content_type)
 
 
