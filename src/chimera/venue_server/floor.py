@@ -15,7 +15,6 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import AccountChange
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import BookTop, MarkPrice
-from chimera.domain.matching import refusals
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.refusals import Refusal
 from chimera.domain.matching.rules import Fees
@@ -99,17 +98,15 @@ class Floor:
             raise Unsaved(str(error)) from error
 
     def instruments(self, market: Market) -> tuple[Instrument, ...]:
-        return tuple(instrument for instrument in self.host.rules.instruments if instrument.market is market)
+        """With their rules as they are now."""
+        return tuple(instrument for instrument in self.exchange.instruments() if instrument.market is market)
 
     def instrument(self, market: Market, symbol: str) -> Instrument:
         """
         Raises:
             Refusal: -1121.
         """
-        for instrument in self.host.rules.instruments:
-            if instrument.market is market and instrument.symbol == symbol:
-                return instrument
-        raise refusals.bad_symbol()
+        return self.exchange.instrument(market, symbol)
 
     def fees(self, market: Market) -> Fees:
         return self.host.rules.fees[market]

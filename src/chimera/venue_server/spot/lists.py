@@ -97,6 +97,7 @@ class SpotLists:
             above=self._leg(call, "above"),
             below=self._leg(call, "below"),
             list_client_id=self._named(call, "listClientOrderId"),
+            stp=reading.self_trade_of(call),
         )
         return self._place(call, new)
 
@@ -131,6 +132,7 @@ class SpotLists:
             above=above,
             below=below,
             list_client_id=self._named(call, "listClientOrderId"),
+            stp=reading.self_trade_of(call),
         )
         return self._place(call, new)
 
@@ -176,7 +178,6 @@ class SpotLists:
     # --- inside
 
     def _place(self, call: Call, new: NewOrderList) -> Any:
-        reading.check_self_trade(call)
         kind = reading.answer_type_of(call, "RESULT")
         placed, changes = self._floor.exchange.place_list(new, self._floor.clock.now_ms())
         self._floor.settle(changes)

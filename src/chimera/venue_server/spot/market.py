@@ -12,6 +12,7 @@ import orjson
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.execution.orders import SelfTrade
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import Level
 from chimera.domain.matching import refusals
@@ -21,7 +22,7 @@ from chimera.venue_server.floor import Floor
 from chimera.venue_server.limits import FIVE_MINUTES_MS, MINUTE_MS
 from chimera.venue_server.spot import reading
 from chimera.venue_server.spot.account import limit_row
-from chimera.venue_server.spot.words import SELF_TRADE_USUAL, eight
+from chimera.venue_server.spot.words import eight
 from chimera.venue_server.tape import LENGTH_MS, Candle
 
 SPOT = Market.SPOT
@@ -265,8 +266,8 @@ class SpotMarket:
             "filters": self._filters(instrument),
             "permissions": [],
             "permissionSets": [["SPOT"]] if call.flag("showPermissionSets", default=True) else [],
-            "defaultSelfTradePreventionMode": SELF_TRADE_USUAL,
-            "allowedSelfTradePreventionModes": list(reading.SELF_TRADE_MODES),
+            "defaultSelfTradePreventionMode": SelfTrade.EXPIRE_MAKER.value,
+            "allowedSelfTradePreventionModes": [mode.value for mode in SelfTrade],
         }
 
     def _filters(self, instrument: Instrument) -> list[dict[str, Any]]:

@@ -189,7 +189,6 @@ class SpotOrders:
             reading.refuse_sent(call, "price")
         if kind not in TRIGGERED_TYPES:
             reading.refuse_sent(call, "stopPrice")
-        reading.check_self_trade(call)
         if call.maybe("strategyType") is not None and call.whole("strategyType") < 1_000_000:
             raise Refusal(-1134, "strategyType was less than 1000000.")
         return NewOrder(
@@ -203,6 +202,7 @@ class SpotOrders:
             stop_price=reading.positive(call, "stopPrice", "stopPrice") if kind in TRIGGERED_TYPES else None,
             time_in_force=time_in_force,
             quote_qty=quote_qty,
+            stp=reading.self_trade_of(call),
         )
 
     def _named(self, call: Call) -> VenueOrder | None:

@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import TypeVar
 
 from chimera.contracts.enums import OrderType, Side, TimeInForce
+from chimera.domain.execution.orders import SelfTrade
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call
-from chimera.venue_server.spot.words import SELF_TRADE_USUAL
 
 NUMBER = re.compile(r"([0-9]{1,20})(\.[0-9]{1,20})?")
 PLACES = 8
@@ -31,8 +31,6 @@ TYPES = {
 TIMES = {each.value: each for each in (TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)}
 TIMED = frozenset({OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 PRICED = TIMED | {OrderType.LIMIT_MAKER}
-
-SELF_TRADE_MODES = (SELF_TRADE_USUAL,)
 
 T = TypeVar("T")
 
@@ -84,13 +82,12 @@ def time_in_force_of(call: Call, name: str) -> TimeInForce:
     return time_in_force
 
 
-def check_self_trade(call: Call) -> None:
-    """
-    Raises:
-        Refusal: -1130, another mode than the symbol's rules allow.
-    """
-    if call.maybe("selfTradePreventionMode") not in (None, *SELF_TRADE_MODES):
-        raise refusals.bad_parameter("selfTradePreventionMode")
+def self_trade_of(call: Call) -> SelfTrade:
+    """What gives way where the order would meet one of the account's own."""
+    try:
+        return SelfTrade(call.maybe("selfTradePreventionMode") or SelfTrade.EXPIRE_MAKER)
+    except ValueError:
+        raise refusals.bad_parameter("selfTradePreventionMode") from None
 
 
 def answer_type_of(call: Call, default: str) -> str:

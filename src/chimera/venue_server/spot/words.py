@@ -14,8 +14,6 @@ from chimera.contracts.enums import OrderStatus
 from chimera.domain.execution.orders import VenueFill, VenueOrder, VenueOrderList
 from chimera.domain.matching.records import TRIGGERED_TYPES, EndReason
 
-SELF_TRADE_USUAL = "EXPIRE_MAKER"
-
 _CANCELED = frozenset({EndReason.USER.value, "COUNTDOWN"})
 _REASONS = frozenset(
     {
@@ -95,7 +93,7 @@ def result(order: VenueOrder) -> dict[str, Any]:
         **_amounts(order),
         **_stop(order),
         "workingTime": working_time(order),
-        "selfTradePreventionMode": SELF_TRADE_USUAL,
+        "selfTradePreventionMode": order.stp.value,
         **_expiry(order),
     }
 
@@ -119,7 +117,7 @@ def canceled(order: VenueOrder, cancel_id: str) -> dict[str, Any]:
         "transactTime": order.updated_at_ms,
         **_amounts(order),
         **_stop(order),
-        "selfTradePreventionMode": SELF_TRADE_USUAL,
+        "selfTradePreventionMode": order.stp.value,
     }
 
 
@@ -136,7 +134,7 @@ def queried(order: VenueOrder) -> dict[str, Any]:
         "updateTime": order.updated_at_ms,
         "isWorking": not waiting(order),
         "workingTime": working_time(order),
-        "selfTradePreventionMode": SELF_TRADE_USUAL,
+        "selfTradePreventionMode": order.stp.value,
         **_expiry(order),
     }
 

@@ -20,7 +20,6 @@ from chimera.domain.execution.orders import (
 )
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.spot.words import (
-    SELF_TRADE_USUAL,
     eight,
     expiry_reason,
     list_number,
@@ -97,11 +96,11 @@ class SpotWords:
             "O": order.created_at_ms,
             "Z": eight(order.filled_quote),
             "Y": eight(fill.price * fill.qty if fill else ZERO),
-            "Q": eight(ZERO),
+            "Q": eight(order.quote_qty or ZERO),
         }
         if not waiting(order):
             report["W"] = working_time(order)
-        report["V"] = SELF_TRADE_USUAL
+        report["V"] = order.stp.value
         expired = expiry_reason(order)
         if expired is not None:
             report["eR"] = expired
