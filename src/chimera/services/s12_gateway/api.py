@@ -1,5 +1,6 @@
 """The gateway's own calls. Who may make them is decided in `roles`, before they get here."""
 
+from chimera.contracts.http.exchange import TransferAnswer, TransferRequest
 from chimera.contracts.http.gateway import (
     HaltReleaseAnswer,
     HaltReleaseRequest,
@@ -8,14 +9,18 @@ from chimera.contracts.http.gateway import (
     PauseAnswer,
     PauseRequest,
     StatusAnswer,
+    TransferDecision,
 )
 from chimera.runtime.service import Route
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
+from chimera.services.s12_gateway.handlers.treasury import MoveMoney
 
 
-def routes(kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellStatus) -> tuple[Route, ...]:
+def routes(
+    kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellStatus, treasury: MoveMoney
+) -> tuple[Route, ...]:
     return (
         Route(
             method="GET",
@@ -75,6 +80,24 @@ def routes(kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellS
             summary="Release a halt that a limit set, after a person looked.",
             body=HaltReleaseRequest,
             answer=HaltReleaseAnswer,
+            errors=(404, 409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/treasury/transfer",
+            handle=treasury.transfer,
+            summary="Move USDT between the two wallets, once however often the same transfer is asked for.",
+            body=TransferRequest,
+            answer=TransferAnswer,
+            errors=(409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/treasury/transfers/{id}/approve",
+            handle=treasury.decide,
+            summary="Allow a transfer that waits for a person, or refuse it.",
+            body=TransferDecision,
+            answer=TransferAnswer,
             errors=(404, 409, 503),
         ),
     )

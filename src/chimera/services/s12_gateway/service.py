@@ -17,6 +17,7 @@ from chimera.services.s12_gateway.api import routes
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
+from chimera.services.s12_gateway.handlers.treasury import MoveMoney
 from chimera.services.s12_gateway.page.history import TradeHistory
 from chimera.services.s12_gateway.settings import GatewaySettings
 
@@ -51,11 +52,12 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
         closed=TradeHistory(world.documents, world.clock),
         env=settings.env,
     )
+    treasury = MoveMoney(documents=world.documents, peers=world.peers, clock=world.clock, teller=teller)
     return Service(
         id="s12",
         card=__doc__ or "",
         timers=(Every(name="kill-switch-in-step", interval_ms=settings.in_step_ms, run=kill_switch.keep_in_step),),
-        routes=routes(kill_switch, restraints, status),
+        routes=routes(kill_switch, restraints, status, treasury),
         produces=("ops:events", "alerts"),
         start=kill_switch.keep_in_step,
     )
