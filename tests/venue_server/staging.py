@@ -11,9 +11,6 @@ from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.venue_server.limits import LimitRules
 from tests.venue_server.running import Reply, RunningVenue, running_venue
 
-STILL = 0.001
-"""At this speed a quarter of a market second, the next tick, is four minutes away."""
-
 D = Decimal
 
 
@@ -83,7 +80,7 @@ def stop_of(**params: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def stage(last: str = "60000.00", limits: LimitRules | None = None) -> AsyncIterator[Stage]:
-    async with running_venue(speed=STILL, limits=limits or LimitRules(scale=100)) as venue:
+    async with running_venue(still=True, limits=limits or LimitRules(scale=100)) as venue:
         on_stage = Stage(venue)
         on_stage.show(last)
         yield on_stage
