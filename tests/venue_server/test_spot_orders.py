@@ -7,6 +7,7 @@ import pytest
 
 from chimera.venue_server.limits import LimitRules
 from tests.venue_server.running import Reply, RunningVenue, running_venue
+from tests.venue_server.spot_staging import order_of, spot_stage
 
 ORDER = "/api/v3/order"
 BTC = "BTCUSDT"
@@ -390,3 +391,68 @@ async def test_the_account_leaves_out_what_it_does_not_hold_on_request() -> None
 
         assert [row["asset"] for row in all_of_them] == ["BTC", "USDT"]
         assert held == [{"asset": "USDT", "free": "10000.00000000", "locked": "0.00000000"}]
+
+
+async def test_a_market_order_may_name_the_money_instead_of_the_quantity() -> None:
+    async with spot_stage() as at:
+        bought = await at.order(type="MARKET", quantity=None, quoteOrderQty="1000")
+        sold = await at.order(side="SELL", type="MARKET", quantity=None, quoteOrderQty="500")
+
+        assert (bought["status"], bought["origQuoteOrderQty"]) == ("FILLED", "1000.00000000")
+        assert Decimal("999") < Decimal(bought["cummulativeQuoteQty"]) <= 1000
+        assert bought["origQty"] == bought["executedQty"]
+        assert Decimal("499") < Decimal(sold["cummulativeQuoteQty"]) <= 500
+        assert {fill["commissionAsset"] for fill in sold["fills"]} == {"USDT"}
+        both = await at.refused("POST", "order", **order_of(type="MARKET", quoteOrderQty="1000"))
+        neither = await at.refused("POST", "order", **order_of(type="MARKET", quantity=None))
+        little = await at.refused("POST", "order", **order_of(type="MARKET", quantity=None, quoteOrderQty="1"))
+        assert both == (-1106, "Parameter 'quantity' sent when not required.")
+        assert neither[0] == -1102
+        assert little == (-1013, "Filter failure: NOTIONAL")
+
+
+@pytest.mark.parametrize(
+    ("kind", "trigger", "shown"),
+    [
+        pytest.param("STOP_LOSS", "54000", "53999", id="stop"),
+        pytest.param("STOP_LOSS_LIMIT", "54000", "53999", id="stop limit"),
+        pytest.param("TAKE_PROFIT", "66000", "66001", id="target"),
+        pytest.param("TAKE_PROFIT_LIMIT", "66000", "66001", id="target limit"),
+    ],
+)
+async def test_conditional_orders_trade_when_their_price_comes(kind: str, trigger: str, shown: str) -> None:
+    async with spot_stage() as at:
+        await at.buy()
+        price = {"price": "53000"} if kind.endswith("LIMIT") else {}
+        placed = await at.order(side="SELL", type=kind, stopPrice=trigger, **price)
+        at.show(shown)
+        found = await at.done("GET", "order", symbol="BTCUSDT", orderId=placed["orderId"])
+
+        assert (found["status"], found["isWorking"]) == ("FILLED", True)
+        assert found["workingTime"] >= found["time"]
+        assert found["stopPrice"] == f"{trigger}.00000000"
+
+
+@pytest.mark.parametrize(
+    ("mode", "taker", "maker"),
+    [
+        pytest.param("EXPIRE_TAKER", "EXPIRED_IN_MATCH", "NEW", id="taker"),
+        pytest.param("EXPIRE_MAKER", "PARTIALLY_FILLED", "EXPIRED_IN_MATCH", id="maker"),
+        pytest.param("EXPIRE_BOTH", "EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH", id="both"),
+    ],
+)
+async def test_where_an_order_meets_its_own_account_the_one_gives_way_that_was_named(
+    mode: str, taker: str, maker: str
+) -> None:
+    async with spot_stage() as at:
+        await at.buy()
+        at.show("60000", qty="0.001")
+        await at.order(side="SELL", price="60000.02", newClientOrderId="own")
+        crossing = await at.order(price="60000.02", selfTradePreventionMode=mode)
+        own = await at.done("GET", "order", symbol="BTCUSDT", origClientOrderId="own")
+
+        assert crossing["selfTradePreventionMode"] == mode
+        assert (crossing["status"], own["status"]) == (taker, maker)
+        assert "expiryReason" not in own
+        shrug = order_of(price="50000", selfTradePreventionMode="SHRUG")
+        assert (await at.refused("POST", "order", **shrug))[0] == -1130

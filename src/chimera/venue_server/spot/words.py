@@ -14,15 +14,14 @@ from chimera.contracts.enums import OrderStatus
 from chimera.domain.execution.orders import VenueFill, VenueOrder, VenueOrderList
 from chimera.domain.matching.records import TRIGGERED_TYPES, EndReason
 
-_CANCELED = frozenset({EndReason.USER.value, "COUNTDOWN"})
-_REASONS = frozenset(
-    {
-        "OCO_TRIGGER",
-        "UNFILLED_IOC_QUANTITY_EXPIRED",
-        "UNFILLED_FOK_ORDER_EXPIRED",
-        "INSUFFICIENT_LIQUIDITY",
-    }
-)
+_CANCELED = frozenset({EndReason.USER.value})
+_REASONS = {
+    EndReason.OCO_TRIGGER.value: "OCO_TRIGGER",
+    EndReason.IOC.value: "UNFILLED_IOC_QUANTITY_EXPIRED",
+    EndReason.FOK.value: "UNFILLED_FOK_ORDER_EXPIRED",
+    EndReason.LIQUIDITY.value: "INSUFFICIENT_LIQUIDITY",
+    EndReason.BALANCE.value: "REJECTED",
+}
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -38,10 +37,10 @@ def status_word(order: VenueOrder) -> str:
 
 
 def expiry_reason(order: VenueOrder) -> str | None:
-    """None for what has not expired."""
-    if not status_word(order).startswith("EXPIRED"):
+    """None for what has not expired, and for what met its own account: that is in the status."""
+    if status_word(order) != "EXPIRED":
         return None
-    return order.reason if order.reason in _REASONS else "EXCHANGE_CANCELED"
+    return _REASONS.get(order.reason or "", "EXCHANGE_CANCELED")
 
 
 def waiting(order: VenueOrder) -> bool:
