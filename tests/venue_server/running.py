@@ -115,7 +115,7 @@ async def running_venue(
         hosted, keys = open_exchange(options, state or Path(made))
         venue = VenueServer(hosted, keys, options.limits)
         sock = listen("127.0.0.1", port)
-        web = server(venue.app)
+        web = server(venue.app, streams=True)
         task = asyncio.get_running_loop().create_task(web.serve(sockets=[sock]))
         venue.open(still=still)
         try:

@@ -83,7 +83,7 @@ async def serve(options: VenueOptions, say: Callable[[str], None]) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, stopping.set)
         venue = VenueServer(hosted, keys, options.limits)
-        web = server(venue.app)
+        web = server(venue.app, streams=True)
         task = loop.create_task(web.serve(sockets=[sock]), name="http venue")
         try:
             venue.open()

@@ -63,7 +63,7 @@ class DepthBooks:
     def behind(self, book: BookTop, limit: int) -> Depth:
         """The same for a book at hand."""
         depth = self._unfold(book)
-        if limit >= len(depth.bids):
+        if limit >= max(len(depth.bids), len(depth.asks)):
             return depth
         return Depth(depth.last_update_id, depth.bids[:limit], depth.asks[:limit])
 

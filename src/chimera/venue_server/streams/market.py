@@ -5,6 +5,7 @@ Owns one writer for each stream that somebody listens to; a stream without liste
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -28,8 +29,20 @@ FUT_MARK = {"st": 1}
 """USDT-M, in every futures market event since 2026-06-30."""
 
 Event = dict[str, Any]
-Writer = Callable[[Tick, int], Iterable[Event | list[Event]]]
-"""What a tick says on one stream; the second argument is the time at which it is told (`E`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A tick as it is told: `now_ms` is the `E` of its events."""
+
+    tick: Tick
+    ts: int
+    now_ms: int
+    books: dict[InstrumentKey, BookTop]
+
+
+Writer = Callable[[Moment], Iterable[Event | list[Event]]]
+"""What a tick says on one stream."""
 
 
 class MarketStreams:
@@ -74,9 +87,11 @@ class MarketStreams:
             self._forced.pop((group, name), None)
 
     def on_tick(self, tick: Tick) -> None:
-        now_ms = self._floor.now_ms()
+        if not self._writers:
+            return
+        moment = Moment(tick, tick.ts, self._floor.now_ms(), {book.key: book for book in tick.books})
         for name, write in list(self._writers.items()):
-            for event in write(tick, now_ms):
+            for event in write(moment):
                 self._publish(name, event)
 
     def liquidated(self, order: VenueOrder, fill: VenueFill, now_ms: int) -> None:
@@ -142,9 +157,10 @@ class _Pace:
         return True
 
 
-def _books_of(tick: Tick, keys: Sequence[InstrumentKey]) -> Iterator[BookTop]:
-    for book in tick.books:
-        if book.key in keys:
+def _told(moment: Moment, keys: Sequence[InstrumentKey]) -> Iterator[BookTop]:
+    for key in keys:
+        book = moment.books.get(key)
+        if book is not None:
             yield book
 
 
@@ -157,10 +173,10 @@ class _BookTickers:
         self._pace = _Pace(asked.every_ms)
         self._told: dict[InstrumentKey, tuple[tuple[Decimal, Decimal], tuple[Decimal, Decimal]]] = {}
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event]:
-        if not self._pace.due(tick.ts):
+    def __call__(self, moment: Moment) -> Iterator[Event]:
+        if not self._pace.due(moment.ts):
             return
-        for book in _books_of(tick, self._keys):
+        for book in _told(moment, self._keys):
             best = (book.bids[0], book.asks[0])
             if self._told.get(book.key) == best:
                 continue
@@ -178,7 +194,7 @@ class _BookTickers:
                     "ps": book.symbol,
                     **sides,
                     "T": book.ts,
-                    "E": now_ms,
+                    "E": moment.now_ms,
                     **FUT_MARK,
                 }
 
@@ -193,7 +209,7 @@ class _Diffs:
         if shown is not None:
             self._chain.begin(*shown)
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event]:
+    def __call__(self, moment: Moment) -> Iterator[Event]:
         shown = self._books.rows(self._key)
         if shown is None:
             return
@@ -201,14 +217,14 @@ class _Diffs:
             self._chain.begin(*shown)
             return
         self._chain.see(*shown)
-        diff = self._chain.advance() if self._pace.due(tick.ts) else None
+        diff = self._chain.advance() if self._pace.due(moment.ts) else None
         if diff is None:
             return
         first_id = self._chain.first_id(diff)
         if self._key.market is Market.SPOT:
             yield {
                 "e": "depthUpdate",
-                "E": now_ms,
+                "E": moment.now_ms,
                 "s": self._key.symbol,
                 "U": first_id,
                 "u": diff.last_id,
@@ -217,7 +233,7 @@ class _Diffs:
             }
         else:
             yield _futures_depth(
-                self._key.symbol, now_ms, first_id, diff.last_id, diff.previous_id, diff.bids, diff.asks
+                self._key.symbol, moment.now_ms, first_id, diff.last_id, diff.previous_id, diff.bids, diff.asks
             )
 
 
@@ -229,9 +245,9 @@ class _Partials:
         self._pace = _Pace(asked.every_ms)
         self._told_id = 0
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event]:
+    def __call__(self, moment: Moment) -> Iterator[Event]:
         shown = self._books.rows(self._key)
-        if shown is None or not self._pace.due(tick.ts):
+        if shown is None or not self._pace.due(moment.ts):
             return
         last_id, bids, asks = shown[0], shown[1][: self._levels], shown[2][: self._levels]
         if last_id == self._told_id:
@@ -240,7 +256,7 @@ class _Partials:
         if self._key.market is Market.SPOT:
             yield {"lastUpdateId": last_id, "bids": bids, "asks": asks}
         else:
-            yield _futures_depth(self._key.symbol, now_ms, before_id, last_id, before_id, bids, asks)
+            yield _futures_depth(self._key.symbol, moment.now_ms, before_id, last_id, before_id, bids, asks)
 
 
 def _futures_depth(
@@ -272,7 +288,7 @@ class _Trades:
         kept = self._tape.trades(key)
         self._told_id = kept[-1].trade_id if kept else 0
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event]:
+    def __call__(self, moment: Moment) -> Iterator[Event]:
         fresh = []
         for trade in reversed(self._tape.trades(self._key)):
             if trade.trade_id <= self._told_id:
@@ -283,10 +299,17 @@ class _Trades:
             self._told_id = trade.trade_id
             price, qty = self._spell.price(trade.price), self._spell.qty(trade.qty)
             if self._raw:
-                event: Event = {"e": "trade", "E": now_ms, "s": self._key.symbol, "t": trade.trade_id}
+                event: Event = {"e": "trade", "E": moment.now_ms, "s": self._key.symbol, "t": trade.trade_id}
                 event |= {"p": price, "q": qty, "T": trade.ts, "m": trade.buyer_is_maker}
             else:
-                event = {"e": "aggTrade", "E": now_ms, "s": self._key.symbol, "a": trade.trade_id, "p": price, "q": qty}
+                event = {
+                    "e": "aggTrade",
+                    "E": moment.now_ms,
+                    "s": self._key.symbol,
+                    "a": trade.trade_id,
+                    "p": price,
+                    "q": qty,
+                }
                 if not spot:
                     event["nq"] = qty
                 event |= {"f": trade.trade_id, "l": trade.trade_id, "T": trade.ts, "m": trade.buyer_is_maker}
@@ -307,19 +330,19 @@ class _Klines:
         self._minute_ms = -1
         self._before: Candle | None = None
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event]:
-        for bar in tick.bars:
+    def __call__(self, moment: Moment) -> Iterator[Event]:
+        for bar in moment.tick.bars:
             end_ms = bar.open_time + MINUTE_MS
             if bar.symbol == self._key.symbol and bar.market is self._key.market:
                 open_ms = open_of(self._interval, bar.open_time)
                 if close_of(self._interval, open_ms) == end_ms - 1 and open_ms > self._closed_ms:
                     self._closed_ms = open_ms
                     for candle in self._closed_part(open_ms, end_ms):
-                        yield self._event(candle, now_ms, closed=True)
-        for _ in _books_of(tick, (self._key,)):
-            candle_now = self._open_bar(tick.ts)
+                        yield self._event(candle, moment.now_ms, closed=True)
+        if self._key in moment.books:
+            candle_now = self._open_bar(moment.ts)
             if candle_now is not None:
-                yield self._event(candle_now, now_ms, closed=False)
+                yield self._event(candle_now, moment.now_ms, closed=False)
 
     def _open_bar(self, ts: int) -> Candle | None:
         minute_ms = ts // MINUTE_MS * MINUTE_MS
@@ -388,11 +411,11 @@ class _Marks:
         self._array = asked.array
         self._pace = _Pace(asked.every_ms)
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event | list[Event]]:
-        marks = [mark for mark in tick.marks if mark.symbol in self._symbols]
-        if not marks or not self._pace.due(tick.ts):
+    def __call__(self, moment: Moment) -> Iterator[Event | list[Event]]:
+        marks = [mark for mark in moment.tick.marks if mark.symbol in self._symbols]
+        if not marks or not self._pace.due(moment.ts):
             return
-        events = [self._event(mark, now_ms) for mark in marks]
+        events = [self._event(mark, moment.now_ms) for mark in marks]
         if self._array:
             yield events
         else:
@@ -433,10 +456,10 @@ class _Tickers:
         self._array = asked.array
         self._pace = _Pace(asked.every_ms)
 
-    def __call__(self, tick: Tick, now_ms: int) -> Iterator[Event | list[Event]]:
-        if not tick.books or not self._pace.due(tick.ts):
+    def __call__(self, moment: Moment) -> Iterator[Event | list[Event]]:
+        if not moment.books or not self._pace.due(moment.ts):
             return
-        events = [self._event(book, now_ms) for book in _books_of(tick, self._keys)]
+        events = [self._event(book, moment.now_ms) for book in _told(moment, self._keys)]
         if not self._array:
             yield from events
         elif events:
