@@ -107,7 +107,7 @@ def test_websocket_requests_are_signed_in_alphabetical_order_unencoded() -> None
         recv_window_ms=100,
     )
 
-    assert asked == ["apiKey=vmPU&price=52000.00&recvWindow=100&side=SELL&symbol=BTCUSDT&timestamp=1645423376532"]
+    assert asked == ["apiKey=vmPU&price=52000&recvWindow=100&side=SELL&symbol=BTCUSDT&timestamp=1645423376532"]
     assert params["signature"] == "sig"
     assert params["timestamp"] == 1645423376532
 
@@ -115,8 +115,10 @@ def test_websocket_requests_are_signed_in_alphabetical_order_unencoded() -> None
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        pytest.param(Decimal("7.0E-4"), "v=0.00070", id="no exponent"),
+        pytest.param(Decimal("7.0E-4"), "v=0.0007", id="no exponent"),
         pytest.param(Decimal("1E+3"), "v=1000", id="no exponent upwards"),
+        pytest.param(Decimal("0.010"), "v=0.01", id="no more places than it has"),
+        pytest.param(Decimal("0E-8"), "v=0", id="nothing"),
         pytest.param(True, "v=true", id="true"),
         pytest.param("a b&c", "v=a%20b%26c", id="reserved letters"),
     ],

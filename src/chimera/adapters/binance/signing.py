@@ -10,6 +10,7 @@ Source: "Signed endpoint security" of the REST documents (percent-encoding befor
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +20,8 @@ from urllib.parse import quote
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 Param = str | int | bool | Decimal
 """What a parameter's value may be. Not float: a price is exact."""
@@ -101,9 +104,9 @@ def signer_of(key: str, secret: str) -> Signer:
 
 
 def text(value: Param) -> str:
-    """How the exchange wants a value: no exponent, `true` and `false`."""
+    """How the exchange wants a value: no exponent, no more places than it has, `true` and `false`."""
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return format(value.normalize(), "f")
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -111,13 +114,18 @@ def text(value: Param) -> str:
 
 def encoded(params: Mapping[str, Param]) -> str:
     """Percent-encoded and joined, in the order given."""
-    return "&".join([f"{name}={quote(text(value), safe='')}" for name, value in params.items()])
+    return "&".join([f"{name}={_quoted(text(value))}" for name, value in params.items()])
+
+
+def _quoted(value: str) -> str:
+    # Nearly every value is plain, and quoting it all the same is a third of what signing costs.
+    return value if _PLAIN(value) else quote(value, safe="")
 
 
 def signed(params: Mapping[str, Param], signer: Signer, *, timestamp_ms: int, recv_window_ms: int) -> str:
     """A query or body, encoded, with time and signature; the signature stands last, as the exchange demands."""
     payload = encoded({**params, "recvWindow": recv_window_ms, "timestamp": timestamp_ms})
-    return f"{payload}&signature={quote(signer.sign(payload), safe='')}"
+    return f"{payload}&signature={_quoted(signer.sign(payload))}"
 
 
 def ws_signed(
