@@ -51,6 +51,16 @@ PORTS_TRIED = 50
 SQLITE_HEADER = b"SQLite format 3\x00"
 HEEDED: Mapping[str, frozenset[str]] = {
     "chimera": frozenset({"env", "id_prefix"}),
+    "s1": frozenset(
+        {
+            "transfer_usdt_max",
+            "transfer_day_usdt_max",
+            "transfer_directions",
+            "transfer_settle_ms",
+            "transfer_repeats",
+            "transfer_repeat_within_ms",
+        }
+    ),
     "s3": frozenset(
         {
             "symbols",

@@ -31,7 +31,7 @@ from chimera.app.registry import START_ORDER, Settings
 from chimera.app.serving import listen, server, stop
 from chimera.app.sides import PAPER, SIM, Side, SimSide, UpOptions, UpProblem, called, plan_of
 from chimera.app.worlds import one_process_world
-from chimera.contracts.settings import ChimeraSettings, S3Settings, S4Settings
+from chimera.contracts.settings import ChimeraSettings, S1Settings, S3Settings, S4Settings
 from chimera.ports.world import World
 from chimera.runtime.guard import BrowserGuard
 from chimera.runtime.http import LocalPeers, build_app
@@ -84,7 +84,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         UpProblem, DataFolderProblem, PortProblem, SettingsError: nothing was started.
     """
     shared = ChimeraSettings.from_env(env)
-    s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
+    s1, s3, s4 = S1Settings.from_env(env), S3Settings.from_env(env), S4Settings.from_env(env)
     folder = open_folder(options.data)
     try:
         folder.claim(options.venue, exchange_inside=options.venue in (SIM, PAPER))
@@ -94,7 +94,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         folder.close_unused()
         raise
     try:
-        await _run(options, folder, socks, shared, s3, s4, say)
+        await _run(options, folder, socks, shared, s1, s3, s4, say)
     finally:
         folder.close()
 
@@ -130,6 +130,7 @@ async def _run(
     folder: DataFolder,
     socks: dict[str, socket.socket],
     shared: ChimeraSettings,
+    s1: S1Settings,
     s3: S3Settings,
     s4: S4Settings,
     say: Callable[[str], None],
@@ -156,7 +157,7 @@ async def _run(
             for note in _kept_from_before(options, folder):
                 say(note)
         progress.note = "starting the services"
-        embedded = await Embedded.open(options, folder, shared, s3, s4)
+        embedded = await Embedded.open(options, folder, shared, s1, s3, s4)
         try:
             await embedded.serve(front, serving, socks, link_token, api_token)
             say("Trading. The page is live.")
@@ -261,7 +262,13 @@ class Embedded:
 
     @classmethod
     async def open(
-        cls, options: UpOptions, folder: DataFolder, shared: ChimeraSettings, s3: S3Settings, s4: S4Settings
+        cls,
+        options: UpOptions,
+        folder: DataFolder,
+        shared: ChimeraSettings,
+        s1: S1Settings,
+        s3: S3Settings,
+        s4: S4Settings,
     ) -> "Embedded":
         """The exchange's side, and a world around it.
 
@@ -291,6 +298,7 @@ class Embedded:
             watched=side.watched,
             id_prefix=shared.id_prefix,
             tick_interval_ms=side.venue.tick_interval_ms,
+            s1=s1,
             s3=s3,
             s4=s4,
             gateway=GatewaySettings(env=shared.env, cookie_name=f"chimera_{options.port}"),

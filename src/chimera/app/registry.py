@@ -4,11 +4,11 @@ The one place that knows every service. A capability that is not there yet is no
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.settings import S3Settings, S4Settings
+from chimera.contracts.settings import S1Settings, S3Settings, S4Settings
 from chimera.ports.world import World
 from chimera.runtime.service import Service
 from chimera.services.s01_exchange import service as s1
@@ -104,6 +104,7 @@ class Settings:
     watched: tuple[InstrumentKey, ...] = ()
     """What is watched besides, because the signal needs it."""
     pace: Pace = Pace()
+    s1: S1Settings = field(default_factory=S1Settings)
 
 
 def lead_of(keys: Sequence[InstrumentKey]) -> InstrumentKey:
@@ -126,6 +127,7 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 snapshot_ms=pace.snapshot_ms,
                 stall_ms=pace.stall_ms,
                 kline_stall_ms=max(KLINE_STALL_MS, pace.stall_ms),
+                variables=settings.s1,
             ),
         ),
         "s2": s2.build(world, FeatureSettings(env=env, keys=keys, lead_key=lead_of((*keys, *settings.watched)))),
