@@ -104,7 +104,7 @@ def build(world: World, settings: Settings) -> Service:
     treasury = Treasury(
         env=env,
         owner=f"s1-{world.randomness.fork('s1/treasury').token_hex(8)}",
-        limits=settings.variables,
+        variables=settings.variables,
         venue=world.venue,
         documents=world.documents,
         locks=world.locks,

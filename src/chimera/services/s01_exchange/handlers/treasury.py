@@ -62,7 +62,7 @@ class Treasury:
     env: str
     owner: str
     """Of this process's locks; no other process has the same."""
-    limits: S1Settings
+    variables: S1Settings
     venue: Venue
     documents: Documents
     locks: Locks
@@ -147,10 +147,10 @@ class Treasury:
         way = f"{row.from_market.value}:{row.to_market.value}"
         if not self.venue.capabilities.transfers:
             return f"{self.venue.name} moves no money through its API; move it by hand at the exchange"
-        if way not in self.limits.transfer_directions:
+        if way not in self.variables.transfer_directions:
             return f"{way} is not among S1_TRANSFER_DIRECTIONS"
-        if row.amount_usdt > self.limits.transfer_usdt_max:
-            return f"{row.amount_usdt} USDT is more than S1_TRANSFER_USDT_MAX, {self.limits.transfer_usdt_max}"
+        if row.amount_usdt > self.variables.transfer_usdt_max:
+            return f"{row.amount_usdt} USDT is more than S1_TRANSFER_USDT_MAX, {self.variables.transfer_usdt_max}"
         now_ms = self.clock.now_ms()
         today_ms = now_ms - now_ms % DAY_MS
         moved = sum(
@@ -161,10 +161,10 @@ class Treasury:
             ),
             Decimal(0),
         )
-        if moved + row.amount_usdt > self.limits.transfer_day_usdt_max:
+        if moved + row.amount_usdt > self.variables.transfer_day_usdt_max:
             return (
                 f"{moved} USDT went {way} today; {row.amount_usdt} more is over S1_TRANSFER_DAY_USDT_MAX,"
-                f" {self.limits.transfer_day_usdt_max}"
+                f" {self.variables.transfer_day_usdt_max}"
             )
         return None
 
@@ -182,7 +182,7 @@ class Treasury:
                     503,
                     "transfer-open",
                     f"the exchange has not said what became of transfer {other.transfer_id}; try again in"
-                    f" {(CALL_MS + self.limits.transfer_settle_ms) // 1_000} s",
+                    f" {(CALL_MS + self.variables.transfer_settle_ms) // 1_000} s",
                 )
 
     # --- asking the exchange
@@ -242,8 +242,8 @@ class Treasury:
         match when_not_listed(
             sought,
             now_ms,
-            repeats=self.limits.transfer_repeats,
-            repeat_within_ms=self.clock.work_ms(self.limits.transfer_repeat_within_ms),
+            repeats=self.variables.transfer_repeats,
+            repeat_within_ms=self.clock.work_ms(self.variables.transfer_repeat_within_ms),
         ):
             case Next.WAIT:
                 return row
@@ -261,7 +261,7 @@ class Treasury:
             first_ms=sent_at,
             last_ms=row.tried_at or sent_at,
             tries=row.tries or 1,
-            settle_ms=self.clock.work_ms(CALL_MS + self.limits.transfer_settle_ms),
+            settle_ms=self.clock.work_ms(CALL_MS + self.variables.transfer_settle_ms),
         )
 
     async def _claimed_by_others(self, row: TreasuryTransfer) -> set[int]:
