@@ -237,6 +237,24 @@ async def test_a_test_order_is_checked_and_not_placed() -> None:
     assert (answer["status"], answer["price"], code) == ("NEW", "59000.00", -4014)
 
 
+@pytest.mark.parametrize(
+    ("params", "resting", "taking"),
+    [
+        pytest.param({}, "EXPIRED_IN_MATCH", "FILLED", id="the one in the book by default"),
+        pytest.param({"selfTradePreventionMode": "EXPIRE_TAKER"}, "NEW", "EXPIRED_IN_MATCH", id="the new one"),
+        pytest.param({"selfTradePreventionMode": "EXPIRE_BOTH"}, "EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH", id="both"),
+    ],
+)
+async def test_an_order_that_meets_one_of_ours_ends_as_asked(params: dict[str, str], resting: str, taking: str) -> None:
+    async with stage() as at:
+        at.show("60000.00", qty="0.05")
+        own = await at.order(side="SELL", price="60000.1", quantity="0.1")
+        order = await at.order(type="MARKET", newOrderRespType="RESULT", **params)
+
+        assert ((await asked(at, own))["status"], order["status"]) == (resting, taking)
+        assert order["selfTradePreventionMode"] == params.get("selfTradePreventionMode", "EXPIRE_MAKER")
+
+
 # --- cancel, ask, amend
 
 
@@ -387,7 +405,7 @@ async def test_requests_weigh_and_orders_count_what_the_exchange_says() -> None:
     assert [placed.headers[used], one.headers[used], every.headers[used]] == ["0", "1", "41"]
     assert placed.headers["x-mbx-order-count-10s"] == placed.headers["x-mbx-order-count-1m"] == "1"
     assert batch.headers[used] == "46"
-    assert batch.headers["x-mbx-order-count-10s"] == "6"
+    assert (batch.headers["x-mbx-order-count-10s"], batch.headers["x-mbx-order-count-1m"]) == ("6", "2")
 
 
 async def test_what_was_ordered_is_there_after_a_restart(tmp_path: Any) -> None:

@@ -115,7 +115,7 @@ class VenueApp:
                 floor.limits.weigh(call.address, route.site, weight, route.pool, now_ms)
             auth.check(floor.keys, call, route.security, route.site)
             if route.orders:
-                floor.limits.count_orders(route.site, route.orders, now_ms)
+                floor.limits.count_orders(route.site, route.orders, now_ms, route.orders_long)
             status, value = 200, route.handler(call)
         except Refusal as refusal:
             status, value = STATUS_BY_CODE.get(refusal.code, 400), _refused(route.site, refusal)

@@ -145,6 +145,8 @@ class Route:
     site: Site
     weight: Weight = 1
     orders: int = 0
+    orders_long: int | None = None
+    """On the longer of the two limits, where that differs."""
     security: Security = Security.NONE
     pool: str = ""
     """A limit of its own beside the site's weight (futures fundingRate and fundingInfo); no weight header then."""

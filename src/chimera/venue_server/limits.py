@@ -158,18 +158,20 @@ class Limits:
         )
         return Limited(418, left_s, Refusal(-1003, text))
 
-    def count_orders(self, site: Site, orders: int, now_ms: int) -> None:
-        """Count new orders of the account.
+    def count_orders(self, site: Site, orders: int, now_ms: int, orders_long: int | None = None) -> None:
+        """Count new orders of the account; `orders_long` is what the longer window counts where that differs.
 
         Raises:
             Limited: 429 with -1015.
         """
-        for window, limit in zip(self._orders[site], self._orders_max[site], strict=True):
-            if window.at(now_ms) + orders > limit:
+        short, long = self._orders[site]
+        counts = ((short, orders), (long, orders if orders_long is None else orders_long))
+        for (window, count), limit in zip(counts, self._orders_max[site], strict=True):
+            if window.at(now_ms) + count > limit:
                 text = f"Too many new orders; current limit is {limit} orders per {_named(window.length_ms)}."
                 raise Limited(429, window.left_s(now_ms), Refusal(-1015, text))
-        for window in self._orders[site]:
-            window.used += orders
+        for window, count in counts:
+            window.used += count
 
     def filled(self, site: Site, orders: int) -> None:
         """Spot gives the count back when an order fills. Source: spot changelog 2026-04-02."""

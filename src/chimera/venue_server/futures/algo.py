@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
-from chimera.domain.execution.orders import NewOrder, VenueOrder
+from chimera.domain.execution.orders import NewOrder, SelfTrade, VenueOrder
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call, Route, Security
@@ -140,7 +140,6 @@ class FuturesAlgo:
         trailing = kind == "TRAILING_STOP_MARKET"
         reading.refuse_two_sided(call)
         reading.refuse_price_match(call)
-        reading.self_trade_mode(call, "EXPIRE_MAKER")
         reading.refuse_sent(call, "goodTillDate")
         price: Decimal | None = None
         time_in_force = TimeInForce.GTC
@@ -173,6 +172,7 @@ class FuturesAlgo:
             working_type=reading.working_type(call),
             callback_ratio=call.number("callbackRate") / 100 if trailing else None,
             activate_price=call.maybe_number("activatePrice"),
+            stp=reading.self_trade(call, SelfTrade.EXPIRE_MAKER),
         )
         return new, call.flag("priceProtect")
 

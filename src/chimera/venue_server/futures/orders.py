@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
-from chimera.domain.execution.orders import AccountChange, NewOrder, VenueOrder
+from chimera.domain.execution.orders import AccountChange, NewOrder, SelfTrade, VenueOrder
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call, Route, Security
@@ -40,8 +40,19 @@ def order_routes(floor: Floor, prints: Prints) -> list[Route]:
         route("GET", "/fapi/v1/order", orders.ask, "order"),
         route("PUT", "/fapi/v1/order", orders.amend, "order.amend", 0, orders=1, security=trade),
         route("DELETE", "/fapi/v1/order", orders.cancel, "order.cancel", security=trade),
-        route("POST", "/fapi/v1/batchOrders", orders.place_batch, "batch.place", 5, orders=5, security=trade),
-        route("PUT", "/fapi/v1/batchOrders", orders.amend_batch, "batch.amend", 5, orders=5, security=trade),
+        route(
+            "POST",
+            "/fapi/v1/batchOrders",
+            orders.place_batch,
+            "batch.place",
+            5,
+            orders=5,
+            orders_long=1,
+            security=trade,
+        ),
+        route(
+            "PUT", "/fapi/v1/batchOrders", orders.amend_batch, "batch.amend", 5, orders=5, orders_long=1, security=trade
+        ),
         route("DELETE", "/fapi/v1/batchOrders", orders.cancel_batch, "batch.cancel", security=trade),
         route("GET", "/fapi/v1/openOrder", orders.ask_open, "openOrder"),
         route("GET", "/fapi/v1/openOrders", orders.open_orders, "openOrders", one_or_all(1, 40)),
@@ -60,12 +71,12 @@ class FuturesOrders:
     # --- one order
 
     def place(self, call: Call) -> Any:
-        answer, changes = self._place(call, "EXPIRE_MAKER")
+        answer, changes = self._place(call, SelfTrade.EXPIRE_MAKER)
         self._floor.settle(changes)
         return answer
 
     def test(self, call: Call) -> Any:
-        order = self._read(call, "EXPIRE_MAKER")
+        order = self._read(call, SelfTrade.EXPIRE_MAKER)
         now_ms = self._floor.clock.now_ms()
         self._floor.exchange.check(order, now_ms)
         out = self._prints.of(order.symbol)
@@ -99,7 +110,7 @@ class FuturesOrders:
     # --- several
 
     def place_batch(self, call: Call) -> Any:
-        return self._each(call, lambda single: self._place(single, "NONE"))
+        return self._each(call, lambda single: self._place(single, SelfTrade.NONE))
 
     def amend_batch(self, call: Call) -> Any:
         return self._each(call, self._amend)
@@ -178,14 +189,14 @@ class FuturesOrders:
         if changes:
             self._floor.settle(changes)
 
-    def _place(self, call: Call, self_trade_mode: str) -> tuple[Any, tuple[AccountChange, ...]]:
+    def _place(self, call: Call, self_trade: SelfTrade) -> tuple[Any, tuple[AccountChange, ...]]:
         full = reading.full_answer(call)
-        new = self._read(call, self_trade_mode)
+        new = self._read(call, self_trade)
         order, changes = self._floor.exchange.place(new, self._floor.clock.now_ms())
         out = self._prints.of(order.symbol)
         return (words.placed(order, out) if full else words.accepted(order, out)), changes
 
-    def _read(self, call: Call, self_trade_mode: str) -> NewOrder:
+    def _read(self, call: Call, self_trade: SelfTrade) -> NewOrder:
         symbol = call.text("symbol")
         self._prints.of(symbol)
         side = reading.side(call)
@@ -204,7 +215,6 @@ class FuturesOrders:
         else:
             reading.refuse_sent(call, "timeInForce", "price")
         close_position = call.flag("closePosition")
-        reading.self_trade_mode(call, self_trade_mode)
         return NewOrder(
             client_order_id=call.params.get("newClientOrderId") or self._draw(),
             market=FUT,
@@ -216,6 +226,7 @@ class FuturesOrders:
             time_in_force=time_in_force,
             reduce_only=call.flag("reduceOnly"),
             close_position=close_position,
+            stp=reading.self_trade(call, self_trade),
         )
 
     def _draw(self) -> str:
@@ -338,6 +349,7 @@ def _untouched(new: NewOrder, now_ms: int) -> VenueOrder:
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
         time_in_force=new.time_in_force,
+        stp=new.stp,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chimera.contracts.enums import Side, TimeInForce, WorkingType
+from chimera.domain.execution.orders import SelfTrade
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call, Route, Security, Site, Weight
@@ -21,7 +22,7 @@ SIDES = {side.value: side for side in Side}
 TIMES = {time.value: time for time in TimeInForce}
 WORKING_TYPES = {working.value: working for working in WorkingType}
 CONDITIONAL_TYPES = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
-SELF_TRADE_MODES = frozenset({"NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"})
+SELF_TRADES = {mode.value: mode for mode in SelfTrade}
 
 
 def only_algo() -> Refusal:
@@ -68,11 +69,14 @@ def full_answer(call: Call) -> bool:
     return text == "RESULT"
 
 
-def self_trade_mode(call: Call, default: str) -> str:
-    text = call.params.get("selfTradePreventionMode") or default
-    if text not in SELF_TRADE_MODES:
+def self_trade(call: Call, default: SelfTrade) -> SelfTrade:
+    text = call.params.get("selfTradePreventionMode")
+    if not text:
+        return default
+    found = SELF_TRADES.get(text)
+    if found is None:
         raise Refusal(-5039, "Invalid self trade prevention mode")
-    return text
+    return found
 
 
 def refuse_two_sided(call: Call) -> None:
@@ -128,6 +132,7 @@ def route(
     weight: Weight = 1,
     *,
     orders: int = 0,
+    orders_long: int | None = None,
     security: Security = Security.SIGNED,
 ) -> Route:
     return Route(
@@ -138,6 +143,7 @@ def route(
         site=Site.FUTURES,
         weight=weight,
         orders=orders,
+        orders_long=orders_long,
         security=security,
     )
 

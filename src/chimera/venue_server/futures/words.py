@@ -157,7 +157,7 @@ def created_at_ms(order: VenueOrder) -> int:
 
 
 def stp_of(order: VenueOrder) -> str:
-    return str(getattr(order, "stp", "EXPIRE_MAKER"))
+    return order.stp.value
 
 
 def placed(order: VenueOrder, out: Print) -> dict[str, Any]:
