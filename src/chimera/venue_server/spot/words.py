@@ -7,12 +7,12 @@ rest-api and enums pages, 2026-07.
 
 from collections.abc import Sequence
 from decimal import Decimal
-from hashlib import blake2b
 from typing import Any
 
 from chimera.contracts.enums import OrderStatus
 from chimera.domain.execution.orders import VenueFill, VenueOrder, VenueOrderList
 from chimera.domain.matching.records import TRIGGERED_TYPES, EndReason
+from chimera.venue_server.futures.listen_keys import drawn_id
 
 _CANCELED = frozenset({EndReason.USER.value})
 _REASONS = {
@@ -22,7 +22,6 @@ _REASONS = {
     EndReason.LIQUIDITY.value: "INSUFFICIENT_LIQUIDITY",
     EndReason.BALANCE.value: "REJECTED",
 }
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def eight(number: Decimal) -> str:
@@ -58,19 +57,14 @@ def list_number(order: VenueOrder) -> int:
 
 
 class Names:
-    """Ids for those who gave none: 22 characters, derived from the moment and a count, never drawn."""
+    """Ids for those who gave none: derived from the moment and a count."""
 
     def __init__(self) -> None:
         self._given = 0
 
     def next(self, now_ms: int) -> str:
         self._given += 1
-        number = int.from_bytes(blake2b(f"{now_ms}/{self._given}".encode(), digest_size=17).digest())
-        letters = []
-        for _ in range(22):
-            number, rest = divmod(number, 62)
-            letters.append(_BASE62[rest])
-        return "".join(letters)
+        return drawn_id(f"spot/{now_ms}/{self._given}")
 
 
 # --- orders
