@@ -252,6 +252,9 @@ def venue(
     api_key: Annotated[str, typer.Option(help="Instead of the well-known one that `up --venue` tries.")] = "",
     api_secret: Annotated[str, typer.Option(help="Instead of the well-known one.")] = "",
     limit_scale: Annotated[int, typer.Option(min=1, help="Multiplies the exchange's rate limits.")] = 1,
+    ticks_per_minute: Annotated[
+        int | None, typer.Option(min=4, max=60_000, help="Of market time; default four a real second.")
+    ] = None,
 ) -> None:
     """Serve a simulated exchange that speaks Binance's REST and WebSocket protocol, on loopback."""
     from decimal import Decimal
@@ -275,6 +278,7 @@ def venue(
         api_key=api_key,
         api_secret=api_secret,
         limits=LimitRules(scale=limit_scale),
+        ticks_per_minute=ticks_per_minute,
     )
     with refusals(VenueProblem):
         uvloop.run(serve(options, lambda text: out.print(text, highlight=False, soft_wrap=True)))

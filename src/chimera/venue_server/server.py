@@ -18,15 +18,19 @@ import structlog
 from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.simulated_venue.host import ExchangeHost
 from chimera.adapters.simulated_venue.journal import RESUME_MARGIN_MS, FileJournal
+from chimera.adapters.simulated_venue.operator import Operator
 from chimera.app.hosted_exchange import HostedExchange
 from chimera.app.remote import LOCAL_KEY, LOCAL_SECRET
 from chimera.app.serving import listen, server, stop
 from chimera.app.simulated_market import Market, MarketPlan
 from chimera.domain.matching.exchange import Exchange
+from chimera.domain.matching.faults import FaultPlan
 from chimera.venue_server.about import about_routes
+from chimera.venue_server.admin import admin_routes
 from chimera.venue_server.asgi import SocketHandler, VenueApp
 from chimera.venue_server.auth import ApiKey, KeyRing
 from chimera.venue_server.calls import Route
+from chimera.venue_server.faults import ServerFaults
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.futures import futures_routes
 from chimera.venue_server.futures.listen_keys import ListenKeys
@@ -51,7 +55,8 @@ class VenueProblem(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOptions:
     """`state` None: the account ends with the process. `start_ms`: market time of a new exchange; None: now, or with
-    `klines` the second day of the files. `api_key` and `api_secret` empty: the well-known ones of a local account."""
+    `klines` the second day of the files. `api_key` and `api_secret` empty: the well-known ones of a local account.
+    `ticks_per_minute` None: four a real second."""
 
     port: int = 9900
     host: str = "127.0.0.1"
@@ -66,6 +71,7 @@ class VenueOptions:
     api_key: str = ""
     api_secret: str = ""
     limits: LimitRules = field(default_factory=LimitRules)
+    ticks_per_minute: int | None = None
 
 
 async def serve(options: VenueOptions, say: Callable[[str], None]) -> None:
@@ -154,7 +160,7 @@ def _new_exchange(options: VenueOptions, journal: FileJournal) -> dict[str, Any]
         start_ms = options.start_ms if options.start_ms is not None else wall_ms()
         plan = MarketPlan.ending_at(options.symbols, seed=options.seed, start_ms=start_ms, end_ms=start_ms, targets={})
         meta["plan"] = plan.to_json()
-        market = Market.build(plan, None, ticks_per_minute=ticks_per_minute(options.speed))
+        market = Market.build(plan, None, ticks_per_minute=options.ticks_per_minute or ticks_per_minute(options.speed))
     exchange = Exchange(
         market.rules, spot_balances={"USDT": options.spot_usdt}, fut_balances={"USDT": options.fut_usdt}
     )
@@ -183,13 +189,20 @@ def _market(options: VenueOptions, symbols: tuple[str, ...], plan: Any, journal:
     if options.klines is not None:
         return _from_files(options, symbols, options.klines)
     return Market.build(
-        MarketPlan.from_json(plan), journal.meta("checkpoint"), ticks_per_minute=ticks_per_minute(options.speed)
+        MarketPlan.from_json(plan),
+        journal.meta("checkpoint"),
+        ticks_per_minute=options.ticks_per_minute or ticks_per_minute(options.speed),
     )
 
 
 def _from_files(options: VenueOptions, symbols: Sequence[str], klines: Path) -> Market:
     try:
-        return Market.from_files(klines, symbols, seed=options.seed, ticks_per_minute=ticks_per_minute(options.speed))
+        return Market.from_files(
+            klines,
+            symbols,
+            seed=options.seed,
+            ticks_per_minute=options.ticks_per_minute or ticks_per_minute(options.speed),
+        )
     except ValueError as problem:
         raise VenueProblem(f"{klines}: {problem}") from problem
 
@@ -201,11 +214,21 @@ def ticks_per_minute(speed: float) -> int:
 class VenueServer:
     """The exchange with its doors: everything but the port, so that tests and benches can put it on one of theirs."""
 
-    def __init__(self, hosted: HostedExchange[ExchangeHost], keys: KeyRing, limits: LimitRules) -> None:
+    def __init__(
+        self,
+        hosted: HostedExchange[ExchangeHost],
+        keys: KeyRing,
+        limits: LimitRules,
+        faults: FaultPlan | None = None,
+    ) -> None:
         self.hosted = hosted
         self.floor = Floor(host=hosted.host, keys=keys, limits=Limits(limits))
         self.listen_keys = ListenKeys()
         self.hub = Hub(self.floor, self.listen_keys)
+        self.plan = faults if faults is not None else FaultPlan()
+        self._operator = Operator(hosted.host)
+        self.faults = ServerFaults(self.floor, self.plan, self.hub, self.listen_keys, lambda: self.app, self._operator)
+        self.floor.faults = self.faults
         self.app = VenueApp(self.floor, self._routes(), self._sockets())
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: str | None = None
@@ -218,10 +241,12 @@ class VenueServer:
             *wallet_routes(self.floor),
             *max_routes(self.floor),
             *about_routes(self.floor),
+            *admin_routes(self.floor, self.plan, self._operator),
         ]
 
     def _sockets(self) -> dict[str, SocketHandler]:
-        return {**self.hub.sockets(), PATH: SpotSocketApi(self.floor, self.hub, lambda: self.app)}
+        spot_api = SpotSocketApi(self.floor, self.hub, lambda: self.app)
+        return self.faults.watched({**self.hub.sockets(), PATH: spot_api})
 
     def open(self, *, still: bool = False) -> None:
         """Show the last prices and let the market go on; `still` leaves its ticks to whoever asked for that."""
@@ -229,6 +254,7 @@ class VenueServer:
         self.hosted.mark_clock(self._spawn)
         if not still:
             self.hosted.open_market(self._spawn)
+        self.faults.look()
         self._spawn("listen keys", self.listen_keys.watch(self.floor.clock, self.floor.real_ms))
 
     async def until_broken(self, stopping: asyncio.Event) -> None:
@@ -243,6 +269,7 @@ class VenueServer:
             raise VenueProblem(f"the exchange stopped: {self._broken}")
 
     async def close(self) -> None:
+        self.faults.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -3,12 +3,13 @@
 sim             virtual days per second of ours, whole system
 memory          resident memory over thirty virtual days
 decide          one decision: pure, in the process, over HTTP, with everything that is stored
+venue           orders and market events a second of the exchange's server
 tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes
 """
 
 from collections.abc import Callable
 
-from chimera.simulation.bench import decide, sim, tick_to_order
+from chimera.simulation.bench import decide, sim, tick_to_order, venue
 from chimera.simulation.bench.rows import BenchOptions, BenchRow, show
 
 BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
@@ -16,6 +17,7 @@ BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     "memory": sim.bench_memory,
     decide.NAME: decide.bench,
     tick_to_order.NAME: tick_to_order.bench,
+    venue.NAME: venue.bench,
 }
 
 __all__ = ["BENCHES", "BenchOptions", "BenchRow", "show"]

@@ -22,9 +22,10 @@ class BenchOptions:
         days: Virtual days of one run of `sim`; of `memory` at least `memory_days`.
         profile: `sim` also prints where the time goes, on stderr.
         runs: Every figure is the median of so many runs.
-        calls: Consecutive decisions of one run of `decide`.
+        calls: Consecutive decisions of one run of `decide`, orders of one of `venue`.
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
         rates_per_s: Events a second in `tick-to-order`.
+        events_s: Seconds of one run over market events.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
     """
 
@@ -36,6 +37,7 @@ class BenchOptions:
     rates_per_s: tuple[int, ...] = (50, 200)
     entry_every: int = 5
     memory_days: int = 30
+    events_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
