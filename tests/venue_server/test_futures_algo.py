@@ -161,6 +161,19 @@ async def test_the_two_books_do_not_know_each_others_orders() -> None:
         assert len(await at.done("GET", "v1/openOrders")) == 1
 
 
+async def test_an_order_stays_known_though_a_conditional_has_taken_over_its_client_id() -> None:
+    async with stage() as at:
+        order = await at.order(type="MARKET", newClientOrderId="same")
+        stop = await at.stop(triggerPrice="59000", clientAlgoId="same")
+
+        assert (await at.done("GET", "v1/order", **BTC, origClientOrderId="same"))["orderId"] == order["orderId"]
+        assert (await at.done("GET", "v1/algoOrder", clientAlgoId="same"))["algoId"] == stop["algoId"]
+
+        at.show("58990.00")
+        triggered = await at.done("GET", "v1/order", **BTC, origClientOrderId="same")
+        assert triggered["origType"] == "STOP_MARKET"
+
+
 async def test_pages_of_all_algo_orders_follow_each_other() -> None:
     async with stage() as at:
         ids = [(await at.stop(triggerPrice="59000"))["algoId"] for _ in range(4)]

@@ -60,6 +60,7 @@ class Account:
         self.by_venue_id: dict[str, OrderRecord] = {}
         self.by_algo_id: dict[str, OrderRecord] = {}
         self.newest_algo: dict[tuple[str, str], OrderRecord] = {}
+        self.newest_regular: dict[OrderKey, OrderRecord] = {}
         self.lists: dict[int, ListRecord] = {}
         self.newest_list: dict[str, ListRecord] = {}
         self.fills: dict[tuple[Market, str], list[VenueFill]] = {}
@@ -141,7 +142,7 @@ class Account:
         self.orders[record.no] = record
         self.newest[key] = record
         if record.venue_order_id:
-            self.by_venue_id[record.venue_order_id] = record
+            self._number(record)
         if record.venue_algo_id is not None:
             self.by_algo_id[record.venue_algo_id] = record
             self.newest_algo[record.symbol, record.client_order_id] = record
@@ -151,7 +152,11 @@ class Account:
     def renumber(self, record: OrderRecord, venue_order_id: str) -> None:
         """A triggered algo order enters the regular book under a number of its own."""
         record.venue_order_id = venue_order_id
-        self.by_venue_id[venue_order_id] = record
+        self._number(record)
+
+    def _number(self, record: OrderRecord) -> None:
+        self.by_venue_id[record.venue_order_id] = record
+        self.newest_regular[record.market, record.symbol, record.client_order_id] = record
 
     def close_order(self, record: OrderRecord) -> None:
         self.open.pop((record.market, record.symbol, record.client_order_id), None)

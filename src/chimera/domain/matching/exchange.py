@@ -417,6 +417,10 @@ class Exchange:
         record = self._account.newest.get((market, symbol, client_order_id))
         return _view(record)
 
+    def regular_order(self, market: Market, symbol: str, client_order_id: str) -> VenueOrder | None:
+        """The newest of the regular book under this id; a conditional that has not triggered does not hide it."""
+        return _view(self._account.newest_regular.get((market, symbol, client_order_id)))
+
     def order_by_number(self, market: Market, symbol: str, venue_order_id: str) -> VenueOrder | None:
         """By the number in the regular book, which a conditional has only once it has triggered."""
         return _view(self._numbered(market, symbol, venue_order_id))

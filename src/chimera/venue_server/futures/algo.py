@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
+from chimera.contracts.enums import Market, OrderType, TimeInForce
 from chimera.domain.execution.orders import NewOrder, SelfTrade, VenueOrder
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
@@ -16,7 +16,7 @@ from chimera.venue_server.calls import Call, Route, Security
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.futures import reading, words
 from chimera.venue_server.futures.listen_keys import drawn_id
-from chimera.venue_server.futures.orders import DONE, FORGOTTEN_MS
+from chimera.venue_server.futures.orders import DONE
 from chimera.venue_server.futures.prints import Prints
 from chimera.venue_server.futures.reading import one_or_all, route
 
@@ -65,7 +65,7 @@ class FuturesAlgo:
 
     def ask(self, call: Call) -> Any:
         order = self._find(call)
-        if order is None or self._forgotten(order):
+        if order is None or words.forgotten(order, self._floor.clock.now_ms()):
             raise reading.unknown_order()
         return words.algo_queried(order, self._prints.of(order.symbol), price_protect=self._protects(order))
 
@@ -99,14 +99,15 @@ class FuturesAlgo:
         out = self._prints.of(symbol)
         limit = reading.page_size(call)
         first_id = call.maybe_whole("algoId")
-        start_ms, end_ms = reading.week(call, self._floor.clock.now_ms())
+        now_ms = self._floor.clock.now_ms()
+        start_ms, end_ms = reading.week(call, now_ms)
         found = [
             order
             for order in self._floor.exchange.orders(FUT, symbol)
             if order.conditional
             and start_ms <= order.created_at_ms <= end_ms
             and (first_id is None or int(order.venue_algo_id or 0) >= first_id)
-            and not self._forgotten(order)
+            and not words.forgotten(order, now_ms)
         ]
         forwards = first_id is not None or call.maybe("startTime") is not None
         return [
@@ -209,10 +210,6 @@ class FuturesAlgo:
 
     def _protects(self, order: VenueOrder) -> bool:
         return int(order.venue_algo_id or 0) in self._protected
-
-    def _forgotten(self, order: VenueOrder) -> bool:
-        ended = order.status is OrderStatus.CANCELED and not order.filled_qty
-        return ended and self._floor.clock.now_ms() - order.created_at_ms > FORGOTTEN_MS
 
 
 def _refuse_other_algos(call: Call) -> None:

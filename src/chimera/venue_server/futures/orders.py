@@ -24,9 +24,6 @@ from chimera.venue_server.futures.reading import one_or_all, route
 FUT = Market.FUT
 BATCH_MAX = 5
 CANCEL_BATCH_MAX = 10
-FORGOTTEN_MS = 3 * reading.DAY_MS
-"""After this the exchange no longer knows an order that ended without a fill."""
-
 TYPES = {"LIMIT": OrderType.LIMIT, "MARKET": OrderType.MARKET}
 DONE = {"code": 200, "msg": "The operation of cancel all open order is done."}
 
@@ -155,7 +152,7 @@ class FuturesOrders:
             if words.in_regular_book(order)
             and start_ms <= words.created_at_ms(order) <= end_ms
             and (first_id is None or int(order.venue_order_id) >= first_id)
-            and not _forgotten(order, now_ms)
+            and not words.forgotten(order, now_ms)
         ]
         found.sort(key=lambda order: int(order.venue_order_id))
         forwards = first_id is not None or call.maybe("startTime") is not None
@@ -275,19 +272,10 @@ class FuturesOrders:
         if order_id is not None:
             order = exchange.order_by_number(FUT, symbol, order_id)
         else:
-            order = exchange.order(FUT, symbol, client_id or "")
-            if order is not None and not words.in_regular_book(order):
-                order = self._regular_under(symbol, client_id or "")
-        if order is None or not words.in_regular_book(order) or _forgotten(order, self._floor.clock.now_ms()):
+            order = exchange.regular_order(FUT, symbol, client_id or "")
+        if order is None or not words.in_regular_book(order) or words.forgotten(order, self._floor.clock.now_ms()):
             raise reading.unknown_order()
         return order
-
-    def _regular_under(self, symbol: str, client_id: str) -> VenueOrder | None:
-        """The newest of the regular book under a client id that a conditional has taken over."""
-        for order in reversed(self._floor.exchange.orders(FUT, symbol)):
-            if order.client_order_id == client_id and words.in_regular_book(order):
-                return order
-        return None
 
     def _each(self, call: Call, do: Callable[[Call], tuple[Any, tuple[AccountChange, ...]]]) -> list[Any]:
         """One answer for each of `batchOrders`, a refusal being one too."""
@@ -324,10 +312,6 @@ def _named(call: Call) -> tuple[str | None, str | None]:
     if order_id is None and client_id is None:
         raise reading.neither("origClientOrderId", "orderId")
     return (str(order_id) if order_id is not None else None), client_id
-
-
-def _forgotten(order: VenueOrder, now_ms: int) -> bool:
-    return order.status is OrderStatus.CANCELED and not order.filled_qty and now_ms - order.created_at_ms > FORGOTTEN_MS
 
 
 def _untouched(new: NewOrder, now_ms: int) -> VenueOrder:

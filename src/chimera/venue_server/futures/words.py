@@ -21,6 +21,9 @@ EXPIRED_REASONS = frozenset(
 
 IN_MATCH = "EXPIRED_IN_MATCH"
 
+FORGOTTEN_MS = 3 * 86_400_000
+OLD_MS = 90 * 86_400_000
+
 REGULAR_TYPE = {
     OrderType.STOP_MARKET: "MARKET",
     OrderType.TAKE_PROFIT_MARKET: "MARKET",
@@ -149,6 +152,14 @@ def in_regular_book(order: VenueOrder | None) -> bool:
     if order is None or order.market is not Market.FUT:
         return False
     return not order.conditional or (order.triggered and order.status is not OrderStatus.REJECTED)
+
+
+def forgotten(order: VenueOrder, now_ms: int) -> bool:
+    """The exchange no longer tells of it: three days old and ended without a fill, or ninety days old and ended."""
+    age_ms = now_ms - order.created_at_ms
+    if age_ms <= FORGOTTEN_MS or not order.status.is_final:
+        return False
+    return age_ms > OLD_MS or not order.filled_qty
 
 
 def created_at_ms(order: VenueOrder) -> int:
