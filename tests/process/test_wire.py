@@ -1,5 +1,5 @@
-"""The system over the full wire path: `chimera up --venue http://…` trades against `chimera venue`, with faults drawn at
-random, and at the end the documents are the exchange's ledger, no id was placed twice, and no position was naked.
+"""The system over the full wire path: `chimera up --venue http://…` trades against `chimera venue`, with faults drawn
+at random, and at the end the documents are the exchange's ledger, no id was placed twice, no position was naked.
 
 Checked from the exchange's own files and the documents. `CHIMERA_WIRE_MINUTES` says how long (default 1.2),
 `CHIMERA_WIRE_FAULTS` how many faults are armed in that time (default 24), `CHIMERA_WIRE_SPEED` how fast the market is
@@ -99,7 +99,8 @@ def drive(system: System, venue: VenueProcess) -> Run:
     run = Run()
     chance = random.Random(SEED)
     trader = Trader(system, chance, name="WIRE")
-    arm(venue, run)
+    if FAULTS:
+        arm(venue, run)
     until_s = time.perf_counter() + MINUTES * 60
     while time.perf_counter() < until_s:
         try:
@@ -128,7 +129,7 @@ def arm(venue: VenueProcess, run: Run) -> None:
 
 def settle(system: System, venue: VenueProcess, run: Run) -> None:
     """Heal everything, then everything must come to agree."""
-    for each in venue.told("GET", "/admin/faults")["armed"]:
+    for each in venue.told("GET", "/admin/faults")["faults"]:
         if each["hits"]:
             run.hits[each["kind"]] += each["hits"]
             run.windows.append((each["began_ms"], each["duration_ms"], each["kind"]))
