@@ -161,6 +161,23 @@ async def test_fees_are_those_that_are_charged() -> None:
     assert D(trade["commission"]) == D(trade["quoteQty"]) * D(rate["takerCommissionRate"])
 
 
+async def test_a_liquidation_takes_the_isolated_wallet_and_no_more() -> None:
+    async with stage() as at:
+        await at.order(type="MARKET")
+        wallet = D((await at.done("GET", "v2/positionRisk", **BTC))[0]["isolatedWallet"])
+        free = D((await at.done("GET", "v3/balance"))[0]["availableBalance"])
+        at.show("50000.00")
+
+        order = (await at.done("GET", "v1/forceOrders", **BTC))[0]
+        income = await at.done("GET", "v1/income")
+        assert await at.done("GET", "v3/positionRisk") == []
+        assert (order["status"], order["side"], order["executedQty"]) == ("FILLED", "SELL", "0.100")
+        assert order["clientOrderId"].startswith("autoclose-")
+        assert await at.balance() == free == BEGAN_WITH - wallet - D("3.000005")
+        assert "INSURANCE_CLEAR" in {line["incomeType"] for line in income}
+        assert await at.done("GET", "v1/forceOrders", **BTC, autoCloseType="ADL") == []
+
+
 # --- settings
 
 

@@ -375,7 +375,10 @@ async def test_several_are_canceled_and_each_is_answered() -> None:
         by_id = await at.done("DELETE", "v1/batchOrders", **BTC, orderIdList=json.dumps([order["orderId"], 999]))
         by_name = await at.done("DELETE", "v1/batchOrders", **BTC, origClientOrderIdList=json.dumps(["mine"]))
 
+        lower = await at.done("DELETE", "v1/batchOrders", **BTC, orderidlist="[999]")
+
     assert by_id[0]["status"] == "CANCELED"
+    assert lower == by_id[1:]
     assert by_id[1] == by_name[0] == {"code": -2011, "msg": "Unknown order sent."}
 
 

@@ -131,6 +131,12 @@ async def algo_queried_canceled(at: Stage) -> Any:
     return await at.done("GET", "v1/algoOrder", algoId=order["algoId"])
 
 
+async def liquidated(at: Stage) -> Any:
+    await at.order(type="MARKET")
+    at.show("50000.00")
+    return await at.done("GET", "v1/forceOrders", **BTC)
+
+
 async def margin_added(at: Stage) -> Any:
     await at.order(type="MARKET")
     return await at.done("POST", "v1/positionMargin", symbol="BTCUSDT", amount="10", type=1)
@@ -207,6 +213,7 @@ DOCUMENTED: dict[str, tuple[Ask, dict[str, str]]] = {
     "queryCurrentOpenOrder": (open_order, {}),
     "currentAllOpenOrders": (open_orders, {"[].strategyType extra": "recorded so"}),
     "allOrders": (all_orders, {}),
+    "usersForceOrders": (liquidated, {}),
     "cancelAllOpenOrders": (just("DELETE", "v1/allOpenOrders", **BTC), {}),
     "autoCancelAllOpenOrders": (just("POST", "v1/countdownCancelAll", **BTC, countdownTime=0), {}),
     "newAlgoOrder": (trailing_placed, {}),

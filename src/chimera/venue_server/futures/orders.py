@@ -24,6 +24,9 @@ from chimera.venue_server.futures.reading import one_or_all, route
 FUT = Market.FUT
 BATCH_MAX = 5
 CANCEL_BATCH_MAX = 10
+FORCED_PREFIX = "autoclose-"
+FORCED_DEFAULT = 50
+FORCED_MAX = 100
 TYPES = {"LIMIT": OrderType.LIMIT, "MARKET": OrderType.MARKET}
 DONE = {"code": 200, "msg": "The operation of cancel all open order is done."}
 
@@ -54,6 +57,7 @@ def order_routes(floor: Floor, prints: Prints) -> list[Route]:
         route("GET", "/fapi/v1/openOrder", orders.ask_open, "openOrder"),
         route("GET", "/fapi/v1/openOrders", orders.open_orders, "openOrders", one_or_all(1, 40)),
         route("GET", "/fapi/v1/allOrders", orders.all_orders, "allOrders", one_or_all(5, 40)),
+        route("GET", "/fapi/v1/forceOrders", orders.forced, "forceOrders", one_or_all(20, 50)),
         route("DELETE", "/fapi/v1/allOpenOrders", orders.cancel_all, "allOpenOrders.cancel", security=trade),
         route("POST", "/fapi/v1/countdownCancelAll", orders.count_down, "countdown", 10, security=trade),
     ]
@@ -116,10 +120,11 @@ class FuturesOrders:
         symbol = call.text("symbol")
         out = self._prints.of(symbol)
         names: list[tuple[str | None, str | None]] = []
-        if call.maybe("orderIdList"):
-            names = [(str(order_id), None) for order_id in _json_list(call, "orderIdList")]
-        elif call.maybe("origClientOrderIdList"):
-            names = [(None, str(client_id)) for client_id in _json_list(call, "origClientOrderIdList")]
+        sent = {name.lower(): name for name, value in call.params.items() if value}  # clients write them either way
+        if "orderidlist" in sent:
+            names = [(str(order_id), None) for order_id in _json_list(call, sent["orderidlist"])]
+        elif "origclientorderidlist" in sent:
+            names = [(None, str(client_id)) for client_id in _json_list(call, sent["origclientorderidlist"])]
         else:
             raise reading.neither("orderIdList", "origClientOrderIdList")
         if not 1 <= len(names) <= CANCEL_BATCH_MAX:
@@ -160,6 +165,23 @@ class FuturesOrders:
             words.queried(order, self._prints.of(order.symbol))
             for order in (found[:limit] if forwards else found[-limit:])
         ]
+
+    def forced(self, call: Call) -> Any:
+        """What the exchange itself ordered to end positions of ours."""
+        symbol = call.maybe("symbol")
+        if symbol is not None:
+            self._prints.of(symbol)
+        limit = reading.page_size(call, FORCED_DEFAULT, FORCED_MAX)
+        start_ms, end_ms = reading.week(call, self._floor.clock.now_ms())
+        asked = call.maybe("autoCloseType")
+        if asked not in (None, "LIQUIDATION", "ADL"):
+            raise refusals.bad_parameter("autoCloseType")
+        found = [
+            words.forced(order, self._prints.of(order.symbol))
+            for order in self._floor.exchange.orders(FUT, symbol, start_ms)
+            if order.client_order_id.startswith(FORCED_PREFIX) and order.created_at_ms <= end_ms and asked != "ADL"
+        ]
+        return found[-limit:]
 
     def cancel_all(self, call: Call) -> Any:
         symbol = call.text("symbol")

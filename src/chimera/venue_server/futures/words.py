@@ -239,6 +239,14 @@ def queried(order: VenueOrder, out: Print) -> dict[str, Any]:
     }
 
 
+def forced(order: VenueOrder, out: Print) -> dict[str, Any]:
+    """GET /forceOrders."""
+    answer = queried(order, out)
+    for name in ("priceProtect", "priceMatch", "selfTradePreventionMode", "goodTillDate"):
+        del answer[name]
+    return answer
+
+
 def listed(order: VenueOrder, out: Print) -> dict[str, Any]:
     """GET /openOrders: zeros are bare there, and it knows of a strategy."""
     answer = queried(order, out)
