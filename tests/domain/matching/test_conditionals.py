@@ -1,5 +1,7 @@
 """Futures conditionals that become limit orders, stops that trail, and what a check of an order foresees."""
 
+from dataclasses import replace
+
 import pytest
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
@@ -132,11 +134,12 @@ def test_a_trailing_stop_may_listen_to_the_last_price() -> None:
 
 def test_a_trailing_stop_placed_before_any_price_wakes_with_the_first() -> None:
     venue = Exchange(RULES, fut_balances={"USDT": D(1000)})
-    venue.place(trailing("c", SELL, "0.1", "0.01"), 1)
-
-    venue.on_mark(mark("60000"), 2)
+    for name in ("c", "d"):
+        venue.place(trailing(name, SELL, "0.1", "0.01"), 1)
+    venue.on_mark(replace(mark("60000"), funding_time=0), 2)  # the announced time is as expected: only they react
 
     assert known(venue).trailing_active
+    assert known(venue, "d").trailing_active
 
 
 @pytest.mark.parametrize(

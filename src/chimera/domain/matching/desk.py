@@ -134,11 +134,8 @@ class Desk(ABC):
         """The price may move strictly between these without triggering anything that listens to `source`."""
         low, high = NEVER_BELOW, NEVER_ABOVE
         for record in self.stops:
-            if record.working_type is source and record.stop_price is not None:
-                if record.triggers_upwards:
-                    high = min(high, record.stop_price)
-                else:
-                    low = max(low, record.stop_price)
+            if record.working_type is source:
+                low, high = record.within(low, high)
         return low, high
 
     # --- orders

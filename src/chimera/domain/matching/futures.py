@@ -479,20 +479,6 @@ class FuturesDesk(Desk):
             self.refresh()
         super().fire(source, price, now_ms)
 
-    def trigger_bounds(self, source: WorkingType) -> tuple[Decimal, Decimal]:
-        """A trailing stop moves where its best price does, and waits for its activation before."""
-        low, high = super().trigger_bounds(source)
-        for record in self.stops:
-            if record.callback_ratio is not None and record.working_type is source:
-                awaited = record.extreme if record.extreme is not None else record.activate_price
-                if awaited is None:
-                    return NEVER_ABOVE, NEVER_BELOW  # active by whatever price comes next
-                if record.side is Side.BUY:
-                    low = max(low, awaited)
-                else:
-                    high = min(high, awaited)
-        return low, high
-
     def replace_instrument(self, instrument: Instrument) -> None:
         super().replace_instrument(instrument)
         self._fatal = None

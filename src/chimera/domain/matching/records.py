@@ -121,6 +121,21 @@ class OrderRecord:
             return False  # a trailing stop that is not active yet
         return price >= self.stop_price if self.triggers_upwards else price <= self.stop_price
 
+    def within(self, low: Decimal, high: Decimal) -> tuple[Decimal, Decimal]:
+        """The part of the open interval in which the price may move without meaning anything to this waiting order.
+
+        A trailing stop moves beyond its best price, and awaits its activation before.
+        """
+        rising = self.triggers_upwards
+        if self.stop_price is not None:
+            low, high = (low, min(high, self.stop_price)) if rising else (max(low, self.stop_price), high)
+        if self.callback_ratio is not None:
+            awaited = self.extreme if self.extreme is not None else self.activate_price
+            if awaited is None:
+                return max(low, high), min(low, high)  # active by whatever price comes next: nothing is between
+            low, high = (max(low, awaited), high) if rising else (low, min(high, awaited))
+        return low, high
+
     def trail(self, price: Decimal) -> bool:
         """Let a trailing stop see a price; True when it became active by it."""
         assert self.callback_ratio is not None
