@@ -120,6 +120,8 @@ async def test_a_stop_limit_that_price_jumps_over_rests_alone() -> None:
             -2011,
             "Unknown order sent.",
         )
+        canceled = await at.done("DELETE", "order", symbol="BTCUSDT", origClientOrderId="stop")
+        assert (canceled["status"], canceled["origClientOrderId"]) == ("CANCELED", "stop"), "an order of its own now"
 
 
 @pytest.mark.parametrize("leg", ["target", "stop"])

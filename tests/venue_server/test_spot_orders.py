@@ -176,6 +176,7 @@ async def test_two_ids_of_different_orders_are_refused() -> None:
         pytest.param({"quantity": "1"}, -2010, "Account has insufficient balance for requested action.", id="money"),
         pytest.param({"newClientOrderId": "ä"}, -1100, "Illegal characters found in parameter", id="client id"),
         pytest.param({"icebergQty": "0.0001"}, -1013, "Iceberg orders are not supported", id="iceberg"),
+        pytest.param({"reduceOnly": "true"}, -1104, "Not all sent parameters were read", id="what spot does not know"),
         pytest.param({"newOrderRespType": "SHORT"}, -1130, "Data sent for parameter", id="answer type"),
     ],
 )

@@ -67,6 +67,17 @@ def wallet_routes(floor: Floor) -> list[Route]:
             security=signed,
             weight=10,
         ),
+        *(
+            Route(
+                method="GET",
+                path=f"/sapi/v1/margin/{pairs}",
+                handler=wallet.nothing_on_margin,
+                name="margin",
+                site=site,
+                security=Security.KEY,
+            )
+            for pairs in ("allPairs", "isolated/allPairs")
+        ),
     ]
 
 
@@ -146,6 +157,10 @@ class Wallet:
             }
             for asset in sorted(assets)
         ]
+
+    def nothing_on_margin(self, call: Call) -> Any:
+        """Nothing is lent here; clients ask when they load the markets."""
+        return []
 
     def _key(self, call: Call) -> ApiKey:
         return self._floor.keys.known(call.headers.get("x-mbx-apikey"), call.address)

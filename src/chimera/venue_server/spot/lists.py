@@ -21,6 +21,41 @@ ICEBERG = "Iceberg orders are not supported for this symbol."
 TRAILING = "Trailing stop orders are not supported for this symbol."
 PEGGED = "Pegged orders are not supported for this symbol."
 
+SHARED = ("symbol", "side", "quantity", "listClientOrderId", "newOrderRespType", "selfTradePreventionMode")
+LEG = [
+    "Type",
+    "ClientOrderId",
+    "Price",
+    "StopPrice",
+    "TimeInForce",
+    "IcebergQty",
+    "TrailingDelta",
+    "StrategyId",
+    "StrategyType",
+    "PegPriceType",
+    "PegOffsetType",
+    "PegOffsetValue",
+]
+PARAMETERS = frozenset(SHARED) | {where + name for where in ("above", "below") for name in LEG}
+OLD_PARAMETERS = frozenset(SHARED) | frozenset(
+    [
+        "price",
+        "limitClientOrderId",
+        "limitIcebergQty",
+        "limitStrategyId",
+        "limitStrategyType",
+        "trailingDelta",
+        "stopPrice",
+        "stopClientOrderId",
+        "stopLimitPrice",
+        "stopLimitTimeInForce",
+        "stopIcebergQty",
+        "stopStrategyId",
+        "stopStrategyType",
+    ]
+)
+CANCEL_PARAMETERS = ("symbol", "orderListId", "listClientOrderId", "newClientOrderId")
+
 
 def list_routes(floor: Floor, names: words.Names) -> list[Route]:
     lists = SpotLists(floor, names)
@@ -29,7 +64,7 @@ def list_routes(floor: Floor, names: words.Names) -> list[Route]:
         Route(
             method="POST",
             path="/api/v3/order/oco",
-            handler=lists.place_old,
+            handler=reading.only(lists.place_old, OLD_PARAMETERS),
             name="orderList.place",
             site=spot,
             security=trade,
@@ -38,7 +73,7 @@ def list_routes(floor: Floor, names: words.Names) -> list[Route]:
         Route(
             method="POST",
             path="/api/v3/orderList/oco",
-            handler=lists.place,
+            handler=reading.only(lists.place, PARAMETERS),
             name="orderList.place",
             site=spot,
             security=trade,
@@ -47,7 +82,7 @@ def list_routes(floor: Floor, names: words.Names) -> list[Route]:
         Route(
             method="DELETE",
             path="/api/v3/orderList",
-            handler=lists.cancel,
+            handler=reading.only(lists.cancel, CANCEL_PARAMETERS),
             name="orderList.cancel",
             site=spot,
             security=trade,
@@ -55,7 +90,7 @@ def list_routes(floor: Floor, names: words.Names) -> list[Route]:
         Route(
             method="GET",
             path="/api/v3/orderList",
-            handler=lists.query,
+            handler=reading.only(lists.query, ("orderListId", "origClientOrderId")),
             name="orderList.get",
             site=spot,
             security=signed,

@@ -22,6 +22,30 @@ from chimera.venue_server.spot.cancels import settle_cancel
 
 SPOT = Market.SPOT
 
+PARAMETERS = frozenset(
+    [
+        "symbol",
+        "side",
+        "type",
+        "timeInForce",
+        "quantity",
+        "quoteOrderQty",
+        "price",
+        "newClientOrderId",
+        "strategyId",
+        "strategyType",
+        "stopPrice",
+        "trailingDelta",
+        "icebergQty",
+        "newOrderRespType",
+        "selfTradePreventionMode",
+        "pegPriceType",
+        "pegOffsetValue",
+        "pegOffsetType",
+    ]
+)
+CANCEL_PARAMETERS = ("symbol", "orderId", "origClientOrderId", "newClientOrderId", "cancelRestrictions")
+
 NOT_OFFERED = {
     "icebergQty": "Iceberg orders are not supported for this symbol.",
     "trailingDelta": "Trailing stop orders are not supported for this symbol.",
@@ -35,18 +59,41 @@ def order_routes(floor: Floor, names: words.Names) -> list[Route]:
     spot, trade, signed = Site.SPOT, Security.TRADE, Security.SIGNED
     path = "/api/v3/order"
     return [
-        Route(method="POST", path=path, handler=orders.place, name="order.place", site=spot, security=trade, orders=1),
+        Route(
+            method="POST",
+            path=path,
+            handler=reading.only(orders.place, PARAMETERS),
+            name="order.place",
+            site=spot,
+            security=trade,
+            orders=1,
+        ),
         Route(
             method="POST",
             path=f"{path}/test",
-            handler=orders.test,
+            handler=reading.only(orders.test, PARAMETERS | {"computeCommissionRates"}),
             name="order.test",
             site=spot,
             security=trade,
             weight=lambda call: 20 if call.flag("computeCommissionRates") else 1,
         ),
-        Route(method="GET", path=path, handler=orders.query, name="order.get", site=spot, security=signed, weight=4),
-        Route(method="DELETE", path=path, handler=orders.cancel, name="order.cancel", site=spot, security=trade),
+        Route(
+            method="GET",
+            path=path,
+            handler=reading.only(orders.query, ("symbol", "orderId", "origClientOrderId")),
+            name="order.get",
+            site=spot,
+            security=signed,
+            weight=4,
+        ),
+        Route(
+            method="DELETE",
+            path=path,
+            handler=reading.only(orders.cancel, CANCEL_PARAMETERS),
+            name="order.cancel",
+            site=spot,
+            security=trade,
+        ),
         Route(
             method="GET",
             path="/api/v3/openOrders",
@@ -59,7 +106,7 @@ def order_routes(floor: Floor, names: words.Names) -> list[Route]:
         Route(
             method="DELETE",
             path="/api/v3/openOrders",
-            handler=orders.cancel_all,
+            handler=reading.only(orders.cancel_all, ("symbol",)),
             name="openOrders.cancel",
             site=spot,
             security=trade,
@@ -115,12 +162,13 @@ class SpotOrders:
         if restriction is not None and order.status is not RESTRICTIONS[restriction]:
             raise Refusal(-2011, "Order was not canceled due to cancel restrictions.")
         cancel_id = self._cancel_id(call)
+        listed = self._in_open_list(order)
         ended, changes = self._floor.exchange.cancel(
             SPOT, order.symbol, order.client_order_id, self._floor.clock.now_ms()
         )
         settle_cancel(self._floor, changes, cancel_id)
         self._floor.limits.give_back(call.address, Site.SPOT, 1, self._floor.real_ms())
-        if ended.order_list_id is not None:
+        if listed and ended.order_list_id is not None:
             return self._canceled_list(ended.order_list_id, cancel_id)
         return words.canceled(ended, cancel_id)
 
@@ -136,13 +184,14 @@ class SpotOrders:
         if not orders:
             raise refusals.unknown_to_cancel()
         cancel_id = self._cancel_id(call)
+        in_lists = {order.venue_order_id for order in orders if self._in_open_list(order)}
         changes = self._floor.exchange.cancel_all(SPOT, symbol, self._floor.clock.now_ms())
         settle_cancel(self._floor, changes, cancel_id)
         self._floor.limits.give_back(call.address, Site.SPOT, 1, self._floor.real_ms())
         answer: list[Any] = []
         told: set[str] = set()
         for order in orders:
-            if order.order_list_id is None:
+            if order.order_list_id is None or order.venue_order_id not in in_lists:
                 ended = self._floor.exchange.order_by_number(SPOT, symbol, order.venue_order_id)
                 assert ended is not None
                 answer.append(words.canceled(ended, cancel_id))
@@ -221,6 +270,13 @@ class SpotOrders:
         if order is not None and client_id is not None and order.client_order_id != client_id:
             raise Refusal(-2039, "Client order ID is not correct for this order ID.")
         return order
+
+    def _in_open_list(self, order: VenueOrder) -> bool:
+        """False also for what a done list has left: that is an order like any other."""
+        if order.order_list_id is None:
+            return False
+        found = self._floor.exchange.order_list(list_id=order.order_list_id)
+        return found is not None and found.status != "ALL_DONE"
 
     def _canceled_list(self, list_id: str, cancel_id: str) -> Any:
         found = self._floor.exchange.order_list(list_id=list_id)

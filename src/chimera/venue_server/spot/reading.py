@@ -1,15 +1,15 @@
 """How spot reads a request: enums, numbers, spans of time, pages. Each refusal in the exchange's own words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chimera.contracts.enums import OrderType, Side, TimeInForce
 from chimera.domain.execution.orders import SelfTrade
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
-from chimera.venue_server.calls import Call
+from chimera.venue_server.calls import Call, Handler
 
 NUMBER = re.compile(r"([0-9]{1,20})(\.[0-9]{1,20})?")
 PLACES = 8
@@ -32,7 +32,29 @@ TIMES = {each.value: each for each in (TimeInForce.GTC, TimeInForce.IOC, TimeInF
 TIMED = frozenset({OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 PRICED = TIMED | {OrderType.LIMIT_MAKER}
 
+EVERY_REQUEST = frozenset({"timestamp", "recvWindow", "signature", "apiKey", "returnRateLimits"})
+"""The last two over the WebSocket."""
+
 T = TypeVar("T")
+
+
+def only(handler: Handler, names: Collection[str]) -> Handler:
+    """`handler` for requests that send nothing else than `names` and what every request may carry.
+
+    Raises:
+        Refusal: -1104, something else was sent: the exchange refuses what it does not read.
+    """
+    known = frozenset(names) | EVERY_REQUEST
+
+    def read(call: Call) -> Any:
+        sent = len(call.params)
+        if not known.issuperset(call.params):
+            count = len(known.intersection(call.params))
+            text = f"Not all sent parameters were read; read '{count}' parameter(s) but was sent '{sent}'."
+            raise Refusal(-1104, text)
+        return handler(call)
+
+    return read
 
 
 def strict_number(call: Call, name: str) -> Decimal:
