@@ -232,6 +232,19 @@ def test_fills_are_found_by_time_and_by_id() -> None:
     assert (first.trade_id, second.trade_id, third.trade_id) == (1, 2, 3)
 
 
+def test_orders_are_listed_by_symbol_and_time() -> None:
+    venue = trading()
+    for now_ms in (1, 2, 3):
+        for market in Market:
+            venue.place(order(f"o{now_ms}", price="59000", qty="0.01", market=market), now_ms)
+
+    assert [one.client_order_id for one in venue.orders(FUT, SYMBOL, since_ms=2)] == ["o2", "o3"]
+    assert venue.orders(FUT, SYMBOL) == venue.orders(FUT)
+    assert venue.orders(FUT, since_ms=2) == venue.orders(FUT, SYMBOL, 2)
+    assert venue.orders(FUT, "ETHUSDT") == venue.orders(FUT, SYMBOL, since_ms=4) == ()
+    assert {one.market for one in venue.orders(SPOT)} == {SPOT}
+
+
 def test_an_order_knows_what_its_fills_were_worth() -> None:
     venue = trading()
     venue.on_book(book(FUT, "60000", qty="0.04"), 1)

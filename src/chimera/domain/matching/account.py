@@ -55,6 +55,7 @@ class Account:
         self.counters: dict[str, int] = {}
         self.wallets: dict[tuple[Market, str], Wallet] = {}
         self.orders: dict[int, OrderRecord] = {}
+        self.orders_of: dict[tuple[Market, str], list[OrderRecord]] = {}
         self.newest: dict[OrderKey, OrderRecord] = {}
         self.open: dict[OrderKey, OrderRecord] = {}
         self.by_venue_id: dict[str, OrderRecord] = {}
@@ -140,6 +141,7 @@ class Account:
     def add_order(self, record: OrderRecord) -> None:
         key = (record.market, record.symbol, record.client_order_id)
         self.orders[record.no] = record
+        self.orders_of.setdefault((record.market, record.symbol), []).append(record)
         self.newest[key] = record
         if record.venue_order_id:
             self._number(record)
@@ -196,6 +198,10 @@ class Account:
             updated_at_ms=record.updated_at_ms,
             orders=(self.orders[record.target_no].view(), self.orders[record.stop_no].view()),
         )
+
+    def orders_from(self, market: Market, symbol: str, since_ms: int) -> list[OrderRecord]:
+        orders = self.orders_of.get((market, symbol), [])
+        return orders[bisect_left(orders, since_ms, key=_created_at_ms) :]
 
     def fills_from(self, market: Market, symbol: str, since_ms: int, from_id: int) -> tuple[VenueFill, ...]:
         fills = self.fills.get((market, symbol), [])
@@ -326,6 +332,10 @@ def _by_number(state: Mapping[str, Mapping[str, Any]], table: str) -> list[Any]:
 
 def _trade_id(fill: VenueFill) -> int:
     return fill.trade_id
+
+
+def _created_at_ms(record: OrderRecord) -> int:
+    return record.created_at_ms
 
 
 def _ts(line: VenueFill | Income | Transfer) -> int:

@@ -448,12 +448,12 @@ class Exchange:
 
     def orders(self, market: Market, symbol: str | None = None, since_ms: int = 0) -> tuple[VenueOrder, ...]:
         """Every order ever accepted and created at or after `since_ms`, oldest first."""
+        if symbol is not None:
+            return tuple(record.view() for record in self._account.orders_from(market, symbol, since_ms))
         return tuple(
             record.view()
             for record in self._account.orders.values()
-            if record.market is market
-            and (symbol is None or record.symbol == symbol)
-            and record.created_at_ms >= since_ms
+            if record.market is market and record.created_at_ms >= since_ms
         )
 
     def order_lists(self, symbol: str | None = None) -> tuple[VenueOrderList, ...]:
