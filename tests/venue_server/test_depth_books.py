@@ -90,7 +90,7 @@ def test_a_rebuilt_book_is_the_book_whenever_one_joins(
 ) -> None:
     host, key = _Host(), KEYS[market]
     books = DepthBooks(host)  # type: ignore[arg-type]
-    chain = DiffChain(market)
+    chain = books.chain(key)
     buffered: list[dict[str, Any]] = []
     local: Local | None = None
     for number, (bid, spread, sizes) in enumerate(shown):
@@ -175,7 +175,7 @@ async def test_slow_streams_join_too() -> None:
 
 
 def test_a_book_that_stands_still_is_not_told() -> None:
-    chain = DiffChain(Market.FUT)
+    chain = DiffChain(Market.FUT, "0")
     chain.begin(1_000, [("1", "1")], [("2", "1")])
     chain.see(1_000, [("1", "1")], [("2", "1")])
     chain.see(1_250, [("1", "1")], [("2", "1")])
@@ -184,7 +184,7 @@ def test_a_book_that_stands_still_is_not_told() -> None:
 
 
 def test_a_level_that_changed_and_changed_back_is_told() -> None:
-    chain = DiffChain(Market.SPOT)
+    chain = DiffChain(Market.SPOT, "0.0")
     chain.begin(1_000, [("1", "1.0")], [("2", "1.0")])
     chain.see(1_250, [("1", "1.0")], [("2", "5.0")])
     chain.see(1_500, [("1", "1.0")], [("2", "1.0")])

@@ -5,8 +5,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from chimera.contracts.enums import Market
 from chimera.venue_server.limits import LimitRules
-from chimera.venue_server.streams.connection import QUEUE_MAX, STREAMS_MAX
+from chimera.venue_server.streams.connection import QUEUE_MAX, STREAMS_MAX, Connection
 from tests.venue_server.listening import Listening, listening
 from tests.venue_server.running import RunningVenue, running_venue
 
@@ -220,6 +221,71 @@ async def test_who_reads_too_slowly_is_cut_off_and_nobody_waits_for_him() -> Non
 
         with pytest.raises(ConnectionError, match="1008"):
             await socket.end()
+
+
+async def test_a_connection_ends_with_its_day() -> None:
+    async with running_venue() as venue:
+        venue.venue.hub.life_ms = 200
+        async with listening(venue, "/public/ws/btcusdt@bookTicker") as socket:
+            with pytest.raises(ConnectionError, match="1001"):
+                await socket.end()
+
+
+@pytest.mark.parametrize(
+    ("path", "ping_s", "pong_s"),
+    [pytest.param("/market/ws", 180.0, 600.0, id="futures"), pytest.param("/ws", 20.0, 60.0, id="spot")],
+)
+async def test_each_site_pings_at_its_own_pace(path: str, ping_s: float, pong_s: float) -> None:
+    class Protocol:
+        ping_interval = ping_timeout = 1.0
+        transport = None
+
+        async def send(self, message: dict[str, Any]) -> None:
+            return None
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.disconnect"}
+
+    async with running_venue(still=True) as venue:
+        protocol = Protocol()
+        await venue.venue.hub.serve({"path": path, "query_string": b""}, receive, protocol.send)
+
+    assert (protocol.ping_interval, protocol.ping_timeout) == (ping_s, pong_s)
+
+
+class Meddling:
+    """Doubles what the market says, delays one kind of account event, drops another."""
+
+    def market(self, connection: Connection, stream: str, event: str) -> list[tuple[int, str]]:
+        return [(0, event), (0, event.replace('"BTCUSDT"', '"SPOILT"'))]
+
+    def account(self, market: Market, event: bytes) -> list[tuple[int, bytes]]:
+        if b"TRADE_LITE" in event:
+            return []
+        return [(50 if b"ACCOUNT_UPDATE" in event else 0, event)]
+
+
+async def test_events_may_be_spoilt_on_their_way_out() -> None:
+    async with running_venue() as venue, listening(venue, "/public/stream?streams=btcusdt@bookTicker") as socket:
+        key = (await venue.signed("POST", "/fapi/v1/listenKey")).body["listenKey"]
+        async with listening(venue, f"/private/ws/{key}") as private:
+            await private.ask("LIST_SUBSCRIPTIONS")
+            venue.venue.hub.meddler = Meddling()
+            order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+            assert (await venue.signed("POST", "/fapi/v1/order", **order)).status == 200
+            await private.event("ACCOUNT_UPDATE")
+        socket.said.clear()
+        spoilt = await socket.until(lambda told: told["data"]["s"] == "SPOILT")
+        before = socket.said[-2]
+        venue.venue.hub.meddler = None
+
+    assert [told["e"] for told in private.said if "e" in told] == [
+        "ORDER_TRADE_UPDATE",
+        "ORDER_TRADE_UPDATE",
+        "ACCOUNT_UPDATE",
+    ]
+    assert spoilt["stream"] == "btcusdt@bookTicker"
+    assert before["data"] | {"s": "SPOILT", "ps": "SPOILT"} == spoilt["data"]
 
 
 async def test_nothing_is_left_of_a_connection_that_has_gone() -> None:

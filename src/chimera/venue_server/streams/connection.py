@@ -74,6 +74,7 @@ class Connection(Listener):
         address: str,
         streams: list[str],
         keys: Mapping[str, frozenset[str]],
+        life_ms: int = LIFE_MS,
     ) -> None:
         self.group = group
         self.combined = combined
@@ -87,6 +88,7 @@ class Connection(Listener):
         self._named = streams
         self._queue: deque[str] = deque()
         self._bell = asyncio.Event()
+        self._life_ms = life_ms
         self._close_code: int | None = None
         self._transport: Any = None
         self._second_ms = 0
@@ -143,7 +145,7 @@ class Connection(Listener):
         await send({"type": "websocket.accept"})
         writer = asyncio.get_running_loop().create_task(self._write(send), name="stream socket")
         end_of_life = self._clock.call_at_ms(
-            self._clock.now_ms() + self._clock.work_ms(LIFE_MS), lambda: self.close(GOING_AWAY)
+            self._clock.now_ms() + self._clock.work_ms(self._life_ms), lambda: self.close(GOING_AWAY)
         )
         try:
             for name in self._named:

@@ -67,6 +67,10 @@ class DepthBooks:
             return depth
         return Depth(depth.last_update_id, depth.bids[:limit], depth.asks[:limit])
 
+    def chain(self, key: InstrumentKey) -> "DiffChain":
+        """A new one, which nobody follows yet."""
+        return DiffChain(key.market, self._spelling[key].no_qty)
+
     def rows(self, key: InstrumentKey) -> tuple[int, list[Row], list[Row]] | None:
         """The same as written: (last update id, bids, asks), every level."""
         book = self._host.books.get(key)
@@ -76,8 +80,7 @@ class DepthBooks:
         written = self._rows.get(key)
         if written is None or written[0] is not depth:
             spell = self._spelling[key]
-            bids = [(spell.price(price), spell.qty(qty)) for price, qty in depth.bids]
-            asks = [(spell.price(price), spell.qty(qty)) for price, qty in depth.asks]
+            bids, asks = spell.levels(depth.bids), spell.levels(depth.asks)
             written = self._rows[key] = (depth, bids, asks)
         return depth.last_update_id, written[1], written[2]
 
@@ -96,15 +99,18 @@ class DiffChain:
     """What the listeners of one diff stream know: two diffs in a row always join, whatever was between them.
 
     A level that changed and changed back is told all the same: a snapshot may have been taken in between.
+
+    Args:
+        no_qty: how zero is written, the quantity of a level that has gone.
     """
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, no_qty: str) -> None:
         self.known_id = 0
         """Update id of the last diff that was told."""
         self._market = market
         self._seen_id = 0
-        self._bids = _Side()
-        self._asks = _Side()
+        self._bids = _Side(no_qty)
+        self._asks = _Side(no_qty)
 
     def begin(self, last_update_id: int, bids: Sequence[Row], asks: Sequence[Row]) -> None:
         """Whoever takes a snapshot from now on can follow."""
@@ -137,26 +143,21 @@ class DiffChain:
 class _Side:
     """Levels as they stand, and those that were touched since they were told."""
 
-    def __init__(self) -> None:
+    def __init__(self, no_qty: str) -> None:
+        self._no_qty = no_qty
         self._levels: dict[str, str] = {}
         self._touched: dict[str, str] = {}
 
     def show(self, rows: Sequence[Row]) -> None:
-        before, self._levels = self._levels, dict(rows)
-        now = self._levels
-        for price, qty in before.items():
+        now, before, touched, no_qty = dict(rows), self._levels, self._touched, self._no_qty
+        for price in before:
             if price not in now:
-                self._touched[price] = _nothing(qty)
-        for price, qty in rows:
+                touched[price] = no_qty
+        for price, qty in now.items():
             if before.get(price) != qty:
-                self._touched[price] = qty
+                touched[price] = qty
+        self._levels = now
 
     def told(self) -> list[Row]:
         changed, self._touched = list(self._touched.items()), {}
         return changed
-
-
-def _nothing(qty: str) -> str:
-    """Zero with as many places as `qty`."""
-    _, point, fraction = qty.partition(".")
-    return "0" + point + "0" * len(fraction)

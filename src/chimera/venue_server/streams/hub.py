@@ -22,7 +22,7 @@ from chimera.venue_server.asgi import SocketHandler
 from chimera.venue_server.floor import Floor, Receive, Send
 from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.streams.account_feed import AccountFeed
-from chimera.venue_server.streams.connection import POLICY, Connection, Streams
+from chimera.venue_server.streams.connection import LIFE_MS, POLICY, Connection, Streams
 from chimera.venue_server.streams.futures_account import FuturesWords
 from chimera.venue_server.streams.market import MarketStreams
 from chimera.venue_server.streams.names import Group
@@ -54,6 +54,9 @@ class Hub(Streams):
         self.meddler: Meddler | None = None
         self.connections_5m = CONNECTIONS_5M * floor.limits.rules.scale
         """How often one address may connect in five minutes."""
+        self.life_ms = LIFE_MS
+        """How long a connection may last, real time."""
+        self._private: dict[Connection, None] = {}
         self._floor = floor
         self._listen_keys = listen_keys
         self._arrivals: dict[str, deque[int]] = defaultdict(deque)
@@ -73,10 +76,13 @@ class Hub(Streams):
             await send({"type": "websocket.close", "code": POLICY})
             return
         self.connections[connection] = None
+        if connection.group is Group.PRIVATE:
+            self._private[connection] = None
         try:
             await connection.serve(receive, send)
         finally:
             del self.connections[connection]
+            self._private.pop(connection, None)
 
     # --- what a connection asks
 
@@ -129,7 +135,7 @@ class Hub(Streams):
         text = event.decode()
         name = _name_of(text)
         now_ms = self._floor.real_ms()
-        for connection in list(self.connections):
+        for connection in list(self._private):
             for key, wanted in connection.keys.items():
                 if (not wanted or name in wanted) and self._listen_keys.alive(key, now_ms):
                     connection.tell(key, text)
@@ -137,7 +143,7 @@ class Hub(Streams):
     def _on_key_ended(self, key: str) -> None:
         event = {"e": "listenKeyExpired", "E": str(self._floor.now_ms()), "listenKey": key}
         text = orjson.dumps(event).decode()
-        for connection in list(self.connections):
+        for connection in list(self._private):
             wanted = connection.keys.get(key)
             if wanted is not None and (not wanted or "listenKeyExpired" in wanted):
                 connection.tell(key, text)
@@ -181,6 +187,7 @@ class Hub(Streams):
             address=address,
             streams=list(dict.fromkeys(streams)),
             keys=keys,
+            life_ms=self.life_ms,
         )
 
     def _admitted(self, address: str) -> bool:

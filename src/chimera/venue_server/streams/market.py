@@ -17,7 +17,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenueFill, VenueOrder
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.venue_server.floor import Floor
-from chimera.venue_server.streams.depth import DepthBooks, DiffChain, Row
+from chimera.venue_server.streams.depth import DepthBooks, Row
 from chimera.venue_server.streams.names import Group, Kind, Wanted, wanted
 from chimera.venue_server.streams.spelling import Spelling
 from chimera.venue_server.streams.topics import Listener, Topic
@@ -204,7 +204,7 @@ class _Diffs:
         self._key = key
         self._books = books
         self._pace = _Pace(asked.every_ms)
-        self._chain = DiffChain(key.market)
+        self._chain = books.chain(key)
         shown = books.rows(key)
         if shown is not None:
             self._chain.begin(*shown)
