@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -131,6 +132,33 @@ def test_what_was_told_is_found_again_by_another_process(tmp_path: Path) -> None
     assert order is not None
     assert order.status is OrderStatus.FILLED
     assert [position.qty for position in exchange.positions()] == [Decimal("0.002")]
+
+
+def test_a_trailing_stop_is_found_again_as_far_as_it_had_come(tmp_path: Path) -> None:
+    async def trade() -> None:
+        venue = venue_on(FileJournal(tmp_path))
+        venue.show_again(START)
+        await venue.place(buy("a-1"))
+        trailing = NewOrder(
+            client_order_id="trail",
+            market=MarketKind.FUT,
+            symbol="BTCUSDT",
+            side=Side.SELL,
+            type=OrderType.STOP_MARKET,
+            qty=Decimal("0.002"),
+            callback_ratio=Decimal("0.05"),
+            reduce_only=True,
+        )
+        await venue.place(trailing)
+        seen = venue.marks["BTCUSDT"]
+        venue.apply(Tick(START + 1, (), (replace(seen, mark=seen.mark + 100),), ()))
+        marks.append(seen.mark + 100)
+
+    marks: list[Decimal] = []
+    run_virtual(trade())
+
+    stored = FileJournal(tmp_path).state()["order"].values()
+    assert [Decimal(row["extreme"]) for row in stored if row["client_order_id"] == "trail"] == marks
 
 
 def test_what_could_not_be_written_is_not_answered_for_and_is_written_with_the_next(tmp_path: Path) -> None:

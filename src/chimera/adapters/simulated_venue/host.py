@@ -81,6 +81,9 @@ class ExchangeHost:
         self.journal.mark_tick(tick.ts)
         if changes:
             self.settle(changes)
+        else:
+            # What nobody is told of, but a restart must know: how far a trailing stop has come.
+            self.journal.commit(self.exchange.drain_rows())
         for tell in self.on_tick:
             tell(tick)
 
