@@ -109,7 +109,8 @@ class VenueApp:
         now_ms = floor.real_ms()
         headers = list(SITE_HEADERS[route.site])
         try:
-            floor.limits.refuse_banned(call.address, now_ms)
+            if route.site is not Site.ADMIN:
+                floor.limits.refuse_banned(call.address, now_ms)
             weight = route.weight if isinstance(route.weight, int) else route.weight(call)
             if weight or route.pool:
                 floor.limits.weigh(call.address, route.site, weight, route.pool, now_ms)

@@ -72,8 +72,14 @@ class _Visitor:
 
 
 class Limits:
-    def __init__(self, rules: LimitRules) -> None:
+    """
+    Args:
+        speed: Market time per real time: a ban is told in the market's.
+    """
+
+    def __init__(self, rules: LimitRules, speed: float = 1.0) -> None:
         self.rules = rules
+        self._speed = speed
         self._visitors: dict[str, _Visitor] = defaultdict(_Visitor)
         self._orders = {
             Site.FUTURES: (_Window(TEN_SECONDS_MS), _Window(MINUTE_MS)),
@@ -153,7 +159,7 @@ class Limits:
     def _banned(self, visitor: _Visitor, now_ms: int) -> Limited:
         left_s = max(1, -((now_ms - visitor.banned_until_ms) // 1_000))
         text = (
-            f"Way too many requests; IP banned until {visitor.banned_until_ms}. Please use the websocket for live"
+            f"Way too many requests; IP banned until {int(visitor.banned_until_ms * self._speed)}. Please use the websocket for live"
             " updates to avoid bans."
         )
         return Limited(418, left_s, Refusal(-1003, text))

@@ -222,7 +222,7 @@ class VenueServer:
         faults: FaultPlan | None = None,
     ) -> None:
         self.hosted = hosted
-        self.floor = Floor(host=hosted.host, keys=keys, limits=Limits(limits))
+        self.floor = Floor(host=hosted.host, keys=keys, limits=Limits(limits, hosted.clock.speed))
         self.listen_keys = ListenKeys()
         self.hub = Hub(self.floor, self.listen_keys)
         self.plan = faults if faults is not None else FaultPlan()
