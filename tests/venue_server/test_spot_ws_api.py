@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chimera.venue_server.auth import ApiKey
+from chimera.venue_server.calls import Answer, Call, Route
+from chimera.venue_server.floor import NoFaults
 from chimera.venue_server.limits import LimitRules
 from tests.venue_server.running import KEY, RunningVenue, running_venue
 
@@ -55,6 +57,16 @@ class ApiSocket:
                 if event["event"]["e"] == name:
                     return self.events.pop(index)
             self.events.append(orjson.loads(await self.socket.receive_str(timeout=10)))
+
+
+@dataclass(slots=True)
+class Afterwards(NoFaults):
+    """Every answer of the exchange is replaced by another."""
+
+    instead: Answer
+
+    async def after(self, call: Call, route: Route, answer: Answer) -> Answer:
+        return self.instead
 
 
 @asynccontextmanager
@@ -119,6 +131,8 @@ async def test_limits_are_left_out_on_request() -> None:
     [
         pytest.param("hello", None, -1135, id="no JSON"),
         pytest.param('["ping"]', None, -1135, id="no object"),
+        pytest.param('{"id":[7],"method":"ping"}', None, -1135, id="no id"),
+        pytest.param('{"id":99999999999999999999,"method":"ping"}', None, -1135, id="an endless id"),
         pytest.param('{"id":7,"method":"order.dance"}', 7, -1020, id="no such method"),
         pytest.param('{"id":7}', 7, -1102, id="no method"),
         pytest.param('{"id":7,"method":"order.place","params":{"symbol":"BTCUSDT"}}', 7, -1102, id="no key"),
@@ -297,3 +311,24 @@ async def test_a_list_is_placed_and_cancelled() -> None:
         assert [report["type"] for report in placed["result"]["orderReports"]] == ["STOP_LOSS", "LIMIT_MAKER"]
         assert status["result"]["listOrderStatus"] == "EXECUTING"
         assert canceled["result"]["listOrderStatus"] == "ALL_DONE"
+
+
+async def test_an_answer_that_is_lost_cuts_the_connection_and_the_order_stands() -> None:
+    async with running_venue() as venue, api_socket(venue) as api:
+        floor = venue.venue.floor
+        floor.faults = Afterwards(Answer(500, None))
+        with pytest.raises(TypeError, match="not"):
+            await api.signed("order.place", **MARKET_BUY)
+        floor.faults = NoFaults()
+        orders = (await venue.signed("GET", "/api/v3/allOrders", symbol="BTCUSDT")).body
+
+        assert api.socket.closed
+        assert [order["status"] for order in orders] == ["FILLED"]
+
+
+async def test_an_answer_that_is_no_json_is_an_unknown_error() -> None:
+    async with running_venue() as venue, api_socket(venue) as api:
+        venue.venue.floor.faults = Afterwards(Answer(502, b"<html></html>", content_type=b"text/html"))
+        answer = await api.ask("ping")
+
+        assert (answer["status"], answer["error"]["code"]) == (502, -1000)

@@ -326,9 +326,10 @@ def _read(text: str | bytes, request: _Request) -> None:
         message = json.loads(text, parse_float=str)
     except ValueError:
         raise Refusal(-1135, "Invalid JSON Request") from None
-    if not isinstance(message, dict) or not isinstance(message.get("id"), str | int | None):
+    request_id = message.get("id") if isinstance(message, dict) else ...
+    if not isinstance(request_id, str | int | None) or (isinstance(request_id, int) and abs(request_id) >= 1 << 63):
         raise Refusal(-1135, "Invalid JSON Request")
-    request.id = message.get("id")
+    request.id = request_id
     method, params = message.get("method"), message.get("params") or {}
     if not isinstance(method, str) or not method:
         raise refusals.missing("method")
