@@ -62,8 +62,9 @@ async def test_trades_are_those_of_rest_one_after_the_other(socket_path: str, pa
         assert all(trade[name] == row[name] for name in ("p", "q", "f", "l", "T", "m"))
 
 
-async def test_every_tick_has_a_spot_trade() -> None:
-    async with running_venue() as venue, listening(venue, "/ws/btcusdt@trade") as socket:
+@pytest.mark.parametrize("path", ["/ws/btcusdt@trade", "/public/ws/btcusdt@trade"])
+async def test_every_tick_has_a_trade(path: str) -> None:
+    async with running_venue() as venue, listening(venue, path) as socket:
         first, second = await socket.event("trade"), await socket.event("trade")
 
     assert second["t"] == first["t"] + 1

@@ -21,7 +21,7 @@ from chimera.venue_server.streams.depth import DepthBooks, Row
 from chimera.venue_server.streams.names import Group, Kind, Wanted, wanted
 from chimera.venue_server.streams.spelling import Spelling
 from chimera.venue_server.streams.topics import Listener, Topic
-from chimera.venue_server.tape import Candle, close_of, open_of
+from chimera.venue_server.tape import Candle, Trade, close_of, open_of
 
 MINUTE_MS = 60_000
 DAY_HOURS = 24
@@ -285,6 +285,7 @@ class _Trades:
         self._tape = floor.tape
         self._spell = spell
         self._raw = raw
+        self._spot = key.market is Market.SPOT
         kept = self._tape.trades(key)
         self._told_id = kept[-1].trade_id if kept else 0
 
@@ -294,27 +295,27 @@ class _Trades:
             if trade.trade_id <= self._told_id:
                 break
             fresh.append(trade)
-        spot = self._key.market is Market.SPOT
         for trade in reversed(fresh):
             self._told_id = trade.trade_id
-            price, qty = self._spell.price(trade.price), self._spell.qty(trade.qty)
-            if self._raw:
-                event: Event = {"e": "trade", "E": moment.now_ms, "s": self._key.symbol, "t": trade.trade_id}
-                event |= {"p": price, "q": qty, "T": trade.ts, "m": trade.buyer_is_maker}
-            else:
-                event = {
-                    "e": "aggTrade",
-                    "E": moment.now_ms,
-                    "s": self._key.symbol,
-                    "a": trade.trade_id,
-                    "p": price,
-                    "q": qty,
-                }
-                if not spot:
-                    event["nq"] = qty
-                event |= {"f": trade.trade_id, "l": trade.trade_id, "T": trade.ts, "m": trade.buyer_is_maker}
-            event |= {"M": True} if spot else FUT_MARK
-            yield event
+            yield self._raw_event(trade, moment.now_ms) if self._raw else self._event(trade, moment.now_ms)
+
+    def _event(self, trade: Trade, now_ms: int) -> Event:
+        qty = self._spell.qty(trade.qty)
+        event: Event = {"e": "aggTrade", "E": now_ms, "s": self._key.symbol, "a": trade.trade_id}
+        event |= {"p": self._spell.price(trade.price), "q": qty}
+        if not self._spot:
+            event["nq"] = qty
+        event |= {"f": trade.trade_id, "l": trade.trade_id, "T": trade.ts, "m": trade.buyer_is_maker}
+        return event | ({"M": True} if self._spot else FUT_MARK)
+
+    def _raw_event(self, trade: Trade, now_ms: int) -> Event:
+        """The futures one is in no document; it was recorded all the same, without `st`."""
+        price, qty = self._spell.price(trade.price), self._spell.qty(trade.qty)
+        if self._spot:
+            event: Event = {"e": "trade", "E": now_ms, "s": self._key.symbol, "t": trade.trade_id}
+            return event | {"p": price, "q": qty, "T": trade.ts, "m": trade.buyer_is_maker, "M": True}
+        event = {"e": "trade", "E": now_ms, "T": trade.ts, "s": self._key.symbol, "t": trade.trade_id}
+        return event | {"p": price, "q": qty, "X": "MARKET", "m": trade.buyer_is_maker}
 
 
 class _Klines:

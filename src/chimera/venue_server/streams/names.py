@@ -47,7 +47,8 @@ class Wanted:
     array: bool = False
 
 
-PUBLIC = frozenset({Kind.BOOK_TICKER, Kind.DEPTH, Kind.PARTIAL_DEPTH})
+PUBLIC = frozenset({Kind.BOOK_TICKER, Kind.DEPTH, Kind.PARTIAL_DEPTH, Kind.TRADE})
+"""Futures `@trade` is in no document; a mature connector asks for it there, beside the books."""
 
 _SECOND_MS = 1_000
 _SIMPLE = {
@@ -72,7 +73,6 @@ _NAME = re.compile(r"([a-z0-9]{1,20})@(\S{1,40})")
 _DEPTH = re.compile(r"depth(5|10|20)?(?:@([0-9]{1,4})ms)?")
 _KLINE = re.compile(r"kline_([0-9]{1,2}[mhdwM])")
 _FUTURES_PACES = frozenset({0, 100, 250, 500})
-_SPOT_ONLY = frozenset({"trade"})
 _FUTURES_ONLY = frozenset({"forceOrder", "markPrice", "markPrice@1s"})
 _SPOT_ALL = frozenset({"!miniTicker@arr"})
 """`!ticker@arr` was retired on 2026-03-26; `!bookTicker` long before."""
@@ -101,7 +101,7 @@ def _one(group: Group, name: str) -> Wanted | None:
     symbol, what = match[1].upper(), match[2]
     simple = _SIMPLE.get(what)
     if simple is not None:
-        if what in (_FUTURES_ONLY if group is Group.SPOT else _SPOT_ONLY):
+        if group is Group.SPOT and what in _FUTURES_ONLY:
             return None
         return Wanted(simple[0], symbol, every_ms=simple[1])
     kline = _KLINE.fullmatch(what)
