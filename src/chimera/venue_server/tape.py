@@ -101,7 +101,7 @@ def close_of(interval: str, open_ms: int) -> int:
 
 class Tape:
     def __init__(self, host: ExchangeHost) -> None:
-        self._feed = host.feed
+        self._host = host
         self._instruments: dict[InstrumentKey, Instrument] = {each.key: each for each in host.rules.instruments}
         self._ticks_per_minute = max(1, round(MINUTE_MS / host.feed.tick_interval_ms))
         self._trades: dict[InstrumentKey, deque[Trade]] = {key: deque(maxlen=TRADES_KEPT) for key in self._instruments}
@@ -161,7 +161,7 @@ class Tape:
             if base_ms <= LENGTH_MS[interval]:
                 until_ms = now_ms // base_ms * base_ms
                 if until_ms > at_ms:
-                    for bar in self._feed.klines(key, base, at_ms, until_ms):
+                    for bar in self._host.feed.klines(key, base, at_ms, until_ms):
                         yield self._candle(bar, base_ms)
                     at_ms = until_ms
         running = self._running.get(key)
@@ -206,7 +206,7 @@ class Tape:
         key = book.key
         size = self._sizes.get(key)
         if size is None:
-            before = self._feed.klines(key, "1m", minute_ms - MINUTE_MS, minute_ms)
+            before = self._host.feed.klines(key, "1m", minute_ms - MINUTE_MS, minute_ms)
             size = self._sizes[key] = self._share(key, before[-1].volume if before else 0.0)
         last = book.last
         self._trades[key].append(Trade(number, last, size, book.ts, last <= book.mid))
