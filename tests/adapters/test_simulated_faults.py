@@ -738,3 +738,15 @@ def test_a_plan_drawn_from_a_seed_does_the_same_again() -> None:
             return [repr(change) for change in floor.changes]
 
     assert run_virtual(play()) == run_virtual(play())
+
+
+def test_bars_that_close_in_a_shifted_market_are_shifted_wherever_they_are_asked_for() -> None:
+    async def play() -> None:
+        async with opened(Fault(kind=FaultKind.OUTAGE, at_ms=START + 10, duration_ms=10, params={"bps": 500})) as floor:
+            before = market().ticker.klines(BTC, "1m", START - 5 * MINUTE_MS, START + 2 * MINUTE_MS)
+            await floor.wait(2 * MINUTE_MS)
+            bars = await floor.venue.klines(BTC, "1m", START - 5 * MINUTE_MS, START + 2 * MINUTE_MS)
+            ratios = [round(bar.close / old.close, 6) for bar, old in zip(bars, before, strict=True)]
+            assert ratios == [1.0] * 5 + [1.05] * 2
+
+    run_virtual(play())

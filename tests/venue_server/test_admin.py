@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from chimera.contracts.enums import Market
 from chimera.domain.matching.faults import FaultKind
 from chimera.venue_server.calls import Call
 from chimera.venue_server.server import VenueServer
@@ -197,6 +198,32 @@ async def test_a_market_is_moved_for_everybody_until_it_is_cleared() -> None:
         told = await done(on, "POST", "market", {"clear": True})
         assert told["bends"] == []
         assert D((await on.venue.get("/fapi/v1/ticker/price", symbol="BTCUSDT")).body["price"]) == 60_100
+
+
+async def test_bars_of_a_shifted_market_are_shifted_over_rest_as_well() -> None:
+    async with stage() as on:
+        minute_ms = 60_000
+        start_ms = on.venue.now_ms // minute_ms * minute_ms - 10 * minute_ms
+        asked = {"symbol": "BTCUSDT", "interval": "1m", "startTime": start_ms, "limit": 20}
+        before = (await on.venue.get("/fapi/v1/klines", **asked)).body
+        await done(on, "POST", "market", {"shift": {"bps": 1_000}})
+        floor = on.venue.venue.floor
+        after_ms = on.venue.now_ms + 2 * minute_ms
+        key = floor.instrument(Market.FUT, "BTCUSDT").key
+        bars = floor.host.feed.klines(key, "1m", start_ms, after_ms)
+
+        assert [bar.close for bar in bars][:9] == [float(row[4]) for row in before][:9]
+        later = floor.tape.candles(
+            key,
+            "1m",
+            start_ms=start_ms,
+            end_ms=after_ms,
+            limit=20,
+            now_ms=after_ms,
+        )
+        shown = {candle.open_ms: float(candle.close) for candle in later}
+        assert shown[bars[-1].open_time] == pytest.approx(bars[-1].close, abs=0.1)
+        assert bars[-1].close > 1.05 * bars[0].close
 
 
 async def test_rules_change_at_run_time_and_funding_is_settled_at_once() -> None:

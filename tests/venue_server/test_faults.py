@@ -404,6 +404,8 @@ async def leverage_changed() -> None:
         await on.done("POST", "v1/leverage", symbol="BTCUSDT", leverage=10)
         await arm(on, FaultKind.LEVERAGE_CHANGED, symbol="BTCUSDT", params={"leverage": 3})
         assert (await on.done("GET", "v1/symbolConfig", symbol="BTCUSDT"))[0]["leverage"] == 3
+        await arm(on, FaultKind.LEVERAGE_CHANGED, symbol="BTCUSDT", params={"what": "crossed"})
+        assert (await on.done("GET", "v1/symbolConfig", symbol="BTCUSDT"))[0]["marginType"] == "CROSSED"
 
 
 @scene(FaultKind.PARTIAL_BATCH)
@@ -718,3 +720,31 @@ async def test_a_fault_with_nothing_to_do_is_no_failure_of_the_exchange() -> Non
         for kind in (FaultKind.LIQUIDATION, FaultKind.STOP_CANCELED_BY_HUMAN, FaultKind.SELF_TRADE, FaultKind.FUNDING):
             await arm(on, kind)
         assert (await on.venue.get("/fapi/v1/time")).status == 200
+
+
+async def test_the_spot_api_over_websocket_meets_the_same_faults() -> None:
+    async with stage() as on, listening(on.venue, "/ws-api/v3") as told:
+        await arm(on, FaultKind.REQUEST_LOST, calls="time", params={"how": "silence"})
+        await told.socket.send_str('{"id":1,"method":"time"}')
+        await told.socket.send_str('{"id":2,"method":"time"}')
+        assert (await told.next())["id"] == 2
+        await arm(on, FaultKind.RATE_429, calls="time", params={"retry_after_s": 9})
+        await told.socket.send_str('{"id":3,"method":"time"}')
+        answer = await told.next()
+        assert (answer["status"], answer["error"]["code"]) == (429, -1003)
+        await arm(on, FaultKind.STREAM_CLOSED, params={"streams": "account"})
+        with pytest.raises(ConnectionError):
+            await told.end()
+
+
+async def test_one_of_two_that_overlap_ends_and_the_other_goes_on() -> None:
+    async with stage() as on:
+        for kind in (FaultKind.SYMBOL_HALTED, FaultKind.CLOCK_OFFSET):
+            first = await arm(on, kind)
+            await arm(on, kind)
+            await admin(on.venue, "DELETE", f"faults?id={first}")
+        assert (await on.refused("POST", "v1/order", **order_of(price=FAR)))[0] == -4141
+        assert on.venue.venue.floor.offset_ms == 1_300
+        await admin(on.venue, "DELETE", "faults")
+        await on.order(price=FAR)
+        assert on.venue.venue.floor.offset_ms == 0

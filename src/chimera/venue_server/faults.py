@@ -216,7 +216,8 @@ class ServerFaults(ExchangeFaults):
         fault, lasts = turn.fault, turn.begins and turn.fault.lasts_ms > 0
         match fault.kind:
             case FaultKind.CLOCK_OFFSET:
-                self._floor.offset_ms = fault.whole("offset_ms") if turn.begins else 0
+                still = self.plan.under_way(FaultKind.CLOCK_OFFSET)
+                self._floor.offset_ms = still.whole("offset_ms") if still is not None else 0
             case FaultKind.LISTEN_KEY_EXPIRED if turn.begins:
                 self._listen_keys.expire_all()
             case FaultKind.STREAM_STALLED if turn.begins:

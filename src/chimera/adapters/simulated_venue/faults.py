@@ -101,7 +101,7 @@ class ExchangeFaults:
             self._timer = None
         self.take_turns()
         next_ms = self.plan.next_ms()
-        if next_ms is not None:
+        if next_ms is not None and self._timer is None:  # what took its turn may have looked as well
             self._timer = self._host.clock.call_at_ms(max(next_ms, self._host.clock.now_ms()), self.look)
 
     def close(self) -> None:
@@ -110,9 +110,10 @@ class ExchangeFaults:
 
     def ask(self, asked: Asked) -> Fault | None:
         """What bends this call; what begins with it has begun when this returns."""
-        before_ms = self.plan.next_ms()
-        fault = self.plan.on_call(asked, self._host.clock.now_ms())
-        if self.plan.next_ms() != before_ms:
+        now_ms = self._host.clock.now_ms()
+        fault = self.plan.on_call(asked, now_ms)
+        next_ms = self.plan.next_ms()
+        if next_ms is not None and next_ms <= now_ms:
             self.look()
         return fault
 
@@ -218,7 +219,11 @@ class ExchangeFaults:
                 for order in operator.resting(fault.market, fault.symbol)[:1]:
                     operator.cross(order)
             case FaultKind.LEVERAGE_CHANGED:
-                operator.set_leverage(self._futures_symbol(fault.symbol), fault.whole("leverage"))
+                symbol = self._futures_symbol(fault.symbol)
+                if fault.word("what") == "crossed":
+                    operator.set_crossed(symbol)
+                else:
+                    operator.set_leverage(symbol, fault.whole("leverage"))
             case FaultKind.LIQUIDATION:
                 operator.liquidate(self._futures_symbol(fault.symbol))
             case FaultKind.FUNDING:
@@ -259,12 +264,13 @@ class ExchangeFaults:
 
     def _halt(self, turn: Turn, name: str) -> None:
         fault, operator = turn.fault, self.operator
-        status = fault.word("status") if turn.begins else "TRADING"
         for instrument in operator.listed(fault.market, fault.symbol):
+            still = self.plan.under_way(FaultKind.SYMBOL_HALTED, instrument.market, instrument.symbol)
+            status = still.word("status") if still is not None else "TRADING"
             operator.replace_instrument(replace(instrument, status=status))
         if not turn.begins:
             operator.unbend(name)
-        elif status == "BREAK":
+        elif fault.word("status") == "BREAK":
             operator.freeze(name, market=fault.market, symbol=fault.symbol)
 
     def _change_filters(self, turn: Turn) -> None:

@@ -5,15 +5,16 @@ orders placed, canceled or filled behind the client's back. What it does to the 
 other change; what it does to prices and instruments ends with the process.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from chimera.adapters.simulated_venue.feed import Tick
+from chimera.adapters.simulated_venue.feed import MarketFeed, OpenSide, Tick
 from chimera.adapters.simulated_venue.host import ExchangeHost
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, WorkingType
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import AccountChange, NewOrder, VenueOrder
+from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import Bar, BookTop, Level, MarkPrice
 from chimera.domain.matching.refusals import Refusal
@@ -25,12 +26,59 @@ WHOLE_BOOK = Decimal("0.2")
 """So far from the mark nothing that is bound to it trades."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """`until_ms` None: it goes on."""
+
+    name: str
+    market: str
+    symbol: str
+    ratio: float
+    since_ms: int
+    until_ms: int | None = None
+
+    def holds(self, bar: Bar) -> bool:
+        ended = self.until_ms is not None and bar.close_time > self.until_ms
+        return bar.close_time > self.since_ms and not ended and _is(bar, self.market, self.symbol)
+
+
+class _ShiftedFeed:
+    """The market's own history, with the shifts that held when each bar closed."""
+
+    def __init__(self, feed: MarketFeed, shifts: list[_Shift]) -> None:
+        self._feed = feed
+        self._shifts = shifts
+
+    @property
+    def tick_interval_ms(self) -> int:
+        return self._feed.tick_interval_ms
+
+    def next_after(self, ts: int, open_side: OpenSide) -> Tick | None:
+        return self._feed.next_after(ts, open_side)
+
+    def klines(self, key: InstrumentKey, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        bars = []
+        for bar in self._feed.klines(key, interval, start_ms, end_ms):
+            for shift in self._shifts:
+                if shift.holds(bar):
+                    bar = _shifted_bar(bar, shift.ratio)
+            bars.append(bar)
+        return bars
+
+    def factor_bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        return self._feed.factor_bars(interval, start_ms, end_ms)
+
+    def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
+        return self._feed.fundings(symbol, start_ms, end_ms)
+
+
 class Operator:
     def __init__(self, host: ExchangeHost) -> None:
         self._host = host
         self._bends: dict[str, Bend] = {}
         self._books: dict[InstrumentKey, BookTop] = {}
         self._marks: dict[str, MarkPrice] = {}
+        self._shifts: list[_Shift] = []
         self._orders = 0
 
     # --- prices, for everybody
@@ -46,6 +94,7 @@ class Operator:
     def unbend(self, name: str) -> None:
         if self._bends.pop(name, None) is None:
             return
+        self._end_shift(name)
         self.show()
         if not self._bends:
             self._host.shape = None
@@ -69,8 +118,12 @@ class Operator:
         )
 
     def shift(self, name: str, bps: int, *, market: str = "", symbol: str = "") -> None:
-        """Everything `bps` higher, mark and bars included."""
+        """Everything `bps` higher: books, marks, and the bars that close from now on, wherever they are asked for."""
         ratio = 1 + Decimal(bps) / BPS
+        self._end_shift(name)
+        self._shifts.append(_Shift(name, market, symbol, float(ratio), self._host.clock.now_ms()))
+        if not isinstance(self._host.feed, _ShiftedFeed):
+            self._host.feed = _ShiftedFeed(self._host.feed, self._shifts)
 
         def bent(tick: Tick) -> Tick:
             return Tick(
@@ -280,6 +333,14 @@ class Operator:
         """
         self._host.settle(self._host.exchange.set_leverage(symbol, leverage, self._host.clock.now_ms()))
 
+    def set_crossed(self, symbol: str) -> None:
+        """
+        Raises:
+            Refusal: as for anybody.
+        """
+        now_ms = self._host.clock.now_ms()
+        self._host.settle(self._host.exchange.set_margin_type(symbol, isolated=False, now_ms=now_ms))
+
     def settle_funding(self, symbol: str, rate: float, *, jitter_ms: int = 0) -> None:
         """A funding settlement out of turn; it carries a time some ms later than it should."""
         now_ms = self._host.clock.now_ms()
@@ -346,6 +407,11 @@ class Operator:
         return tuple(sorted(found, key=lambda order: -order.created_at_ms))
 
     # --- inside
+
+    def _end_shift(self, name: str) -> None:
+        for index, shift in enumerate(self._shifts):
+            if shift.name == name and shift.until_ms is None:
+                self._shifts[index] = replace(shift, until_ms=self._host.clock.now_ms())
 
     def _shape(self, tick: Tick) -> Tick:
         for book in tick.books:

@@ -294,7 +294,10 @@ SPECS: Mapping[FaultKind, Spec] = MappingProxyType(
             params={"past_bps": Whole(100, 1, 5_000, drawn=(50, 300))},
         ),
         FaultKind.LEVERAGE_CHANGED: Spec(
-            numbers=(23,), reach=Reach.EXCHANGE, once=True, params={"leverage": Whole(3, 1, 125, drawn=(2, 20))}
+            numbers=(23,),
+            reach=Reach.EXCHANGE,
+            once=True,
+            params={"what": Word(("leverage", "crossed")), "leverage": Whole(3, 1, 125, drawn=(2, 20))},
         ),
         FaultKind.PARTIAL_BATCH: Spec(numbers=(24,), reach=Reach.CALL, calls="batch*.place", in_process=False),
         FaultKind.TRANSFER_ANSWER_LOST: Spec(numbers=(25,), reach=Reach.CALL, calls="transfer", params={"how": _HOW}),
