@@ -27,8 +27,8 @@ from chimera.domain.execution.orders import (
     VenuePosition,
 )
 from chimera.venue_server.floor import Floor
+from chimera.venue_server.futures.prints import Prints
 from chimera.venue_server.futures.words import (
-    Print,
     actual_order_id,
     algo_status_of,
     algo_type_of,
@@ -78,7 +78,7 @@ class FuturesWords:
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
         exchange = floor.exchange
-        self._prints = {each.symbol: Print(each) for each in floor.instruments(Market.FUT)}
+        self._prints = Prints(floor)
         self._taker = floor.fees(Market.FUT).taker
         self._wallets = {balance.asset: balance.free + balance.locked for balance in exchange.balances(Market.FUT)}
         self._realized: dict[str, tuple[Decimal, int]] = {}
@@ -210,7 +210,7 @@ class FuturesWords:
         }
 
     def _lite(self, order: VenueOrder, fill: VenueFill, now_ms: int) -> Event:
-        out = self._prints[order.symbol]
+        out = self._prints.of(order.symbol)
         return {
             "e": "TRADE_LITE",
             "E": now_ms,
