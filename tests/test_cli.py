@@ -29,6 +29,7 @@ from tests.process.system import MARKET_BEGINS_MS
 COMMANDS = (
     ("up",),
     ("replay",),
+    ("download",),
     ("decide",),
     ("status",),
     ("kill-switch",),

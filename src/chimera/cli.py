@@ -351,6 +351,45 @@ def replay(
 
 
 @app.command()
+def download(
+    start: Annotated[str, typer.Option("--from", help="First day, yyyy-mm-dd UTC.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder; what is there is not fetched again.")],
+    end: Annotated[str | None, typer.Option("--to", help="Day after the last, yyyy-mm-dd UTC; default: now.")] = None,
+    symbols: Symbols = "BTCUSDT,ETHUSDT",
+    what: Annotated[str, typer.Option(help="Any of klines, funding, trades, twd.")] = "klines,funding,twd",
+    markets: Annotated[str, typer.Option(help="FUT, SPOT or FUT,SPOT.")] = "FUT,SPOT",
+    venue: Annotated[str, typer.Option(help="live, testnet, or an address as http://127.0.0.1:9900.")] = "live",
+    as_json: Json = False,
+) -> None:
+    """Fetch market data from an exchange, without a key, into files that `replay` reads."""
+    from chimera.app.download import DownloadOptions, DownloadProblem
+    from chimera.app.download import download as run
+
+    options = DownloadOptions(
+        venue=venue,
+        symbols=symbols_of(symbols),
+        markets=tuple(part.strip().upper() for part in markets.split(",") if part.strip()),
+        what=tuple(part.strip().lower() for part in what.split(",") if part.strip()),
+        start=start,
+        end=end,
+        out=out_folder,
+    )
+    with refusals(DownloadProblem):
+        report = asyncio.run(run(options, quiet=as_json))
+    if as_json:
+        print(json.dumps(report.to_json()))
+        return
+    for note in report.notes:
+        out.print(note, highlight=False, soft_wrap=True)
+    out.print(
+        f"{report.parts} files in {out_folder}, {report.fetched} of them new ({report.rows:,} rows)."
+        f"  chimera replay --klines {out_folder} --symbols {','.join(options.symbols)} --from {start}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def decide(
     symbol: str,
     dry_run: Annotated[bool, typer.Option("--dry-run/--open", help="Say what would be decided; or decide.")] = True,

@@ -8,6 +8,7 @@ interval; feather, parquet, csv, csv.gz and zip alike):
     BTC_USDT-1m                freqtrade spot             BTC_USDT_USDT-8h-mark           known, not read
     BTCUSDT-1m-2025-05[-04]    data.binance.vision        BTCUSDT-fundingRate-2025-05     data.binance.vision
     BTCUSDT-1m[-futures|-spot] anybody's                  USDT_TWD-60m, usdttwd-1h, …     MAX
+    BTCUSDT-aggTrades-2025-05  known, not read            what `market_files` writes      the exchange's own names
 
 The exchange names futures and spot alike. A folder `spot` or `futures` (or `um`) above the file tells them apart;
 without one, microseconds mean spot (it has them since 2025, futures never) and milliseconds mean futures.
@@ -55,7 +56,7 @@ _EXCHANGE_COLUMNS = (
 )
 _NAME = re.compile(
     r"(?P<symbol>[a-z0-9]+(?:_[a-z0-9]+){0,2}?)[-_]"
-    r"(?:(?P<interval>\d+[mhd])|(?P<rates>fundingrate|funding_rate|funding))"
+    r"(?:(?P<interval>\d+[mhd])|(?P<rates>fundingrate|funding_rate|funding)|aggtrades)"
     r"(?:[-_](?P<kind>futures|fut|spot|mark|index|premiumindex|funding_rate|funding))?"
     r"(?:[-_](?P<date>\d{4}-\d{2}(?:-\d{2})?))?"
 )
@@ -154,7 +155,7 @@ def load_klines(folder: Path, symbols: Sequence[str], *, gaps: GapPolicy = GapPo
     twd_parts = [_read_bars(file, notes) for file in files if file.kind is _Kind.TWD]
     unread = [f.path.name for f in files if f.kind is _Kind.UNREAD or (f.kind is _Kind.BARS and f.interval != "1m")]
     if unread:
-        notes.append(f"not read, because bars are made of minutes and the mark follows the book: {', '.join(unread)}")
+        notes.append(f"not read, because bars are made of minutes and the mark follows the book: {_some(unread)}")
     twd = _join(twd_parts, gaps, notes) if twd_parts else None
     return LoadedMarket(bars=bars, fundings=fundings, twd=twd, notes=tuple(notes))
 
@@ -211,7 +212,11 @@ def _named(folder: Path, path: Path) -> _File | None:
 
 
 def _found(files: Sequence[_File]) -> str:
-    return ", ".join(f.path.name for f in files[:20]) + (", …" if len(files) > 20 else "") if files else "no kline file"
+    return _some([f.path.name for f in files]) if files else "no kline file"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
 
 
 def _wanted(symbol: str) -> str:

@@ -25,6 +25,7 @@ from chimera.contracts.flags import Flags
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import SignalEvent
 from chimera.contracts.settings import ChimeraSettings, S3Settings, S4Settings
+from chimera.domain.market.days import day_ms
 from chimera.domain.market.listing import listed
 from chimera.domain.market.source import FileSource
 from chimera.domain.matching.rules import ExchangeRules
@@ -173,12 +174,9 @@ def _day_ms(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        day = None
-    if day is None or day.strftime("%Y-%m-%d") != text:
-        raise ReplayProblem(f"{option} {text!r} is no day; write it as 2025-05-04")
-    return int(day.timestamp()) * 1_000
+        return day_ms(text)
+    except ValueError as error:
+        raise ReplayProblem(f"{option} {error}") from error
 
 
 def _period(options: ReplayOptions, source: FileSource, asked: tuple[int | None, int | None]) -> tuple[int, int]:
