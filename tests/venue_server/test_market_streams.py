@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -60,6 +61,40 @@ async def test_trades_are_those_of_rest_one_after_the_other(socket_path: str, pa
     for trade in told:
         row = rows[trade["a"]]
         assert all(trade[name] == row[name] for name in ("p", "q", "f", "l", "T", "m"))
+
+
+async def test_our_own_trades_are_public_at_once_and_numbered_in_between() -> None:
+    async with running_venue(still=True) as venue, listening(venue, "/market/ws/btcusdt@aggTrade") as socket:
+        await socket.ask("LIST_SUBSCRIPTIONS")
+        order = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.01"}
+        await venue.signed("POST", "/fapi/v1/order", **order)
+        await socket.ask("LIST_SUBSCRIPTIONS", request_id=2)
+        host = venue.venue.hosted.host
+        book = host.books[InstrumentKey(Market.FUT, "BTCUSDT")]
+        host.apply(Tick(book.ts + 250, (replace(book, ts=book.ts + 250),), (), ()))
+        await socket.ask("LIST_SUBSCRIPTIONS", request_id=3)
+        asked = (await venue.get("/fapi/v1/aggTrades", symbol="BTCUSDT")).body
+        fill = (await venue.signed("GET", "/fapi/v1/userTrades", symbol="BTCUSDT")).body[0]
+
+    own, later = (told for told in socket.said if "e" in told)
+    assert (own["p"], own["q"], own["T"]) == (fill["price"], fill["qty"], fill["time"])
+    assert own["m"] is True  # who sells to the book meets a buyer that rested
+    assert [row["a"] for row in asked][-2:] == [own["a"], later["a"]]
+    assert asked[-3]["a"] + 2 == own["a"] + 1 == later["a"]
+
+
+async def test_trades_go_on_with_their_numbers_after_a_restart(tmp_path: Path) -> None:
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+    async with running_venue(still=True, state=tmp_path) as venue:
+        assert (await venue.signed("POST", "/fapi/v1/order", **order)).status == 200
+        before = (await venue.get("/fapi/v1/aggTrades", symbol="BTCUSDT")).body[-1]["a"]
+    async with running_venue(still=True, state=tmp_path) as venue:
+        host = venue.venue.hosted.host
+        book = host.books[InstrumentKey(Market.FUT, "BTCUSDT")]
+        host.apply(Tick(book.ts + 250, (replace(book, ts=book.ts + 250),), (), ()))
+        after = (await venue.get("/fapi/v1/aggTrades", symbol="BTCUSDT")).body[-1]["a"]
+
+    assert after == before + 1
 
 
 @pytest.mark.parametrize("path", ["/ws/btcusdt@trade", "/public/ws/btcusdt@trade"])

@@ -1,4 +1,5 @@
-"""What was traded in public: one trade a tick, and bars of any interval with the running one at their end.
+"""What was traded in public: one trade a tick beside our own, and bars of any interval with the running one at their
+end.
 
 Owns nothing that a restart must find again: closed bars come from the feed, the running minute from the ticks since it
 began. The size of a trade is the last closed minute's volume shared among its ticks: nobody sees volume before it is
@@ -7,13 +8,15 @@ traded. Depth and book events are numbered by their tick: the update id of a boo
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from chimera.adapters.simulated_venue.feed import Tick
 from chimera.adapters.simulated_venue.host import ExchangeHost
+from chimera.contracts.enums import Side
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.execution.orders import AccountChange, OrderUpdated
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import Bar, BookTop
 
@@ -49,7 +52,8 @@ _BASES = (("1d", DAY_MS), ("1h", HOUR_MS), ("1m", MINUTE_MS))
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Ids grow by one a tick, also over a restart."""
+    """Ids grow by one a tick and by one for each trade of ours, also over a restart. They are the tape's own: our fills
+    have other ones in the account."""
 
     trade_id: int
     price: Decimal
@@ -107,7 +111,9 @@ class Tape:
         self._trades: dict[InstrumentKey, deque[Trade]] = {key: deque(maxlen=TRADES_KEPT) for key in self._instruments}
         self._running: dict[InstrumentKey, Candle] = {}
         self._sizes: dict[InstrumentKey, Decimal] = {}
+        self._own = {key: len(host.exchange.fills(key.market, key.symbol)) for key in self._instruments}
         host.on_tick.append(self._on_tick)
+        host.on_changes.append(self._on_changes)
 
     def trades(self, key: InstrumentKey) -> Sequence[Trade]:
         """The newest ones, oldest first."""
@@ -202,6 +208,22 @@ class Tape:
         for book in tick.books:
             self._print(book, number, minute_ms)
 
+    def _on_changes(self, changes: Sequence[AccountChange]) -> None:
+        """Our own trades are public too; bars stay those of the feed."""
+        for change in changes:
+            if isinstance(change, OrderUpdated) and change.fill is not None:
+                fill = change.fill
+                self._own[fill.key] += 1
+                buyer_is_maker = fill.maker is (fill.side is Side.BUY)
+                self._append(fill.key, Trade(0, fill.price, fill.qty, fill.ts, buyer_is_maker))
+
+    def _append(self, key: InstrumentKey, trade: Trade) -> None:
+        """Its number is the next one at least, whoever shows ticks and how fast."""
+        trades = self._trades[key]
+        if trades and trade.trade_id <= trades[-1].trade_id:
+            trade = replace(trade, trade_id=trades[-1].trade_id + 1)
+        trades.append(trade)
+
     def _print(self, book: BookTop, number: int, minute_ms: int) -> None:
         key = book.key
         size = self._sizes.get(key)
@@ -209,7 +231,7 @@ class Tape:
             before = self._host.feed.klines(key, "1m", minute_ms - MINUTE_MS, minute_ms)
             size = self._sizes[key] = self._share(key, before[-1].volume if before else 0.0)
         last = book.last
-        self._trades[key].append(Trade(number, last, size, book.ts, last <= book.mid))
+        self._append(key, Trade(number + self._own[key], last, size, book.ts, last <= book.mid))
         price, qty = float(last), float(size)
         running = self._running.get(key)
         if running is None or running.open_ms != minute_ms:

@@ -116,9 +116,13 @@ class Hub(Streams):
             self._account(Market.FUT, orjson.dumps(event))
         for event in self._spot_words.of(changes):
             self._account(Market.SPOT, orjson.dumps(event))
-        for change in changes:
-            if isinstance(change, OrderUpdated) and change.fill is not None and _forced(change):
-                self.market.liquidated(change.order, change.fill, self._floor.now_ms())
+        fills = [change for change in changes if isinstance(change, OrderUpdated) and change.fill is not None]
+        if fills:
+            self.market.spoilt = self.meddler is not None
+            self.market.traded()
+            for change in fills:
+                if change.order.client_order_id.startswith(LIQUIDATION):
+                    self.market.liquidated(change, self._floor.now_ms())
 
     def _account(self, market: Market, event: bytes) -> None:
         if self.meddler is None:
@@ -199,10 +203,6 @@ class Hub(Streams):
             return False
         arrivals.append(now_ms)
         return True
-
-
-def _forced(change: OrderUpdated) -> bool:
-    return change.order.client_order_id.startswith(LIQUIDATION)
 
 
 def _name_of(event: str) -> str:

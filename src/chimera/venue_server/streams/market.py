@@ -14,7 +14,7 @@ import orjson
 from chimera.adapters.simulated_venue.feed import Tick
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.domain.execution.orders import VenueFill, VenueOrder
+from chimera.domain.execution.orders import OrderUpdated, VenueFill, VenueOrder
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.streams.depth import DepthBooks, Row
@@ -94,8 +94,19 @@ class MarketStreams:
             for event in write(moment):
                 self._publish(name, event)
 
-    def liquidated(self, order: VenueOrder, fill: VenueFill, now_ms: int) -> None:
+    def traded(self) -> None:
+        """The account has traded between two ticks, and the tape has it."""
+        now_ms = self._floor.now_ms()
+        for name, write in list(self._writers.items()):
+            if isinstance(write, _Trades):
+                for event in write.fresh(now_ms):
+                    self._publish(name, event)
+
+    def liquidated(self, change: OrderUpdated, now_ms: int) -> None:
         """A forced order of the account traded: everybody may know."""
+        order, fill = change.order, change.fill
+        if fill is None:
+            return
         spell = self._spelling[order.key]
         for name, symbol in list(self._forced.items()):
             if symbol in (None, order.symbol):
@@ -278,7 +289,7 @@ def _futures_depth(
 
 
 class _Trades:
-    """What the tape has got since the last tick."""
+    """What the tape has got since it was told last."""
 
     def __init__(self, key: InstrumentKey, floor: Floor, spell: Spelling, *, raw: bool) -> None:
         self._key = key
@@ -290,6 +301,9 @@ class _Trades:
         self._told_id = kept[-1].trade_id if kept else 0
 
     def __call__(self, moment: Moment) -> Iterator[Event]:
+        return self.fresh(moment.now_ms)
+
+    def fresh(self, now_ms: int) -> Iterator[Event]:
         fresh = []
         for trade in reversed(self._tape.trades(self._key)):
             if trade.trade_id <= self._told_id:
@@ -297,7 +311,7 @@ class _Trades:
             fresh.append(trade)
         for trade in reversed(fresh):
             self._told_id = trade.trade_id
-            yield self._raw_event(trade, moment.now_ms) if self._raw else self._event(trade, moment.now_ms)
+            yield self._raw_event(trade, now_ms) if self._raw else self._event(trade, now_ms)
 
     def _event(self, trade: Trade, now_ms: int) -> Event:
         qty = self._spell.qty(trade.qty)
