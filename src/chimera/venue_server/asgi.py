@@ -13,7 +13,7 @@ import structlog
 
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server import auth
-from chimera.venue_server.calls import Answer, Call, Route, Site
+from chimera.venue_server.calls import SILENCE, Answer, Call, Route, Site
 from chimera.venue_server.floor import Floor, Receive, Send, Unsaved
 from chimera.venue_server.limits import Limited
 
@@ -66,7 +66,9 @@ class VenueApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             answer = await self._http(scope, receive)
-            if answer.body is None:
+            if answer.status == SILENCE:
+                await _gone(receive)
+            elif answer.body is None:
                 await _hang_up(receive, send)
             else:
                 await _send(answer, answer.body, send)
@@ -185,6 +187,10 @@ async def _hang_up(receive: Receive, send: Send) -> None:
     if transport is None:
         raise ConnectionAbortedError("no answer is given on purpose")
     transport.abort()
+    await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

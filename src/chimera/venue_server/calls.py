@@ -115,9 +115,13 @@ def _illegal(name: str, legal: str) -> Refusal:
     return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
+SILENCE = 0
+"""The status of an answer that never comes: the connection stands until the client hangs up."""
+
+
 @dataclass(slots=True)
 class Answer:
-    """`body` None: the connection is closed without an answer."""
+    """`body` None: the connection is closed without an answer, or with the status SILENCE left as it is."""
 
     status: int
     body: bytes | None

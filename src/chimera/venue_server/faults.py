@@ -20,15 +20,12 @@ from chimera.contracts.enums import Market, Side
 from chimera.domain.matching.faults import Asked, Fault, FaultKind, FaultPlan, Reach, Trait, Turn
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.asgi import SITE_HEADERS, STATUS_BY_CODE, SocketHandler
-from chimera.venue_server.calls import Answer, Call, Route, Security, Site
+from chimera.venue_server.calls import SILENCE, Answer, Call, Route, Security, Site
 from chimera.venue_server.floor import Floor, Receive, Send
 from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.streams.connection import ABNORMAL, GOING_AWAY, Connection
 from chimera.venue_server.streams.hub import Hub
 from chimera.venue_server.streams.names import Group
-
-NEVER_MS = 600_000
-"""So long, in real time, a request without an answer is kept open; clients have given up long before."""
 
 STALE_MS = 1_000
 ACCOUNT_PATHS = ("/private", "/ws-api")
@@ -99,7 +96,7 @@ class ServerFaults(ExchangeFaults):
         self._bent[id(call)] = (fault, asked)
         match fault.kind:
             case FaultKind.REQUEST_LOST:
-                return await self._nothing(fault)
+                return _nothing(fault)
             case FaultKind.REFUSED_503 if fault.word("answer") == "throttled":
                 text = "Request throttled by system-level protection. Reduce-only/close-position orders are exempt."
                 return self._refused(Refusal(-1008, f"{text} Please try again."), route)
@@ -138,16 +135,10 @@ class ServerFaults(ExchangeFaults):
         if fault.kind is FaultKind.LATE:
             await self._wait(fault.whole("delay_ms"))
         elif fault.kind in LOST_ANSWERS:
-            return await self._nothing(fault)
+            return _nothing(fault)
         elif fault.kind is FaultKind.ANSWER_5XX:
             return self._failed(fault.word("answer"), call, route)
         return answer
-
-    async def _nothing(self, fault: Fault) -> Answer:
-        """The connection is cut at once, or stands until the client gives up."""
-        if fault.word("how") == "silence":
-            await self._wait(NEVER_MS)
-        return Answer(502, None)
 
     async def _wait(self, real_ms: int) -> None:
         clock = self._floor.clock
@@ -360,6 +351,11 @@ def _spoil_batch(call: Call) -> None:
     for order in orders[1::2]:
         order["quantity"] = "0"
     call.params["batchOrders"] = orjson.dumps(orders).decode()
+
+
+def _nothing(fault: Fault) -> Answer:
+    """The connection is cut at once, or stands until the client gives up."""
+    return Answer(SILENCE if fault.word("how") == "silence" else 502, None)
 
 
 def _json(status: int, value: Any, route: Route) -> Answer:

@@ -18,7 +18,7 @@ import orjson
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.auth import not_allowed
-from chimera.venue_server.calls import Answer, Call, Handler, Route, Security, Site
+from chimera.venue_server.calls import SILENCE, Answer, Call, Handler, Route, Security, Site
 from chimera.venue_server.floor import Floor, Receive, Send
 from chimera.venue_server.limits import Limited
 from chimera.venue_server.spot.account import order_limits, weight_limit
@@ -168,6 +168,8 @@ class _Session(Connection):
             self._reply(request, 400, error={"code": refusal.code, "msg": refusal.text})
             return
         answer = await self._desk.ask(call, route)
+        if answer.status == SILENCE:
+            return
         if answer.body is None:
             self.close(ABNORMAL)
         elif answer.status == 200:
