@@ -122,6 +122,7 @@ class _Group:
             if stream is not None:
                 self._owner.refused.note(self.name, "a stream nobody asked for", data)
             return
+        self._owner.streams.heard += 1
         take, instrument, watch = route
         if watch is not None:
             watch.spoke_ms = now_ms
@@ -152,7 +153,7 @@ class _Listener:
         self.clock = streams.clock
         self.limits = streams.limits
         self.refused = streams.refused
-        self._streams = streams
+        self.streams = streams
         self.instruments = {key: _Instrument(key, streams.clock) for key in keys}
         self.groups = self._build_groups()
         self.waiting: deque[MarkPrice | Bar] = deque()
@@ -163,7 +164,7 @@ class _Listener:
 
     def _build_groups(self) -> list[_Group]:
         limits, clock = self.limits, self.clock
-        tick_ms = int(SILENT_TICKS * self._streams.tick_interval_ms)
+        tick_ms = int(SILENT_TICKS * self.streams.tick_interval_ms)
         quick_ms = max(clock.work_ms(limits.stall_ms), tick_ms)
         slow_ms = max(clock.work_ms(limits.kline_stall_ms), limits.kline_stall_ms, tick_ms)
         groups: list[_Group] = []
@@ -172,7 +173,7 @@ class _Listener:
         def put(kind: str, instrument: _Instrument, stream: str, take: Any, limit_ms: int | None) -> None:
             group = open_groups.get(kind)
             if group is None or len(group.routes) >= STREAMS_MAX:
-                groups.append(group := _Group(self, kind, self._streams.root_of(kind)))
+                groups.append(group := _Group(self, kind, self.streams.root_of(kind)))
                 open_groups[kind] = group
             watch = None
             if limit_ms is not None:
@@ -260,12 +261,12 @@ class _Listener:
 
     def _mark(self, instrument: _Instrument, data: Any, now_ms: int) -> None:
         _check_symbol(instrument, data)
-        mark = mark_of(data, self._streams.interval_h(instrument.symbol))
+        mark = mark_of(data, self.streams.interval_h(instrument.symbol))
         if mark.ts <= instrument.marked_ms:
             return
         instrument.mark_guard.check(float(mark.mark), now_ms)
         instrument.marked_ms = mark.ts
-        self._streams.announce(mark)
+        self.streams.announce(mark)
         if self.marks_waiting >= MARKS_MAX:
             self._drop_oldest_mark()
         self.waiting.append(mark)
@@ -318,7 +319,7 @@ class _Listener:
         start_ms, end_ms = line.next_open, clock.now_ms() - clock.now_ms() % MINUTE_MS
         skipped = line.skipped
         try:
-            bars = await self._streams.klines(instrument.key, "1m", start_ms, end_ms)
+            bars = await self.streams.klines(instrument.key, "1m", start_ms, end_ms)
         except VenueError as error:
             log.warning("missing bars cannot be had", key=str(instrument.key), why=str(error))
         else:
@@ -363,7 +364,7 @@ class _Listener:
         """A snapshot is dear: the more often it was asked for of late, the longer until it is again."""
         slot, clock = instrument.slot, self.clock
         try:
-            if slot.book.snapshot(await self._streams.snapshot(instrument.key)):
+            if slot.book.snapshot(await self.streams.snapshot(instrument.key)):
                 slot.dirty = True
                 self.ring()
         except VenueError as error:
@@ -376,14 +377,14 @@ class _Listener:
 
     async def ask_last_prices(self) -> None:
         """Until every instrument has a last price, from a trade or from here."""
-        backoff = Backoff(self.clock, self._streams.randomness, first_ms=500)
+        backoff = Backoff(self.clock, self.streams.randomness, first_ms=500)
         while True:
             without = [each for each in self.instruments.values() if each.slot.last is None]
             if not without:
                 return
             for instrument in without:
                 try:
-                    price = await self._streams.last_price(instrument.key)
+                    price = await self.streams.last_price(instrument.key)
                 except VenueError as error:
                     log.info("no last price yet", key=str(instrument.key), why=str(error))
                     continue
@@ -453,6 +454,8 @@ class MarketStreams:
         self.tick_interval_ms = tick_interval_ms
         self.limits = limits or SocketLimits()
         self.refused = RefusedEvents()
+        self.heard = 0
+        """Events that came in, before tops are coalesced."""
         self._futures_ws = futures_ws
         self._spot_ws = spot_ws
         self._session = session

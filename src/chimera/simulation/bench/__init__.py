@@ -4,18 +4,20 @@ sim             virtual days per second of ours, whole system
 memory          resident memory over thirty virtual days
 decide          one decision: pure, in the process, over HTTP, with everything that is stored
 venue           orders and market events a second of the exchange's server
+connector       processor time of an order call and of a market event, beside other clients; memory over reconnects
 tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes
 """
 
 from collections.abc import Callable
 
-from chimera.simulation.bench import decide, sim, tick_to_order, venue
+from chimera.simulation.bench import connector, decide, sim, tick_to_order, venue
 from chimera.simulation.bench.rows import BenchOptions, BenchRow, show
 
 BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     "sim": sim.bench_sim,
     "memory": sim.bench_memory,
     decide.NAME: decide.bench,
+    connector.NAME: connector.bench,
     tick_to_order.NAME: tick_to_order.bench,
     venue.NAME: venue.bench,
 }

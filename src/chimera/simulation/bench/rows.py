@@ -50,6 +50,7 @@ class BenchRow:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    cpu_us: float | None = None
     rate_per_s: float | None = None
     success_ratio: float | None = None
     rss_mb: float | None = None
@@ -91,7 +92,7 @@ def row_of_runs(bench: str, case: str, runs: Sequence[Sequence[int]], *, asked: 
 
 def show(name: str, rows: Sequence[BenchRow], console: Console) -> None:
     """The rows as a table; columns that no row fills are left out."""
-    figures = ("p50_ms", "p95_ms", "p99_ms", "rate_per_s", "success_ratio", "rss_mb")
+    figures = ("p50_ms", "p95_ms", "p99_ms", "cpu_us", "rate_per_s", "success_ratio", "rss_mb")
     used = [figure for figure in figures if any(getattr(row, figure) is not None for row in rows)]
     table = Table(title=f"chimera bench {name}", title_justify="left")
     table.add_column("case")

@@ -166,20 +166,20 @@ async def _trader(port: int, began_ms: int, began_ns: int, number: int, count: i
             "price": "40000.0",
             "newClientOrderId": name,
         }
-        request = _request("POST", order, now_ms)
+        request = request_of("POST", order, now_ms)
         sent_ns = time.perf_counter_ns()
         writer.write(request)
         status = await _status(reader)
         took_ns = time.perf_counter_ns() - sent_ns
         if status == 200:
             taken.append(took_ns)
-        writer.write(_request("DELETE", {"symbol": "BTCUSDT", "origClientOrderId": name}, now_ms))
+        writer.write(request_of("DELETE", {"symbol": "BTCUSDT", "origClientOrderId": name}, now_ms))
         await _status(reader)
     writer.close()
     return taken
 
 
-def _request(method: str, params: dict[str, str], now_ms: int) -> bytes:
+def request_of(method: str, params: dict[str, str], now_ms: int) -> bytes:
     text = urlencode(params) + f"&recvWindow=60000&timestamp={now_ms}"
     signature = hmac.new(LOCAL_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
     return (
@@ -218,9 +218,9 @@ async def _events(port: int, process: psutil.Process, seconds: float) -> tuple[i
 
         tasks = [asyncio.ensure_future(listen(index)) for index in range(len(paths))]
         loop = asyncio.get_running_loop()
-        await _until(loop.time() + 1.0)
+        await until(loop.time() + 1.0)
         before, cpu_before, began_ns = sum(counts), sum(process.cpu_times()[:2]), time.perf_counter_ns()
-        await _until(loop.time() + seconds)
+        await until(loop.time() + seconds)
         count, wall_s = sum(counts) - before, (time.perf_counter_ns() - began_ns) / 1e9
         cpu_s = sum(process.cpu_times()[:2]) - cpu_before
         for task in tasks:
@@ -229,7 +229,7 @@ async def _events(port: int, process: psutil.Process, seconds: float) -> tuple[i
     return count, wall_s, cpu_s
 
 
-async def _until(loop_s: float) -> None:
+async def until(loop_s: float) -> None:
     loop = asyncio.get_running_loop()
     passed: asyncio.Future[None] = loop.create_future()
     loop.call_at(loop_s, passed.set_result, None)
