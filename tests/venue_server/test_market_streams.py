@@ -216,6 +216,21 @@ async def test_a_liquidation_is_told_to_everybody() -> None:
     assert (order["s"], order["S"], order["X"], order["z"]) == ("BTCUSDT", "SELL", "FILLED", "1.000")
 
 
+async def test_a_halted_contract_is_told() -> None:
+    async with running_venue(still=True) as venue, listening(venue, "/market/ws/!contractInfo") as socket:
+        await socket.ask("LIST_SUBSCRIPTIONS")
+        exchange, host = venue.venue.floor.exchange, venue.venue.hosted.host
+        halted = replace(exchange.instrument(Market.FUT, "ETHUSDT"), status="BREAK")
+        exchange.replace_instrument(halted)
+        for _ in range(2):
+            host.apply(Tick(BEGINS_MS, (), (), ()))
+        await socket.ask("LIST_SUBSCRIPTIONS", request_id=2)
+
+    (told,) = [told for told in socket.said if "e" in told]
+    assert (told["s"], told["cs"]) == ("ETHUSDT", "BREAK")
+    assert [row["bs"] for row in told["bks"]] == [bracket.bracket for bracket in halted.brackets]
+
+
 async def test_an_event_is_written_once_for_all_who_listen() -> None:
     async with running_venue(still=True) as venue:
         hub = venue.venue.hub

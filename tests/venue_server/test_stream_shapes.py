@@ -3,15 +3,18 @@
 Where examples differ from the exchange's own page, the difference stands here beside its reason.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from chimera.adapters.simulated_venue.feed import Tick
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from tests.venue_server.listening import listening
-from tests.venue_server.running import running_venue
+from tests.venue_server.running import BEGINS_MS, running_venue
 from tests.venue_server.shapes import differences, payload
+from tests.venue_server.test_market_streams import liquidate
 
 RECORDED = "recorded-fapi-2026-09"
 FUTURES = "official-connector-js-examples/usds-futures/websocket-streams"
@@ -143,3 +146,19 @@ async def test_spot_market_events_are_as_documented(path: str, wanted: str, exam
     theirs = payload(f"{SPOT}/{example}.json")
 
     assert differences(await first(path, wanted, speed=10), theirs) == told_beyond(example)
+
+
+async def test_liquidations_and_contracts_are_as_documented() -> None:
+    streams = "!forceOrder@arr/!contractInfo"
+    async with running_venue(still=True) as venue, listening(venue, f"/market/ws/{streams}") as socket:
+        await socket.ask("LIST_SUBSCRIPTIONS")
+        exchange = venue.venue.floor.exchange
+        liquidate(venue)
+        exchange.replace_instrument(replace(exchange.instrument(Market.FUT, "ETHUSDT"), status="BREAK"))
+        venue.venue.hosted.host.apply(Tick(BEGINS_MS + 500, (), (), ()))
+        forced = await socket.event("forceOrder")
+        contract = await socket.event("contractInfo")
+
+    assert differences(forced, payload(f"{FUTURES}/allMarketLiquidationOrderStreams.json")) == set()
+    fraction = {".bks[].cf is float not int"}  # a sum that is not whole
+    assert differences(contract, payload(f"{FUTURES}/contractInfoStream.json")) <= fraction

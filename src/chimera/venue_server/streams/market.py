@@ -15,8 +15,10 @@ from chimera.adapters.simulated_venue.feed import Tick
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import OrderUpdated, VenueFill, VenueOrder
+from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.venue_server.floor import Floor
+from chimera.venue_server.futures.market import FOREVER_MS, ONBOARD_MS
 from chimera.venue_server.streams.depth import DepthBooks, Row
 from chimera.venue_server.streams.names import Group, Kind, Wanted, wanted
 from chimera.venue_server.streams.spelling import Spelling
@@ -141,6 +143,8 @@ class MarketStreams:
                 return _Klines(keys[0], self._floor, spell, asked.interval)
             case Kind.MARK_PRICE:
                 return _Marks(keys, self._floor, asked)
+            case Kind.CONTRACT_INFO:
+                return _Contracts(self._floor)
             case _:
                 return _Tickers(keys, self._floor, self._spelling, asked)
 
@@ -450,6 +454,45 @@ class _Marks:
             "i": index,
             "r": f"{mark.funding_rate:.8f}",
             "T": mark.funding_time,
+            **FUT_MARK,
+        }
+
+
+class _Contracts:
+    """Told when the rules of a contract have changed: halted, open again, other brackets."""
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+        self._told = {each.symbol: each for each in floor.instruments(Market.FUT)}
+
+    def __call__(self, moment: Moment) -> Iterator[Event]:
+        for instrument in self._floor.instruments(Market.FUT):
+            if self._told[instrument.symbol] is not instrument:
+                self._told[instrument.symbol] = instrument
+                yield self._event(instrument, moment.now_ms)
+
+    def _event(self, instrument: Instrument, now_ms: int) -> Event:
+        below = [bracket.initial_leverage + 1 for bracket in instrument.brackets[1:]] + [1]
+        return {
+            "e": "contractInfo",
+            "E": now_ms,
+            "s": instrument.symbol,
+            "ct": "PERPETUAL",
+            "dt": FOREVER_MS,
+            "ot": ONBOARD_MS,
+            "cs": instrument.status,
+            "bks": [
+                {
+                    "bs": bracket.bracket,
+                    "bnf": int(bracket.notional_floor),
+                    "bnc": int(bracket.notional_cap),
+                    "mmr": float(bracket.maint_margin_ratio),
+                    "cf": float(bracket.cum) if bracket.cum % 1 else int(bracket.cum),
+                    "mi": min(low, bracket.initial_leverage),
+                    "ma": bracket.initial_leverage,
+                }
+                for bracket, low in zip(instrument.brackets, below, strict=True)
+            ],
             **FUT_MARK,
         }
 

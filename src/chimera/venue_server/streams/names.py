@@ -33,6 +33,7 @@ class Kind(Enum):
     TICKER = auto()
     MINI_TICKER = auto()
     FORCE_ORDER = auto()
+    CONTRACT_INFO = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ _SIMPLE = {
     "trade": (Kind.TRADE, 0),
 }
 _ALL = {
+    "!contractInfo": (Kind.CONTRACT_INFO, 0, False),
     "!bookTicker": (Kind.BOOK_TICKER, 5 * _SECOND_MS, False),
     "!forceOrder@arr": (Kind.FORCE_ORDER, 0, False),
     "!markPrice@arr": (Kind.MARK_PRICE, 3 * _SECOND_MS, True),
