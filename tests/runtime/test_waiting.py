@@ -186,3 +186,34 @@ def test_a_deadline_ends_waiting_unless_it_is_so_already(so: bool, deadline_ms: 
         assert clock.now_ms() == max(0, deadline_ms)
 
     run_virtual(scenario())
+
+
+def test_who_is_canceled_while_late_work_ends_is_canceled() -> None:
+    """Late work may take its time to end; to be cancelled meanwhile is not to be late."""
+
+    async def scenario() -> None:
+        clock = LoopClock(0)
+        told: list[str] = []
+
+        async def work() -> None:
+            try:
+                await sleep(clock, 500)
+            except asyncio.CancelledError:
+                await sleep(clock, 50)
+                raise
+
+        async def waiter() -> None:
+            try:
+                await until(clock, 100, work())
+            except DeadlinePassed:
+                told.append("late")
+
+        waiting = asyncio.ensure_future(waiter())
+        await sleep(clock, 120)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+        assert told == []
+
+    run_virtual(scenario())

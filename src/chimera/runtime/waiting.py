@@ -23,6 +23,9 @@ async def until(clock: Clock, deadline_ms: int, work: Awaitable[T]) -> T:
         DeadlinePassed: it was not done by then.
     """
     task = asyncio.ensure_future(work)
+    me = asyncio.current_task()
+    assert me is not None
+    cancels = me.cancelling()
     late = False
 
     def give_up() -> None:
@@ -34,7 +37,8 @@ async def until(clock: Clock, deadline_ms: int, work: Awaitable[T]) -> T:
     try:
         return await task
     except asyncio.CancelledError:
-        if late and task.cancelled():
+        # Who cancels us while the work is being cancelled must not take the deadline for an answer.
+        if late and task.cancelled() and me.cancelling() == cancels:
             raise DeadlinePassed from None
         task.cancel()
         raise
