@@ -407,9 +407,14 @@ def failures(tasks: Sequence["asyncio.Future[Any]"], tell: Callable[[], None]) -
 
 
 async def stop(tasks: Sequence["asyncio.Future[Any]"]) -> None:
-    """Cancel and see them end, in order. What they had to say was said before."""
+    """Cancel and see them end, in order, also when cancelled meanwhile. What they had to say was said before."""
+    me = asyncio.current_task()
+    assert me is not None
+    cancels = me.cancelling()
     for task in tasks:
         task.cancel()
     for task in tasks:
         with suppress(asyncio.CancelledError, Exception):
             await task
+    if me.cancelling() > cancels:
+        raise asyncio.CancelledError
