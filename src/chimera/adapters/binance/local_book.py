@@ -84,18 +84,16 @@ class _Side:
         self.beyond: float | None = None
         """The snapshot's last price, where there is more behind it that it did not show."""
 
-    def fill(self, levels: Sequence[Change]) -> None:
+    def fill(self, levels: "list[_Parsed]") -> None:
         self.levels = {}
         self.prices = []
         self.apply(levels)
-        self.beyond = float(levels[-1][0]) if len(levels) >= SMALL_SNAPSHOT else None
+        self.beyond = levels[-1][0] if len(levels) >= SMALL_SNAPSHOT else None
 
-    def apply(self, changes: Iterable[Change]) -> None:
+    def apply(self, changes: "list[_Parsed]") -> None:
         levels, prices = self.levels, self.prices
-        for change in changes:
-            price = float(change[0])
-            qty = float(change[1])
-            if qty > 0.0:
+        for price, qty, change in changes:
+            if qty:
                 if price not in levels:
                     insort(prices, price)
                 levels[price] = change
@@ -107,10 +105,24 @@ class _Side:
             del self.levels[price]
 
 
-def _check(changes: Iterable[Change]) -> None:
-    for change in changes:
-        if not (0.0 < float(change[0]) < INFINITY and 0.0 <= float(change[1]) < INFINITY):
-            raise BadLevel(f"level {change!r}")
+_Parsed = tuple[float, float, Change]
+
+
+def _parse(changes: Iterable[Change]) -> list[_Parsed]:
+    """
+    Raises:
+        BadLevel: one of them cannot be a level.
+    """
+    parsed: list[_Parsed] = []
+    try:
+        for change in changes:
+            price, qty = float(change[0]), float(change[1])
+            if not (0.0 < price < INFINITY and 0.0 <= qty < INFINITY):
+                raise BadLevel(f"level {change!r}")
+            parsed.append((price, qty, change))
+    except (TypeError, ValueError, IndexError) as error:
+        raise BadLevel(str(error)) from error
+    return parsed
 
 
 class LocalBook:
@@ -159,9 +171,9 @@ class LocalBook:
             return self._restart_from(diff, Step.GAP)
         try:
             self._apply(diff)
-        except (ValueError, TypeError, IndexError) as error:
+        except BadLevel:
             self.lose()
-            raise BadLevel(str(error)) from error
+            raise
         return self._restart_from(diff, Step.CROSSED) if self._crossed else Step.APPLIED
 
     def snapshot(self, snapshot: DepthSnapshot) -> bool:
@@ -170,13 +182,9 @@ class LocalBook:
         Raises:
             BadLevel: it cannot be a book.
         """
-        try:
-            _check(snapshot.bids)
-            _check(snapshot.asks)
-        except (ValueError, TypeError, IndexError) as error:
-            raise BadLevel(str(error)) from error
-        self._bids.fill(snapshot.bids)
-        self._asks.fill(snapshot.asks)
+        parsed_bids, parsed_asks = _parse(snapshot.bids), _parse(snapshot.asks)
+        self._bids.fill(parsed_bids)
+        self._asks.fill(parsed_asks)
         self.last_id = snapshot.last_update_id
         self.ready = not self._crossed
         recent = list(self._recent)
@@ -219,11 +227,10 @@ class LocalBook:
         return step
 
     def _apply(self, diff: Diff) -> None:
-        _check(diff.bids)
-        _check(diff.asks)
+        parsed_bids, parsed_asks = _parse(diff.bids), _parse(diff.asks)
         bids, asks = self._bids, self._asks
-        bids.apply(diff.bids)
-        asks.apply(diff.asks)
+        bids.apply(parsed_bids)
+        asks.apply(parsed_asks)
         self.last_id = diff.last
         if len(bids.prices) > LEVELS_MAX:
             cut = len(bids.prices) - LEVELS_KEPT
