@@ -14,8 +14,10 @@ import orjson
 import structlog
 
 from chimera.adapters.binance.hosts import PRODUCTION, TESTNET, Hosts, local
+from chimera.adapters.binance.rest import TIMEOUT_MS
 from chimera.adapters.binance.signing import BadSecret, Ed25519Signer, HmacSigner, Signer
 from chimera.adapters.binance.venue import BinanceVenue, create_venue
+from chimera.adapters.binance.ws import SocketLimits
 from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.max.feed import MaxFactorFeed
@@ -188,8 +190,17 @@ class Reached:
         )
 
 
-async def reach(venue: str, speed: float | None, s4: S4Settings, stack: AsyncExitStack) -> Reached:
-    """The exchange, open and with its account's key; `stack` closes it.
+async def reach(
+    venue: str,
+    speed: float | None,
+    s4: S4Settings,
+    stack: AsyncExitStack,
+    *,
+    timeout_ms: int = TIMEOUT_MS,
+    limits: SocketLimits | None = None,
+) -> Reached:
+    """The exchange, open and with its account's key; `stack` closes it. For `timeout_ms` and `limits` see
+    `create_venue`.
 
     Raises:
         UpProblem: nothing there answers, or there is no key.
@@ -208,6 +219,8 @@ async def reach(venue: str, speed: float | None, s4: S4Settings, stack: AsyncExi
         signer_spot=signer,
         session=session,
         tick_interval_ms=place.tick_interval_ms,
+        timeout_ms=timeout_ms,
+        limits=limits,
     )
     await _opened(made, stack)
     return Reached(place, made, clock, MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock))
