@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -507,6 +508,28 @@ def test_a_stop_whose_request_disappeared_is_sent_again_under_its_own_name_in_ti
 
         assert [qty for kind, qty, _ in floor.resting().values() if kind == "STOP_MARKET"] == [D("0.010")]
         assert sent.count("s3-btc-e1-1") == 2
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_orders_follow_rules_that_the_exchange_changed_while_we_run() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+        await floor.settle(3_000)
+        floor.venue.exchange.replace_instrument(
+            replace(FUT_RULES, tick_size=D(7), step_size=D("0.004"), market_step=D("0.004"))
+        )
+
+        await floor.enter()
+        await floor.settle(3_000)
+
+        assert floor.position_qty() == D("0.008")
+        stops = [(qty, price) for kind, qty, price in floor.resting().values() if kind == "STOP_MARKET"]
+        assert [qty for qty, _ in stops] == [D("0.008")]
+        assert all(price is not None and price % 7 == 0 for _, price in stops)
+        on_file = await order_of(floor, "s3-btc-e1-1")
+        assert (on_file.quantity, on_file.stop_price) == stops[0]
         await floor.stop()
 
     run_virtual(scenario())

@@ -3,11 +3,17 @@
 S1 writes the registry from the exchange; everybody else reads it from there.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 
+from chimera.contracts.collections import INSTRUMENT_REGISTRY
 from chimera.contracts.documents import Instrument as Listed
-from chimera.contracts.enums import EntryStatus
+from chimera.contracts.enums import EntryStatus, Market
+from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.market.instrument import Bracket, Instrument
+from chimera.ports.documents import Documents
+from chimera.ports.errors import DependencyDown
 
 UNBOUNDED = Decimal("1e12")
 
@@ -41,7 +47,41 @@ def instrument_of(listed: Listed) -> Instrument:
             )
             for each in listed.leverage_bracket or ()
         ),
-        status="TRADING" if listed.status is EntryStatus.ENABLED else "DISABLED",
+        status="TRADING" if listed.status is EntryStatus.ENABLED and listed.trading is not False else "DISABLED",
         spread_bp_limit=listed.spread_bp_limit,
         depth_top1_usdt_min=listed.depth_top1_usdt_min,
     )
+
+
+class NotListed(DependencyDown):
+    """S1 has not registered an instrument yet: whoever needs its rules waits."""
+
+    def __init__(self, key: InstrumentKey) -> None:
+        super().__init__("the instrument registry", f"{key} is not registered yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """The instruments of a service, as they stand on file. The two mappings are shared with all who round and reckon by
+    them, and changed in place: an exchange changes its rules while we run.
+
+    `fee_default` is what a taker pays where the registry does not say.
+    """
+
+    keys: tuple[InstrumentKey, ...]
+    documents: Documents
+    fee_default: Callable[[], Decimal]
+    instruments: dict[InstrumentKey, Instrument] = field(default_factory=dict)
+    taker_fee_ratios: dict[Market, Decimal] = field(default_factory=dict)
+
+    async def load(self) -> None:
+        """
+        Raises:
+            NotListed: one is not there yet.
+        """
+        for key in self.keys:
+            listed = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
+            if listed is None:
+                raise NotListed(key)
+            self.instruments[key] = instrument_of(listed)
+            self.taker_fee_ratios[key.market] = listed.taker_fee_ratio or self.fee_default()

@@ -158,9 +158,10 @@ class Limits:
 
     def _banned(self, visitor: _Visitor, now_ms: int) -> Limited:
         left_s = max(1, -((now_ms - visitor.banned_until_ms) // 1_000))
+        until_ms = int(visitor.banned_until_ms * self._speed)
         text = (
-            f"Way too many requests; IP banned until {int(visitor.banned_until_ms * self._speed)}. Please use the websocket for live"
-            " updates to avoid bans."
+            f"Way too many requests; IP banned until {until_ms}. Please use the websocket for live updates to avoid"
+            " bans."
         )
         return Limited(418, left_s, Refusal(-1003, text))
 

@@ -206,7 +206,7 @@ class SimulatedVenue(ExchangeHost):
         return await self._call(lambda: asked_for("time"), lambda: self.clock.now_ms() + offset_ms)
 
     async def instruments(self) -> Sequence[Instrument]:
-        return await self._call(lambda: asked_for("exchangeInfo"), lambda: self.rules.instruments)
+        return await self._call(lambda: asked_for("exchangeInfo"), lambda: self.exchange.instruments())
 
     async def taker_fee_ratio(self, market: Market) -> Decimal:
         return self.rules.fees[market].taker

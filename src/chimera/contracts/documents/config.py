@@ -106,6 +106,8 @@ class Instrument(Document):
     spread_bp_limit: Estimate | None = None
     depth_top1_usdt_min: Estimate | None = None
     status: EntryStatus
+    trading: bool | None = None
+    """What the exchange says; `status` is a person's word."""
     updated_at: EpochMs | None = None
     contract_size: Number = Field(default=Decimal(1), gt=0)
     min_qty: Number | None = None

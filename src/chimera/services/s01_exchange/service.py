@@ -151,6 +151,7 @@ def build(world: World, settings: Settings) -> Service:
         timers=(
             Every(name="balances", interval_ms=settings.balances_ms, run=account.poll),
             Every(name="clock", interval_ms=MINUTE_MS, run=each_minute, market_time=True),
+            Every(name="rules", interval_ms=settings.rules_ms, run=instruments.renew),
             Every(name="history", interval_ms=HOUR_MS, run=klines.refill, market_time=True),
         ),
         routes=(

@@ -14,6 +14,7 @@ class Settings:
     stall_ms: Our own time: a book that is silent for so long, and never less than 2.5 ticks of the venue, is told of.
     kline_stall_ms: The same for bars and marks.
     balances_ms: Our own time between two polls of the balances.
+    rules_ms: Our own time between two looks at the exchange's rules: it changes them while we run.
     snapshot_ms: Market time between two full records of the balances, changed or not.
     clock_skew_ms_max: Above it CLOCK_SKEW is told; S4 refuses new entries.
     minute_days, hour_days, day_days: How much history of each interval is kept complete. 45 days of hours, so that
@@ -28,6 +29,7 @@ class Settings:
     stall_ms: int = 5_000
     kline_stall_ms: int = 90_000
     balances_ms: int = 10_000
+    rules_ms: int = 300_000
     snapshot_ms: int = 60_000
     clock_skew_ms_max: int = 1_000
     minute_days: int = 2

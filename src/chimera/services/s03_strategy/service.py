@@ -7,19 +7,14 @@ Never      opens without a durable decision and a reservation; counts silence of
 """
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 
-from chimera.contracts.collections import INSTRUMENT_REGISTRY
-from chimera.contracts.enums import Market, ServiceHealth
-from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.enums import ServiceHealth
 from chimera.contracts.messages import FeatureEvent, OrderResult
 from chimera.contracts.streams import FEAT_EVENTS, ORD_RESULT
 from chimera.domain.config.lint import lint
-from chimera.domain.market.instrument import Instrument
-from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
-from chimera.runtime.instruments import instrument_of
+from chimera.runtime.instruments import Registered
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, On, Service
@@ -34,19 +29,16 @@ from chimera.services.s03_strategy.plans import Plans
 from chimera.services.s03_strategy.settings import Settings
 
 
-class NotListed(DependencyDown):
-    """S1 has not registered an instrument yet: S3 waits for it."""
-
-    def __init__(self, key: InstrumentKey) -> None:
-        super().__init__("the instrument registry", f"{key} is not registered yet")
-
-
 def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
     env = settings.env
-    instruments: dict[InstrumentKey, Instrument] = {}
-    fee_ratios: dict[Market, Decimal] = {}
     teller = Teller(source="s3", env=env, bus=world.bus, documents=world.documents, clock=world.clock)
     watch = ConfigWatch(world, env, service="s3", check=lint, poll_ms=settings.config_poll_ms)
+    registered = Registered(
+        keys=settings.keys,
+        documents=world.documents,
+        fee_default=lambda: watch.current().flags.execution.routing.fees.taker_bp / 10_000,
+    )
+    instruments, fee_ratios = registered.instruments, registered.taker_fee_ratios
     plans = Plans(settings=settings, watch=watch, instruments=instruments)
     history = History(documents=world.documents)
     restraints = Restraints(
@@ -109,13 +101,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
 
     async def start() -> None:
         await watch.start()
-        for key in settings.keys:
-            listed = await world.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
-            if listed is None:
-                raise NotListed(key)
-            instruments[key] = instrument_of(listed)
-            fees = watch.current().flags.execution.routing.fees
-            fee_ratios[key.market] = listed.taker_fee_ratio or fees.taker_bp / 10_000
+        await registered.load()
         await budget.start()
 
     async def checks() -> Mapping[str, str]:
@@ -150,6 +136,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
                 run=decide.heartbeat,
             ),
             Every(name="heal", interval_ms=settings.heal_ms, run=budget.repair),
+            Every(name="rules", interval_ms=settings.heal_ms, run=registered.load),
         ),
         routes=Api(decide=decide, reservations=world.reservations).routes(),
         produces=("sig:events", "ord:cmd", "alerts"),

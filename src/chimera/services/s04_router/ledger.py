@@ -176,6 +176,18 @@ class Ledger:
                 (),
             )
 
+    async def refit(
+        self, client_order_id: str, *, qty: Decimal, price: Decimal | None, stop_price: Decimal | None
+    ) -> None:
+        """An order that was refused and is sent again with other numbers: first on file, as always."""
+        async with self._writing:
+            entry = await self._entry(client_order_id)
+            assert entry is not None, f"order {client_order_id} was never opened"
+            changed = entry.order.but(
+                quantity=money(qty), price=price, stop_price=stop_price, updated_at=self.clock.now_ms()
+            )
+            await self._save(entry, changed, ())
+
     async def refuse(self, client_order_id: str, reason: str, *, code: int | None = None) -> Order:
         """The exchange definitely did not take it."""
         return await self._end(client_order_id, OrderStatus.REJECTED, reason if code is None else f"{code} {reason}")

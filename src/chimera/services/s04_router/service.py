@@ -9,10 +9,8 @@ Never      opens anything under kill switch, RED, pause or halt; sends an order 
 from collections.abc import Callable, Mapping
 
 from chimera.contracts.enums import ServiceHealth
-from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderCmd
 from chimera.contracts.streams import ORD_CMD
-from chimera.domain.market.instrument import Instrument
 from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
 from chimera.runtime.kill_switch import KillSwitch, no_file
@@ -33,12 +31,14 @@ from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
+from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.rules import LastGate
 from chimera.services.s04_router.settings import Settings
 
 
 def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
-    instruments: dict[InstrumentKey, Instrument] = {}
+    rulebook = Rulebook(keys=settings.keys, venue=world.venue, clock=world.clock)
+    instruments = rulebook.instruments
     teller = Teller(source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
     market = Market(env=settings.env, snapshots=world.snapshots)
     holdings = Holdings(
@@ -74,6 +74,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     )
     send = Send(
         ledger=ledger,
+        rulebook=rulebook,
         venue=world.venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/send"),
@@ -100,6 +101,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     spot_exit = SpotExit(
         env=settings.env,
         instruments=instruments,
+        rulebook=rulebook,
         ledger=ledger,
         holdings=holdings,
         venue=world.venue,
@@ -184,8 +186,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
 
     async def start() -> None:
         """Rules of the instruments first, then what happened while we were away."""
-        instruments.clear()
-        instruments.update({each.key: each for each in await world.venue.instruments() if each.key in settings.keys})
+        await rulebook.load()
         await recover.start()
 
     async def checks() -> Mapping[str, str]:
@@ -206,7 +207,10 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
                 handle=accept.on_cmd,
             ),
         ),
-        timers=(Every(name="holdings", interval_ms=settings.holdings_ms, run=holdings.snapshot),),
+        timers=(
+            Every(name="holdings", interval_ms=settings.holdings_ms, run=holdings.snapshot),
+            Every(name="rules", interval_ms=settings.rules_ms, run=rulebook.renew),
+        ),
         routes=api.routes(),
         produces=("ord:result", "alerts"),
         start=start,

@@ -20,6 +20,7 @@ class Settings:
             attempts fit into invariant I2's 2 s.
         stop_attempts: After so many, the position is closed at market.
         holdings_ms: How often what is held is recorded.
+        rules_ms: How often the exchange's rules are asked for besides; a refusal that names one asks at once.
         retry_max_ms: What waits for a dependency asks at least this often: a position may be naked for 2 s.
         fill_wait_ms: How long the account stream has to tell the fills of an answered market order before we ask.
         order_notional_usdt_max: Last gate: no single order is worth more, whatever the layers above believe.
@@ -41,6 +42,7 @@ class Settings:
     fill_wait_ms: int = 400
     retry_max_ms: int = 1_000
     holdings_ms: int = 10_000
+    rules_ms: int = 300_000
     order_notional_usdt_max: Decimal = Decimal(20_000)
     day_notional_usdt_max: Decimal = Decimal(200_000)
     orders_per_second_max: int = 20

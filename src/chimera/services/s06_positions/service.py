@@ -8,19 +8,14 @@ Never      opens anything; moves a stop away from profit; cancels a stop before 
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 
-from chimera.contracts.collections import INSTRUMENT_REGISTRY
 from chimera.contracts.enums import Market, ServiceHealth
-from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import FundingEvent, OrderResult
 from chimera.contracts.streams import MKT_FUNDING, ORD_RESULT
 from chimera.domain.config.lint import lint
-from chimera.domain.market.instrument import Instrument
-from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
-from chimera.runtime.instruments import instrument_of
+from chimera.runtime.instruments import Registered
 from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s06_positions.api import Api
@@ -35,19 +30,16 @@ from chimera.services.s06_positions.policy import Policies
 from chimera.services.s06_positions.settings import Settings
 
 
-class NotListed(DependencyDown):
-    """S1 has not registered an instrument yet: S6 waits for it."""
-
-    def __init__(self, key: InstrumentKey) -> None:
-        super().__init__("the instrument registry", f"{key} is not registered yet")
-
-
 def build(world: World, settings: Settings) -> Service:
     env = settings.env
-    instruments: dict[InstrumentKey, Instrument] = {}
-    fee_ratios: dict[Market, Decimal] = {}
     teller = Teller(source="s6", env=env, bus=world.bus, documents=world.documents, clock=world.clock)
     watch = ConfigWatch(world, env, service="s6", check=lint, poll_ms=settings.config_poll_ms)
+    registered = Registered(
+        keys=settings.keys,
+        documents=world.documents,
+        fee_default=lambda: watch.current().flags.execution.routing.fees.taker_bp / 10_000,
+    )
+    instruments, fee_ratios = registered.instruments, registered.taker_fee_ratios
     market = MarketView(env=env, snapshots=world.snapshots)
     memory = Memory()
     refresh = Refresh(
@@ -87,13 +79,7 @@ def build(world: World, settings: Settings) -> Service:
     async def start() -> None:
         """The configuration and the instruments' rules first, then what is open. Orders wait for the first tick."""
         await watch.start()
-        for key in settings.keys:
-            listed = await world.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
-            if listed is None:
-                raise NotListed(key)
-            instruments[key] = instrument_of(listed)
-            fees = watch.current().flags.execution.routing.fees
-            fee_ratios[key.market] = listed.taker_fee_ratio or fees.taker_bp / 10_000
+        await registered.load()
         await limits.start()
         await manage.start()
         # At once, or every entry of the first seconds is refused because the day's loss is not known.
@@ -125,6 +111,7 @@ def build(world: World, settings: Settings) -> Service:
         timers=(
             Every(name="limits", interval_ms=settings.limits_ms, run=limits.check),
             Every(name="heal", interval_ms=settings.heal_ms, run=manage.heal),
+            Every(name="rules", interval_ms=settings.heal_ms, run=registered.load),
             watch.every(),
         ),
         routes=Api(manage=manage, memory=memory, keys=settings.keys, now_ms=world.clock.now_ms).routes(),

@@ -34,6 +34,8 @@ from chimera.services.s01_exchange.handlers.marks import Marks
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+BOOKED_WITHIN_MS = 300_000
+"""A settlement is booked some ms after the full hour, in a busy market some minutes."""
 LEDGER_EVERY_MS = 600_000
 """Market time between two looks into the income ledger; the stream usually tells a settlement first."""
 FIRST_LEDGER_MS = 7 * DAY_MS
@@ -43,10 +45,12 @@ log = structlog.get_logger(__name__)
 
 
 def funding_time_of(income: Income) -> int:
-    """When the settlement was due: as the ledger says, else the full hour nearest to its booking."""
+    """When the settlement was due: as the ledger says, else the full hour where it was booked near one. An exchange
+    that settles at another moment settled then."""
     if len(income.detail) == 13 and income.detail.isdecimal():
         return int(income.detail)
-    return (income.ts + HOUR_MS // 2) // HOUR_MS * HOUR_MS
+    hour_ms = (income.ts + HOUR_MS // 2) // HOUR_MS * HOUR_MS
+    return hour_ms if abs(income.ts - hour_ms) <= BOOKED_WITHIN_MS else income.ts
 
 
 @dataclass(slots=True, kw_only=True)

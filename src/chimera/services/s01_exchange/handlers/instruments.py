@@ -6,6 +6,8 @@ Owns everything in `instrument_registry` but what a person sets there: our own g
 from dataclasses import dataclass
 from decimal import Decimal
 
+import structlog
+
 from chimera.contracts.collections import INSTRUMENT_REGISTRY
 from chimera.contracts.documents import Instrument as InstrumentDoc
 from chimera.contracts.documents import LeverageBracket
@@ -14,7 +16,9 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
-from chimera.ports.venue import Venue
+from chimera.ports.venue import Venue, VenueUnavailable
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,7 @@ class UnknownInstrument(Exception):
 
 
 def document_of(instrument: Instrument, known: InstrumentDoc | None, now_ms: int, fees: Fees) -> InstrumentDoc:
-    """An instrument that does not trade is disabled; one that a person disabled stays so."""
-    trades = instrument.status == "TRADING" and (known is None or known.status is EntryStatus.ENABLED)
+    """Whether it is enabled is a person's word and stays; whether it trades is the exchange's."""
     return InstrumentDoc(
         market=instrument.market,
         symbol=instrument.symbol,
@@ -52,7 +55,8 @@ def document_of(instrument: Instrument, known: InstrumentDoc | None, now_ms: int
         or None,
         spread_bp_limit=known.spread_bp_limit if known else instrument.spread_bp_limit,
         depth_top1_usdt_min=known.depth_top1_usdt_min if known else instrument.depth_top1_usdt_min,
-        status=EntryStatus.ENABLED if trades else EntryStatus.DISABLED,
+        status=known.status if known else EntryStatus.ENABLED,
+        trading=instrument.status == "TRADING",
         updated_at=now_ms,
         contract_size=instrument.contract_size,
         min_qty=instrument.min_qty,
@@ -73,6 +77,14 @@ class Instruments:
     venue: Venue
     documents: Documents
     clock: Clock
+
+    async def renew(self) -> None:
+        """The exchange changes its rules while we run. One that does not tell, or lists an instrument no more, leaves
+        what is on file."""
+        try:
+            await self.register()
+        except (UnknownInstrument, VenueUnavailable) as why:
+            log.warning("the exchange's rules were not renewed", why=str(why))
 
     async def register(self) -> None:
         """

@@ -15,6 +15,7 @@ from chimera.contracts.documents import Order
 from chimera.contracts.enums import Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.fit import BROKEN_RULES, fitted
 from chimera.domain.execution.orders import NewOrder, VenueOrder
 from chimera.ports.clock import Clock
 from chimera.ports.metrics import Metrics
@@ -24,6 +25,7 @@ from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import wait_for
 from chimera.services.s04_router.ledger import Ledger, is_listed
+from chimera.services.s04_router.rulebook import Rulebook
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ class Sending:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
     ledger: Ledger
+    rulebook: Rulebook
     venue: Venue
     clock: Clock
     randomness: Randomness
@@ -88,6 +91,9 @@ class Send:
             log.warning("outcome unknown, asking", order=new.client_order_id, why=str(unsure))
             return await self.settle_unknown(new) if settle else Sending(Landing.UNSURE)
         except Refused as refusal:
+            fits = await self._made_to_fit(new, refusal)
+            if fits is not None:
+                return await self.place(fits, settle=settle)
             await self.ledger.refuse(new.client_order_id, refusal.text, code=refusal.code)
             return Sending(Landing.REFUSED, refusal)
         except VenueUnavailable as down:
@@ -96,6 +102,19 @@ class Send:
         self.metrics.observe_ms("router_submit_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
         await self.ledger.acknowledge(new.client_order_id, answer)
         return Sending(Landing.TAKEN)
+
+    async def _made_to_fit(self, new: NewOrder, refusal: Refused) -> NewOrder | None:
+        """The order as the rules want it now, on file so; None where they are not what it was refused for. A definite
+        refusal leaves its id unused, so it is sent again under the same name."""
+        if refusal.code not in BROKEN_RULES:
+            return None
+        await self.rulebook.renew()
+        fits = fitted(new, self.rulebook.instruments[new.key])
+        if fits is new or fits.qty < self.rulebook.instruments[new.key].min_qty:
+            return None
+        log.warning("an order is sent by the exchange's new rules", order=new.client_order_id, why=str(refusal))
+        await self.ledger.refit(fits.client_order_id, qty=fits.qty, price=fits.price, stop_price=fits.stop_price)
+        return fits
 
     async def _answered(self, new: NewOrder, answering: "asyncio.Future[VenueOrder]", *, settle: bool) -> bool:
         """True once the request was answered; False when the order was seen at the exchange before, or where `settle`

@@ -12,6 +12,7 @@ from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_OCO_STATE
+from chimera.domain.execution.fit import BROKEN_RULES, fitted_pair
 from chimera.domain.execution.orders import NewOco, NewOrder
 from chimera.domain.execution.protect import AtDistance, AtPrice, TargetWish, protect_spot
 from chimera.domain.market.instrument import Instrument
@@ -26,6 +27,7 @@ from chimera.services.s04_router.handlers.protect import Protect, target_wish
 from chimera.services.s04_router.intents import LIST, STOP, TARGET, leg_id
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
+from chimera.services.s04_router.rulebook import Rulebook
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 class SpotExit:
     env: str
     instruments: dict[InstrumentKey, Instrument]
+    rulebook: Rulebook
     ledger: Ledger
     holdings: Holdings
     venue: Venue
@@ -213,12 +216,31 @@ class SpotExit:
                 if await self._known(key, pair):
                     return None
             except Refused as refusal:
+                fits = await self._made_to_fit(key, pair, refusal)
+                if fits is not None:
+                    pair = fits
+                    continue
                 for client_id in (pair.target_client_id, pair.stop_client_id):
                     await self.ledger.refuse(client_id, refusal.text, code=refusal.code)
                 return f"OCO_REFUSED {refusal}"
             except VenueUnavailable as down:
                 log.warning("pair not sent yet", list=pair.list_client_id, why=str(down))
             await backoff.wait()
+
+    async def _made_to_fit(self, key: InstrumentKey, pair: NewOco, refusal: Refused) -> NewOco | None:
+        """The pair as the rules want it now, on file so; None where they are not what it was refused for."""
+        if refusal.code not in BROKEN_RULES:
+            return None
+        await self.rulebook.renew()
+        fits = fitted_pair(pair, self.instruments[key])
+        if fits is pair or fits.qty == 0:
+            return None
+        log.warning("a pair is sent by the exchange's new rules", list=pair.list_client_id, why=str(refusal))
+        await self.ledger.refit(fits.target_client_id, qty=fits.qty, price=fits.target_price, stop_price=None)
+        await self.ledger.refit(
+            fits.stop_client_id, qty=fits.qty, price=fits.stop_limit_price, stop_price=fits.stop_price
+        )
+        return fits
 
     async def _known(self, key: InstrumentKey, pair: NewOco) -> bool:
         """Both legs are booked if the exchange has the pair; after the lookup lag its silence is an answer."""

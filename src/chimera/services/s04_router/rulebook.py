@@ -1,0 +1,48 @@
+"""The exchange's rules of our instruments as S4 knows them, asked for anew when it names one that was broken."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.ports.venue import Venue, VenueUnavailable
+
+AGAIN_AFTER_MS = 2_000
+"""Our own work's time between two questions, however many orders are refused meanwhile."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Rulebook:
+    """`instruments` is shared with all who round by it, and changed in place."""
+
+    keys: tuple[InstrumentKey, ...]
+    venue: Venue
+    clock: Clock
+    instruments: dict[InstrumentKey, Instrument] = field(default_factory=dict)
+    _asked_ms: int | None = None
+
+    async def load(self) -> None:
+        """
+        Raises:
+            VenueUnavailable: the exchange does not tell.
+        """
+        listed = {each.key: each for each in await self.venue.instruments() if each.key in self.keys}
+        self._asked_ms = self.clock.now_ms()
+        for key, instrument in listed.items():
+            if key in self.instruments and self.instruments[key] != instrument:
+                log.warning("the exchange's rules changed", instrument=str(key))
+            self.instruments[key] = instrument
+
+    async def renew(self) -> None:
+        """Ask again, unless that was done a moment ago; an exchange that does not tell leaves things as they are."""
+        now_ms = self.clock.now_ms()
+        if self._asked_ms is not None and now_ms - self._asked_ms < self.clock.work_ms(AGAIN_AFTER_MS):
+            return
+        try:
+            await self.load()
+        except VenueUnavailable as down:
+            log.warning("the exchange's rules cannot be asked for", why=str(down))
