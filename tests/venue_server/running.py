@@ -94,9 +94,10 @@ async def running_venue(
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"),
     usdt: Decimal = Decimal(10_000),
     still: bool = False,
+    start_ms: int | None = BEGINS_MS,
 ) -> AsyncIterator[RunningVenue]:
     """`state` is kept between two runs; without it a folder that is gone afterwards is used. `still`: the market does
-    not move by itself, the test shows each tick."""
+    not move by itself, the test shows each tick. `start_ms` None: the machine's own time."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as made:
@@ -105,7 +106,7 @@ async def running_venue(
             port=port,
             symbols=symbols,
             speed=speed,
-            start_ms=BEGINS_MS,
+            start_ms=start_ms,
             spot_usdt=usdt,
             fut_usdt=usdt,
             api_key=KEY,
