@@ -3,6 +3,7 @@
 Owns the way a request is written and what became of it. A call that changes something and whose answer is missing or
 cannot be read has an unknown outcome; one that never left has none. Nothing is repeated here but what the exchange
 refused for the time it carried: that is measured anew and sent once more, and it was definitely not accepted before.
+A question whose connection breaks is asked once more by the library.
 
 Signatures, keys and listen keys stand in no error and no log: of what a library says only its kind is passed on.
 """
@@ -173,6 +174,7 @@ class Rest:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                middlewares=(_once,) if changes else (),
                 timeout=aiohttp.ClientTimeout(total=timeout_ms / 1_000, sock_connect=CONNECT_TIMEOUT_MS / 1_000),
             ) as response:
                 raw = await response.read()
@@ -180,6 +182,8 @@ class Rest:
             raise VenueUnavailable(f"{what} was not sent: {_kind_of(error)}") from None
         except TimeoutError:
             raise _lost(changes, f"{what} was not answered within {timeout_ms} ms") from None
+        except _CutOff as cut_off:
+            raise _lost(changes, f"{what} was cut off: {cut_off}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _lost(changes, f"{what} was cut off: {_kind_of(error)}") from None
         self.budget.learn(site, response.headers, sent_at_ms)
@@ -235,6 +239,21 @@ def understood(parse: Callable[[Any], T], answer: Any, *, changes: bool = False)
         return parse(answer)
     except UNREADABLE as error:
         raise _lost(changes, f"an answer cannot be understood: {type(error).__name__} {error}") from error
+
+
+class _CutOff(aiohttp.ClientError):
+    """The connection broke after the request was sent."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """aiohttp repeats a DELETE or PUT whose connection breaks, as idempotent: a cancel that was carried out would be
+    told as one of an unknown order. It repeats nothing after an error that it does not know."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _CutOff(_kind_of(error)) from error
 
 
 class _ClockDiffers(Exception):
