@@ -111,6 +111,19 @@ async def test_a_start_gives_the_first_bars_and_none_the_last() -> None:
     assert mark[0][5] == "0"
 
 
+@pytest.mark.parametrize("interval", ["1m", "1h", "1d", "1w"])
+async def test_a_start_before_the_market_began_gives_its_first_bars(interval: str) -> None:
+    async with running_venue() as venue:
+        first = await get(venue, "v1/klines", **BTC, interval=interval, startTime=0, limit=3)
+        again = await get(venue, "v1/klines", **BTC, interval=interval, startTime=first[0][0], limit=3)
+        earlier = await get(venue, "v1/klines", **BTC, interval=interval, startTime=first[0][0] - DAY_MS, limit=3)
+        none = await get(venue, "v1/klines", **BTC, interval=interval, startTime=0, endTime=first[0][0] - 1, limit=3)
+
+    assert len(first) == 3
+    assert first == again == earlier
+    assert none == []
+
+
 async def test_the_open_bar_is_what_has_been_traded_since_it_opened() -> None:
     async with stage() as at:
         for last in ("60100.00", "59800.00", "59900.00"):

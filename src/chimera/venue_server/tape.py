@@ -137,10 +137,10 @@ class Tape:
     ) -> list[Candle]:
         """Bars with start_ms <= open time <= end_ms, oldest first, the open one included.
 
-        With a start the first `limit` of them, without one the last.
+        With a start the first `limit` of them, be they long after it; without one the last.
         """
         length_ms = LENGTH_MS[interval]
-        until_ms = now_ms if end_ms is None else min(end_ms, now_ms)
+        asked_until_ms = until_ms = now_ms if end_ms is None else min(end_ms, now_ms)
         if start_ms is None:
             from_ms = open_of(interval, until_ms - (limit - 1) * length_ms)
         else:
@@ -158,7 +158,18 @@ class Tape:
                 made[-1].add(part)
         first_ms = from_ms if start_ms is None else start_ms
         within = [candle for candle in made if first_ms <= candle.open_ms <= until_ms]
-        return within[:limit] if start_ms is not None else within[-limit:]
+        if start_ms is None:
+            return within[-limit:]
+        if len(within) < limit and until_ms < asked_until_ms:
+            begins_ms = self._begins_ms(key, interval, start_ms, asked_until_ms)
+            if begins_ms > start_ms:  # clients ask from 0 to learn since when there is anything
+                return self.candles(key, interval, start_ms=begins_ms, end_ms=end_ms, limit=limit, now_ms=now_ms)
+        return within[:limit]
+
+    def _begins_ms(self, key: InstrumentKey, interval: str, start_ms: int, until_ms: int) -> int:
+        """When the bar opens that holds the first that happened since `start_ms`; that itself if nothing did."""
+        hours = self._host.feed.klines(key, "1h", start_ms, until_ms)
+        return open_of(interval, hours[0].open_time) if hours else start_ms
 
     def _parts(self, key: InstrumentKey, interval: str, start_ms: int, now_ms: int) -> Iterator[Candle]:
         """Closed bars, each from the longest kind that fits, then the running minute."""
