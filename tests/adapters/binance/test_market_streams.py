@@ -299,6 +299,18 @@ async def test_a_bar_that_does_not_come_is_asked_for(world_of: Any) -> None:
     assert world.klines_asked[0].start == 0
 
 
+async def test_a_bar_far_from_the_last_price_is_asked_for(world_of: Any) -> None:
+    world = world_of(start_ms=T0 + MINUTE_MS - 200)
+    await world.listen(FUT)
+
+    await world.server.say(TRADE, trade("1.5"))
+    await world.server.say(KLINE, kline(0, h="15.5"))
+    await world.until(lambda: world.minutes)
+
+    assert world.of(Bar) == [bar(0)]
+    assert world.counts == {(KLINE, "a price jumped"): 1}
+
+
 async def test_open_bars_and_repeats_do_not_leave(world_of: Any) -> None:
     world = world_of(start_ms=T0 + MINUTE_MS + 30_000)
     await world.listen(FUT)

@@ -79,7 +79,6 @@ class _Instrument:
         believed_ms, stale_ms = clock.work_ms(BELIEVED_MS), max(STALE_MS, clock.work_ms(STALE_MS))
         self.slot = QuotesSlot(key, PriceGuard(believed_ms, stale_ms))
         self.bars = BarLine(now_ms)
-        self.bar_guard = PriceGuard(believed_ms, 10 * stale_ms)
         self.mark_guard = PriceGuard(believed_ms, stale_ms)
         self.marked_ms = 0
         self.bars_suspect = False
@@ -166,6 +165,8 @@ class _Listener:
         limits, clock = self.limits, self.clock
         tick_ms = int(SILENT_TICKS * self.streams.tick_interval_ms)
         quick_ms = max(clock.work_ms(limits.stall_ms), tick_ms)
+        # Marks and bars come by the market's time: slow as it may be, it is given as much of its own.
+        mark_ms = max(quick_ms, limits.stall_ms)
         slow_ms = max(clock.work_ms(limits.kline_stall_ms), limits.kline_stall_ms, tick_ms)
         groups: list[_Group] = []
         open_groups: dict[str, _Group] = {}
@@ -190,7 +191,7 @@ class _Listener:
             put(trades, instrument, f"{symbol}@aggTrade", self._trade, None)
             put(trades, instrument, f"{symbol}@kline_1m", self._kline, slow_ms)
             if futures:
-                put(trades, instrument, f"{symbol}@markPrice@1s", self._mark, quick_ms)
+                put(trades, instrument, f"{symbol}@markPrice@1s", self._mark, mark_ms)
         return groups
 
     # --- events
@@ -247,7 +248,7 @@ class _Listener:
             if bar.close_time > now_ms + MINUTE_MS:
                 raise BadEvent("a bar of the future")
             for price in (bar.high, bar.low, bar.close):
-                instrument.bar_guard.check(price, now_ms)
+                instrument.slot.guard.check(price, now_ms)
         except UNREADABLE:
             self._suspect(instrument)
             raise

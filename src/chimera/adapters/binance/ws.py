@@ -371,7 +371,7 @@ class Line:
             due_ms = renew_ms
             for watch in watches:
                 if now_ms >= watch.due_ms:
-                    log.warning("a stream is silent", stream=watch.name, silent_ms=now_ms - watch.spoke_ms)
+                    log.warning("a stream is silent", stream=watch.name, limit_ms=watch.limit_ms * watch.patience)
                     watch.lose_patience()
                     return Replace.SILENT
                 due_ms = min(due_ms, watch.due_ms)
