@@ -141,6 +141,16 @@ async def test_a_bar_moves_and_is_closed_once_as_rest_has_it(socket_path: str, p
     assert opened == sorted(opened), "no bar goes on after its successor has begun"
 
 
+async def test_the_continuous_bars_of_a_perpetual_are_its_bars() -> None:
+    names = "btcusdt@kline_1m/btcusdt_perpetual@continuousKline_1m/btcusdt_quarter@continuousKline_1m"
+    async with running_venue() as venue, listening(venue, f"/market/ws/{names}") as socket:
+        bar, continuous = await socket.event("kline"), await socket.event("continuous_kline")
+
+    assert (continuous["ps"], continuous["ct"]) == ("BTCUSDT", "PERPETUAL")
+    assert continuous["k"] == {name: value for name, value in bar["k"].items() if name != "s"}
+    assert all(told.get("ct", "PERPETUAL") == "PERPETUAL" for told in socket.said)
+
+
 async def test_the_open_bar_of_an_hour_holds_what_has_passed_of_it() -> None:
     async with running_venue(speed=400) as venue, listening(venue, "/market/ws/btcusdt@kline_1h") as socket:
         first = (await socket.event("kline"))["k"]

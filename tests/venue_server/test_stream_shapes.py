@@ -115,6 +115,12 @@ async def test_conditional_orders_are_told_as_recorded() -> None:
         ),
         pytest.param("/public/ws/btcusdt@depth5", "depthUpdate", "partialBookDepthStreams", id="depth5"),
         pytest.param("/market/ws/btcusdt@kline_5m", "kline", "klineCandlestickStreams", id="kline"),
+        pytest.param(
+            "/market/ws/btcusdt_perpetual@continuousKline_5m",
+            "continuous_kline",
+            "continuousContractKlineCandlestickStreams",
+            id="continuousKline",
+        ),
         pytest.param("/market/ws/btcusdt@markPrice", "markPriceUpdate", "markPriceStream", id="markPrice"),
         pytest.param("/market/ws/!markPrice@arr@1s", "array", "markPriceStreamForAllMarket", id="!markPrice"),
         pytest.param("/market/ws/btcusdt@ticker", "24hrTicker", "individualSymbolTickerStreams", id="ticker"),

@@ -140,7 +140,7 @@ class MarketStreams:
             case Kind.AGG_TRADE | Kind.TRADE:
                 return _Trades(keys[0], self._floor, spell, raw=asked.kind is Kind.TRADE)
             case Kind.KLINE:
-                return _Klines(keys[0], self._floor, spell, asked.interval)
+                return _Klines(keys[0], self._floor, spell, asked)
             case Kind.MARK_PRICE:
                 return _Marks(keys, self._floor, asked)
             case Kind.CONTRACT_INFO:
@@ -339,12 +339,13 @@ class _Trades:
 class _Klines:
     """The open bar with every tick; each bar closed exactly once, with the first tick after its end."""
 
-    def __init__(self, key: InstrumentKey, floor: Floor, spell: Spelling, interval: str) -> None:
+    def __init__(self, key: InstrumentKey, floor: Floor, spell: Spelling, asked: Wanted) -> None:
         self._key = key
         self._tape = floor.tape
         self._ticks_per_minute = max(1, round(MINUTE_MS / floor.host.feed.tick_interval_ms))
         self._spell = spell
-        self._interval = interval
+        self._interval = asked.interval
+        self._continuous = asked.continuous
         self._closed_ms = -1
         self._minute_ms = -1
         self._before: Candle | None = None
@@ -397,30 +398,27 @@ class _Klines:
     def _event(self, candle: Candle, now_ms: int, *, closed: bool) -> Event:
         spell = self._spell
         first_id = -(-candle.open_ms * self._ticks_per_minute // MINUTE_MS)
-        return {
-            "e": "kline",
-            "E": now_ms,
-            "s": self._key.symbol,
-            "k": {
-                "t": candle.open_ms,
-                "T": candle.close_ms,
-                "s": self._key.symbol,
-                "i": self._interval,
-                "f": first_id,
-                "L": first_id + candle.trades - 1,
-                "o": spell.price(candle.open),
-                "c": spell.price(candle.close),
-                "h": spell.price(candle.high),
-                "l": spell.price(candle.low),
-                "v": spell.qty(candle.volume),
-                "n": candle.trades,
-                "x": closed,
-                "q": spell.value(candle.quote_volume),
-                "V": spell.qty(candle.volume / 2),
-                "Q": spell.value(candle.quote_volume / 2),
-                "B": "0",
-            },
+        symbol = self._key.symbol
+        bar = {
+            "i": self._interval,
+            "f": first_id,
+            "L": first_id + candle.trades - 1,
+            "o": spell.price(candle.open),
+            "c": spell.price(candle.close),
+            "h": spell.price(candle.high),
+            "l": spell.price(candle.low),
+            "v": spell.qty(candle.volume),
+            "n": candle.trades,
+            "x": closed,
+            "q": spell.value(candle.quote_volume),
+            "V": spell.qty(candle.volume / 2),
+            "Q": spell.value(candle.quote_volume / 2),
+            "B": "0",
         }
+        times = {"t": candle.open_ms, "T": candle.close_ms}
+        if self._continuous:
+            return {"e": "continuous_kline", "E": now_ms, "ps": symbol, "ct": "PERPETUAL", "k": {**times, **bar}}
+        return {"e": "kline", "E": now_ms, "s": symbol, "k": {**times, "s": symbol, **bar}}
 
 
 class _Marks:

@@ -38,13 +38,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`symbol` None: every symbol at once. `every_ms` is the pace in market time, 0: as it happens."""
+    """`symbol` None: every symbol at once. `every_ms` is the pace in market time, 0: as it happens. `continuous` is the
+    spelling of bars that outlive a contract: a perpetual's are the same by either."""
 
     kind: Kind
     symbol: str | None
     every_ms: int = 0
     levels: int = 0
     interval: str = ""
+    continuous: bool = False
     array: bool = False
 
 
@@ -74,6 +76,7 @@ _ALL = {
 _NAME = re.compile(r"([a-z0-9]{1,20})@(\S{1,40})")
 _DEPTH = re.compile(r"depth(5|10|20)?(?:@([0-9]{1,4})ms)?")
 _KLINE = re.compile(r"kline_([0-9]{1,2}[mhdwM])")
+_CONTINUOUS = re.compile(r"([a-z0-9]{1,20})_perpetual@continuousKline_([0-9]{1,2}[mhdwM])")
 _FUTURES_PACES = frozenset({0, 100, 250, 500})
 _FUTURES_ONLY = frozenset({"forceOrder", "markPrice", "markPrice@1s"})
 _SPOT_ALL = frozenset({"!miniTicker@arr"})
@@ -99,7 +102,7 @@ def _all(group: Group, name: str) -> Wanted | None:
 def _one(group: Group, name: str) -> Wanted | None:
     match = _NAME.fullmatch(name)
     if match is None:
-        return None
+        return None if group is Group.SPOT else _continuous(name)
     symbol, what = match[1].upper(), match[2]
     simple = _SIMPLE.get(what)
     if simple is not None:
@@ -118,6 +121,13 @@ def _one(group: Group, name: str) -> Wanted | None:
     if depth[1] is None:
         return Wanted(Kind.DEPTH, symbol, every_ms=pace_ms)
     return Wanted(Kind.PARTIAL_DEPTH, symbol, every_ms=pace_ms, levels=int(depth[1]))
+
+
+def _continuous(name: str) -> Wanted | None:
+    match = _CONTINUOUS.fullmatch(name)
+    if match is None or match[2] not in LENGTH_MS:
+        return None
+    return Wanted(Kind.KLINE, match[1].upper(), interval=match[2], continuous=True)
 
 
 def _pace_ms(group: Group, text: str | None) -> int | None:
