@@ -92,6 +92,7 @@ def test_the_version_is_the_packages() -> None:
         pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
         pytest.param(("--venue", "nasdaq"), ("--venue", "sim"), id="an unknown venue"),
         pytest.param(("--venue", "live"), ("--i-understand", "testnet"), id="real money by accident"),
+        pytest.param(("--venue", "paper", "--speed", "10"), ("--speed 10", "leave --speed out"), id="paper in a hurry"),
     ],
 )
 def test_a_start_with_bad_words_is_refused_before_anything_is_made(

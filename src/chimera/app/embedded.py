@@ -83,11 +83,13 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     Raises:
         UpProblem, DataFolderProblem, PortProblem, SettingsError: nothing was started.
     """
+    if options.venue == PAPER and options.speed not in (None, 1.0):
+        raise UpProblem(f"--speed {options.speed:g}: paper follows a real market, which runs at 1; leave --speed out")
     shared = ChimeraSettings.from_env(env)
     s1, s3, s4 = S1Settings.from_env(env), S3Settings.from_env(env), S4Settings.from_env(env)
     folder = open_folder(options.data)
     try:
-        folder.claim(options.venue, exchange_inside=options.venue in (SIM, PAPER))
+        folder.claim(options.venue, exchange_inside=options.venue == SIM)
         await _check_host(options, folder)
         socks = _take_ports(options)
     except BaseException:

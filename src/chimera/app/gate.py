@@ -55,7 +55,7 @@ async def examine(
     """Everything, in a stable order; what cannot be looked at is a finding as well."""
     looks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
         ("exchange", lambda: _reach(venue)),
-        ("exchange's clock", lambda: _clock(venue, clock)),
+        ("exchange's clock", lambda: clock_findings(venue, clock)),
         ("symbols", lambda: _symbols(venue, keys)),
         ("futures key", lambda: _futures_account(venue)),
         ("spot key", lambda: _spot_account(venue)),
@@ -90,7 +90,7 @@ async def _reach(venue: BinanceVenue) -> list[Finding]:
     return [Finding("exchange", f"{venue.name} answers")]
 
 
-async def _clock(venue: BinanceVenue, clock: Clock) -> list[Finding]:
+async def clock_findings(venue: BinanceVenue, clock: Clock) -> list[Finding]:
     offset_ms = await venue.rest.clocks[Site.FUTURES].measure()
     skew_ms = clock.work_ms(SKEW_MS_MAX)
     if abs(offset_ms) <= skew_ms:

@@ -52,8 +52,11 @@ class Place:
     tick_interval_ms: int
 
 
-async def find(venue: str, speed: float | None, session: aiohttp.ClientSession) -> Place:
+async def find(venue: str, speed: float | None, session: aiohttp.ClientSession, *, option: str = "--venue") -> Place:
     """
+    Args:
+        option: on the command line, for what is refused.
+
     Raises:
         UpProblem: it cannot be reached, or its time runs at another speed than was asked for.
     """
@@ -64,13 +67,13 @@ async def find(venue: str, speed: float | None, session: aiohttp.ClientSession) 
     try:
         hosts = local(venue)
     except ValueError as problem:
-        raise UpProblem(f"--venue: {problem}") from problem
+        raise UpProblem(f"{option}: {problem}") from problem
     told = await _ask(session, f"{venue}/admin/venue")
     if told is None:  # not a server of ours: it runs in its own time, at 1
         time = await _ask(session, f"{venue}/fapi/v1/time")
         if time is None:
             raise UpProblem(
-                f"--venue {venue}: nothing there speaks the exchange's protocol. Start one with `chimera venue`, or"
+                f"{option} {venue}: nothing there speaks the exchange's protocol. Start one with `chimera venue`, or"
                 " correct the address."
             )
         return Place("local", hosts, speed or 1.0, int(time["serverTime"]), 0)
@@ -123,32 +126,11 @@ def signer_of(s4: S4Settings, place: Place) -> Signer:
         ) from problem
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where prices come from when nothing else is wanted of an exchange."""
-
-    venue: BinanceVenue
-    factor_feed: FactorFeed
-
-
-async def market_only(market_data: str, clock: Clock, stack: AsyncExitStack) -> Source:
-    """The public market of an exchange, open; `stack` closes it.
-
+async def opened(venue: BinanceVenue, stack: AsyncExitStack) -> None:
+    """
     Raises:
         UpProblem: it cannot be reached.
     """
-    session = await stack.enter_async_context(aiohttp.ClientSession())
-    place = await find(market_data, None, session)
-    if place.speed != 1.0:
-        raise UpProblem(f"--market-data {market_data}: its market runs at {place.speed:g}, and paper follows one at 1")
-    venue = create_venue(
-        name=place.name, hosts=place.hosts, clock=clock, randomness=SystemRandomness(), snapshots=None, session=session
-    )
-    await _opened(venue, stack)
-    return Source(venue, MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock))
-
-
-async def _opened(venue: BinanceVenue, stack: AsyncExitStack) -> None:
     stack.push_async_callback(venue.close)
     try:
         await venue.open()
@@ -222,7 +204,7 @@ async def reach(
         timeout_ms=timeout_ms,
         limits=limits,
     )
-    await _opened(made, stack)
+    await opened(made, stack)
     return Reached(place, made, clock, MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock))
 
 
