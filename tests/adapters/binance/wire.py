@@ -22,6 +22,7 @@ from chimera.domain.market.quotes import Bar, MarkPrice
 from chimera.domain.matching.faults import FaultKind
 from chimera.runtime.waiting import DeadlinePassed, until
 from chimera.venue_server.streams.connection import Connection
+from chimera.venue_server.streams.names import Group
 from tests.ports.test_venue import FUT, SPOT, Desk, order
 from tests.venue_server.running import KEY, SECRET, RunningVenue, running_venue
 
@@ -117,8 +118,9 @@ class Wire(Desk):
     def marks(self) -> list[MarkPrice]:
         return [each for each in self.shown if isinstance(each, MarkPrice)]
 
-    def sockets(self, prefix: str = "") -> list[Connection]:
-        return [each for each in self.running.venue.hub.connections if each.group.value.startswith(prefix)]
+    def sockets(self, *groups: Group) -> set[Connection]:
+        """Open now; of all groups unless some are named."""
+        return {each for each in self.running.venue.hub.connections if not groups or each.group in groups}
 
     # --- time
 
