@@ -606,3 +606,16 @@ async def test_the_market_stream_tells_prices_marks_and_closed_bars(desk: Desk) 
     await desk.until(lambda: len(desk.tops(Market.FUT)[-1].bids) >= 3)
     top = desk.tops(Market.FUT)[-1]
     assert (top.bid, top.ask) == (D("60004.5"), D("60005.5"))
+
+
+async def test_open_orders_can_be_had_of_some_instruments(desk: Desk) -> None:
+    await desk.venue.place(order("fut", "0.01", type=OrderType.LIMIT, price=D("59000")))
+    await desk.venue.place(order("spot", "0.01", key=SPOT, type=OrderType.LIMIT, price=D("59000")))
+
+    def names(listed: Sequence[VenueOrder]) -> set[str]:
+        return {each.client_order_id for each in listed}
+
+    assert names(await desk.venue.open_orders()) == {"fut", "spot"}
+    assert names(await desk.venue.open_orders((FUT,))) == {"fut"}
+    assert names(await desk.venue.open_orders((SPOT, FUT))) == {"fut", "spot"}
+    assert names(await desk.venue.open_orders((InstrumentKey(Market.FUT, "ETHUSDT"),))) == set()

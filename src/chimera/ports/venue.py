@@ -156,8 +156,9 @@ class Venue(Protocol):
         """Open futures positions. An empty answer means flat; a failed query raises."""
         ...
 
-    async def open_orders(self) -> Sequence[VenueOrder]:
-        """Both books, both markets: regular orders and untriggered conditional ones."""
+    async def open_orders(self, keys: Sequence[InstrumentKey] | None = None) -> Sequence[VenueOrder]:
+        """Both books: regular orders and untriggered conditional ones, of these instruments; None: of all there are,
+        which costs an exchange much more than a few."""
         ...
 
     async def order(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> VenueOrder:

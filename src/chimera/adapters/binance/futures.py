@@ -376,10 +376,12 @@ class Futures:
             return self._known.see(algo)
         return self._known.see(made if algo is None else parse.merged(algo, made))
 
-    async def open_orders(self) -> Sequence[VenueOrder]:
+    async def open_orders(self, symbol: str | None = None) -> Sequence[VenueOrder]:
         """Both books, each without its lag."""
-        algo_rows = await self._signed_get("/fapi/v1/openAlgoOrders", weight=40, priority=Priority.PROTECTIVE)
-        rows = await self._signed_get("/fapi/v1/openOrders", weight=40, priority=Priority.PROTECTIVE)
+        params, weight = of_symbol(symbol, 1, 40)
+        rank = Priority.PROTECTIVE
+        algo_rows = await self._signed_get("/fapi/v1/openAlgoOrders", params, weight=weight, priority=rank)
+        rows = await self._signed_get("/fapi/v1/openOrders", params, weight=weight, priority=rank)
         algos = [self._known.see(algo) for algo in understood(_each(parse.algo_order_of), algo_rows)]
         orders = [self._known.see(order) for order in understood(_each(parse.order_of), rows)]
         # An order that was triggered between the two answers is in both: the regular one is the newer.
@@ -514,7 +516,7 @@ class Futures:
         return next((algo for algo in listed if algo.client_order_id == client_order_id), None)
 
     async def _trades(self, params: Mapping[str, Param]) -> Rows:
-        rows: Rows = await self._signed_get("/fapi/v1/userTrades", params, weight=5)
+        rows: Rows = await self._signed_get("/fapi/v1/userTrades", params, weight=5, priority=Priority.PROTECTIVE)
         return rows
 
     async def _names_of(self, symbol: str, order_ids: Sequence[int]) -> Mapping[int, str]:
@@ -629,3 +631,8 @@ def _each(parse_row: Callable[[Any], T]) -> Callable[[Any], list[T]]:
 
 def _truth(told: Any) -> bool:
     return told is True or told == "true"
+
+
+def of_symbol(symbol: str | None, one: int, every: int) -> tuple[dict[str, Param], int]:
+    """Parameters and weight of a list that may be had of one symbol or of all."""
+    return ({}, every) if symbol is None else ({"symbol": symbol}, one)

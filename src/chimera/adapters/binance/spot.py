@@ -15,7 +15,7 @@ from chimera.adapters.binance import parse_spot as parse
 from chimera.adapters.binance import words
 from chimera.adapters.binance.budget import Priority
 from chimera.adapters.binance.errors import BAD_TYPE
-from chimera.adapters.binance.futures import DAY_MS, FeeRates
+from chimera.adapters.binance.futures import DAY_MS, FeeRates, of_symbol
 from chimera.adapters.binance.history import (
     ASKED_ONE_BY_ONE,
     ORDERS_MAX,
@@ -235,8 +235,9 @@ class Spot:
         """
         return await self._one(symbol, {"origClientOrderId": client_order_id})
 
-    async def open_orders(self) -> Sequence[VenueOrder]:
-        rows = await self._signed_get("/api/v3/openOrders", weight=80, priority=Priority.PROTECTIVE)
+    async def open_orders(self, symbol: str | None = None) -> Sequence[VenueOrder]:
+        params, weight = of_symbol(symbol, 6, 80)
+        rows = await self._signed_get("/api/v3/openOrders", params, weight=weight, priority=Priority.PROTECTIVE)
         return [
             self._known.see(order) for order in understood(lambda rows: [parse.order_of(row) for row in rows], rows)
         ]
@@ -285,7 +286,7 @@ class Spot:
             return f"venue-{order_id}"
 
     async def _trades(self, params: Mapping[str, Param]) -> Rows:
-        rows: Rows = await self._signed_get("/api/v3/myTrades", params, weight=20)
+        rows: Rows = await self._signed_get("/api/v3/myTrades", params, weight=20, priority=Priority.PROTECTIVE)
         return rows
 
     async def _order_call(

@@ -54,6 +54,8 @@ PUBLISHED_FEES = {
 }
 """Of an account without volume: for whoever has no key to ask for its own."""
 KEEPALIVE_S = 30.0
+LISTED_ONE_BY_ONE = 12
+"""So many instruments are listed one by one: 2 or 6 of weight each, where everything costs 160."""
 SNAPSHOT_LEVELS = 1_000
 """Of a local book: 5000 are to be had on spot, for five times the weight."""
 
@@ -200,9 +202,15 @@ class BinanceVenue:
         with _asking():
             return await self.futures.positions()
 
-    async def open_orders(self) -> Sequence[VenueOrder]:
+    async def open_orders(self, keys: Sequence[InstrumentKey] | None = None) -> Sequence[VenueOrder]:
         with _asking():
-            return *await self.futures.open_orders(), *await self.spot.open_orders()
+            if keys is None or len(keys) > LISTED_ONE_BY_ONE:
+                listed = [*await self.futures.open_orders(), *await self.spot.open_orders()]
+                return listed if keys is None else [order for order in listed if order.key in keys]
+            found: list[VenueOrder] = []
+            for key in keys:
+                found += await (self.futures if key.market is Market.FUT else self.spot).open_orders(key.symbol)
+            return found
 
     async def order(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> VenueOrder:
         with _asking():

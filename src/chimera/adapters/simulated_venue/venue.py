@@ -262,8 +262,9 @@ class SimulatedVenue(ExchangeHost):
     async def positions(self) -> Sequence[VenuePosition]:
         return await self._call(lambda: asked_for("positionRisk", signed=True), self.exchange.positions)
 
-    async def open_orders(self) -> Sequence[VenueOrder]:
-        return await self._call(lambda: asked_for("openOrders", signed=True), self._open_orders)
+    async def open_orders(self, keys: Sequence[InstrumentKey] | None = None) -> Sequence[VenueOrder]:
+        listed = await self._call(lambda: asked_for("openOrders", signed=True), self._open_orders)
+        return listed if keys is None else [order for order in listed if order.key in keys]
 
     def _open_orders(self) -> Sequence[VenueOrder]:
         return (

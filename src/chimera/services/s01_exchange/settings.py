@@ -29,7 +29,7 @@ class Settings:
     stall_ms: int = 5_000
     kline_stall_ms: int = 90_000
     balances_ms: int = 10_000
-    rules_ms: int = 300_000
+    rules_ms: int = 60_000
     snapshot_ms: int = 60_000
     clock_skew_ms_max: int = 1_000
     minute_days: int = 2

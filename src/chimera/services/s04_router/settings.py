@@ -22,7 +22,8 @@ class Settings:
         holdings_ms: How often what is held is recorded.
         rules_ms: How often the exchange's rules are asked for besides; a refusal that names one asks at once.
         retry_max_ms: What waits for a dependency asks at least this often: a position may be naked for 2 s.
-        fill_wait_ms: How long the account stream has to tell the fills of an answered market order before we ask.
+        fill_wait_ms: Venue time: how long the account stream has to tell the fills of an answered market order.
+            Then we ask.
         order_notional_usdt_max: Last gate: no single order is worth more, whatever the layers above believe.
         day_notional_usdt_max: Last gate: nor all entries of a UTC day together.
         orders_per_second_max: Last gate.
@@ -42,7 +43,7 @@ class Settings:
     fill_wait_ms: int = 400
     retry_max_ms: int = 1_000
     holdings_ms: int = 10_000
-    rules_ms: int = 300_000
+    rules_ms: int = 60_000
     order_notional_usdt_max: Decimal = Decimal(20_000)
     day_notional_usdt_max: Decimal = Decimal(200_000)
     orders_per_second_max: int = 20

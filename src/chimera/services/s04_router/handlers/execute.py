@@ -163,7 +163,7 @@ class Execute:
         if self._rests(record):
             listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
             for _ in range(self.settings.stop_attempts):
-                if await self.send.until_listed(new.client_order_id, listed_ms):
+                if await self.send.until_listed(new.key, new.client_order_id, listed_ms):
                     break
             else:
                 await self.ledger.lose(new.client_order_id, "NOT_LISTED")

@@ -148,7 +148,7 @@ class Protect:
                 return Cover(why=f"STOP_REFUSED {sending.refusal}")
             listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
             unavailable = sending.landing is Landing.UNAVAILABLE
-            if not unavailable and await self.send.until_listed(new.client_order_id, listed_ms):
+            if not unavailable and await self.send.until_listed(new.key, new.client_order_id, listed_ms):
                 return Cover(listed=True)
             if not unavailable and not await self.position_is_open(record.symbol):
                 # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.

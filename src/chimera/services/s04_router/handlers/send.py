@@ -174,7 +174,7 @@ class Send:
         """
         backoff = Backoff(self.clock, self.randomness, max_ms=self.retry_max_ms)
         changed = self.ledger.changed(client_order_id)
-        deadline_ms = self.clock.now_ms() + self.clock.work_ms(self.fill_wait_ms)
+        deadline_ms = self.clock.now_ms() + within_ms(self.clock, self.fill_wait_ms)
         while True:
             order = await self.ledger.order(client_order_id)
             assert order is not None
@@ -188,13 +188,13 @@ class Send:
             except VenueUnavailable as down:
                 log.warning("waiting for fills", order=client_order_id, why=str(down))
             await backoff.wait()
-            deadline_ms = self.clock.now_ms() + self.clock.work_ms(self.fill_wait_ms)
+            deadline_ms = self.clock.now_ms() + within_ms(self.clock, self.fill_wait_ms)
 
     def _is_final(self, client_order_id: str) -> bool:
         order = self.ledger.present(client_order_id)
         return order is not None and order.status.is_final
 
-    async def until_listed(self, client_order_id: str, listed_ms: int) -> bool:
+    async def until_listed(self, key: InstrumentKey, client_order_id: str, listed_ms: int) -> bool:
         """True once the exchange lists the order: by the account stream, else by its list of open orders."""
 
         def listed() -> bool:
@@ -207,7 +207,7 @@ class Send:
         if seen:
             return True
         try:
-            for each in await self.venue.open_orders():
+            for each in await self.venue.open_orders((key,)):
                 if each.client_order_id == client_order_id:
                     await self.ledger.book(each)
                     return True

@@ -147,7 +147,7 @@ class Positions:
         await self._order_stop(key, position, trade, missing, price, findings)
 
     async def _uncovered(self, position: VenuePosition) -> Decimal:
-        stops = stops_of(position, await self.venue.open_orders())
+        stops = stops_of(position, await self.venue.open_orders((InstrumentKey(Market.FUT, position.symbol),)))
         return uncovered_qty(position.qty, [covered_qty(stop, position) for stop in stops])
 
     async def _stop_price(self, key: InstrumentKey, position: VenuePosition, trade: Trade | None) -> Decimal | None:

@@ -179,7 +179,7 @@ class Reconcile:
         return _signature(listed, positions)
 
     async def _ask(self) -> tuple[Sequence[VenueOrder], Sequence[VenuePosition]]:
-        return await self.venue.open_orders(), await self.venue.positions()
+        return await self.venue.open_orders(self.settings.keys), await self.venue.positions()
 
     async def _view(self) -> tuple[object, ...]:
         return _signature(*await self._ask())
