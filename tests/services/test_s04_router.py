@@ -535,6 +535,27 @@ def test_orders_follow_rules_that_the_exchange_changed_while_we_run() -> None:
     run_virtual(scenario())
 
 
+def test_a_halt_that_ended_does_not_keep_entries_out() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", venue=Meddled)
+        await floor.settle(3_000)
+        floor.venue.exchange.replace_instrument(replace(FUT_RULES, status="BREAK"))
+        await floor.settle(70_000)
+        halted = await floor.enter("E1")
+        floor.venue.exchange.replace_instrument(FUT_RULES)
+        await floor.settle(3_000)
+
+        entered = await floor.enter("E2")
+        await floor.settle(3_000)
+
+        assert (halted.status, halted.body["type"].rpartition(":")[2]) == (422, "not-trading")
+        assert entered.status == 200
+        assert floor.position_qty() == D("0.010")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_an_entry_that_arrives_after_it_was_given_up_is_on_file_and_gets_its_stop() -> None:
     async def scenario() -> None:
         floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from chimera.contracts.enums import EntryStatus, HealthLevel, Market, OrderType, Purpose, Routing, Side
+from chimera.contracts.enums import HealthLevel, Market, OrderType, Purpose, Routing, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.execution.orders import CONDITIONAL_FUT, VenuePosition
@@ -31,6 +31,8 @@ class Now:
 
 
 CLOCK_OFFSET_MAX_MS = 1_000
+TRADING = "TRADING"
+"""Status of an instrument that may be entered."""
 DAY_MS = 86_400_000
 
 
@@ -64,7 +66,7 @@ def check_shape(intent: OrderIntent, instrument: Instrument | None, price: Decim
     """Grid, size and sense of one intent. `price` is the present mid, for notionals."""
     if instrument is None:
         raise Problem(400, "unknown-symbol", f"symbol {intent.symbol!r} is not traded in {intent.market}")
-    if instrument.status != "TRADING" and instrument.status != EntryStatus.ENABLED and intent.purpose.is_new_entry:
+    if instrument.status != TRADING and intent.purpose.is_new_entry:
         raise Problem(422, "not-trading", f"{instrument.key} is {instrument.status}; only exits pass")
     check_offered(intent)
     if intent.qty < instrument.step_size:

@@ -148,7 +148,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     )
     accept = Accept(
         env=settings.env,
-        instruments=instruments,
+        rulebook=rulebook,
         documents=world.documents,
         bus=world.bus,
         intents=intents,

@@ -18,7 +18,6 @@ from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import OrderCmd, OrderResult
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_RESULT
-from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query
@@ -35,7 +34,9 @@ from chimera.services.s04_router.intents import VENUE_UNAVAILABLE, Intents
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market as MarketView
 from chimera.services.s04_router.protection import check_protection
+from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.rules import (
+    TRADING,
     check_entry_allowed,
     check_reduces,
     check_shape,
@@ -54,7 +55,7 @@ class Expired(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accept:
     env: str
-    instruments: dict[InstrumentKey, Instrument]
+    rulebook: Rulebook
     documents: Documents
     bus: Bus
     intents: Intents
@@ -151,7 +152,10 @@ class Accept:
         return record
 
     async def _check(self, intent: OrderIntent) -> None:
-        instrument = self.instruments.get(intent.instrument)
+        instrument = self.rulebook.instruments.get(intent.instrument)
+        if instrument is not None and instrument.status != TRADING:
+            await self.rulebook.renew()  # a halt ends without anybody telling
+            instrument = self.rulebook.instruments[intent.instrument]
         mid = await self.market.mid(intent.instrument) if instrument else None
         check_shape(intent, instrument, intent.entry_ref_price or mid)
         if intent.purpose.is_new_entry:
