@@ -79,14 +79,21 @@ class VenueProcess:
             self.process.kill()
             self.process.wait()
 
-    def call(self, method: str, path: str, body: Any = None, timeout_s: float = 10.0) -> tuple[int, Any]:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        timeout_s: float = 10.0,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
         """
         Raises:
             NotThere: no connection, or no answer.
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.request(method, path, None if body is None else json.dumps(body), headers or {})
             answer = connection.getresponse()
             raw = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -114,6 +121,8 @@ class System:
     port: int = field(default_factory=free_ports)
     venue: "VenueProcess | None" = None
     """The exchange's server that it trades on; None: the simulated exchange inside."""
+    prices: "VenueProcess | None" = None
+    """The exchange's server whose prices it follows on paper."""
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -123,7 +132,9 @@ class System:
 
     def start(self) -> None:
         words = ["up", "--data", str(self.data), "--port", str(self.port), "--speed", str(self.speed)]
-        if self.venue is None:
+        if self.prices is not None:
+            words += ["--venue", "paper", "--market-data", self.prices.url]
+        elif self.venue is None:
             words += ["--warmup-days", str(self.warmup_days), "--seed", str(self.seed)]
             words += ["--end-ms", str(MARKET_BEGINS_MS)]
         else:

@@ -1,8 +1,17 @@
 """The server itself: it answers, signs are checked, limits bite, the account survives a restart."""
 
+import asyncio
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+import pytest
+
+from chimera.adapters.kline_files import KlineFileError
+from chimera.contracts.enums import Market
+from chimera.contracts.instrument_key import InstrumentKey
 from chimera.venue_server.limits import LimitRules
+from chimera.venue_server.server import VenueOptions, open_exchange
 from tests.venue_server.running import BEGINS_MS, running_venue
 
 
@@ -44,3 +53,42 @@ async def test_too_many_requests_are_429_and_those_who_go_on_are_banned() -> Non
     assert statuses[15:] == [418] * 5
     assert banned.body["code"] == -1003
     assert 100 < int(banned.headers["retry-after"]) <= 120
+
+
+async def test_klines_make_the_market_and_it_ends_where_they_end(tmp_path: Path) -> None:
+    minutes = 4 * 1_440
+    price = 60_000.0 + np.arange(minutes) % 50
+    first_ms = 1_746_403_200_000
+    pl.DataFrame(
+        {
+            "date": pl.Series(first_ms + 60_000 * np.arange(minutes)).cast(pl.Datetime("ms", "UTC")),
+            "open": price,
+            "high": price + 5.0,
+            "low": price - 5.0,
+            "close": price + 1.0,
+            "volume": np.full(minutes, 12.0),
+        }
+    ).write_ipc(tmp_path / "BTC_USDT_USDT-1m-futures.feather")
+    options = VenueOptions(symbols=("BTCUSDT",), klines=tmp_path)
+
+    hosted, _ = open_exchange(options, tmp_path / "state")
+
+    host = hosted.host
+    host.show_again(hosted.shown_until_ms)
+    begins_ms = first_ms + 2 * 86_400_000
+    assert 0 <= host.clock.now_ms() - begins_ms < 60_000
+    assert 59_990 < host.books[InstrumentKey(Market.FUT, "BTCUSDT")].last < 60_060
+    (bar,) = host.feed.klines(InstrumentKey(Market.FUT, "BTCUSDT"), "1m", begins_ms - 60_000, begins_ms)
+    assert (bar.open, bar.close) == (60_000.0 + (2 * 1_440 - 1) % 50, 60_001.0 + (2 * 1_440 - 1) % 50)
+    hosted.close()
+
+
+def test_a_market_that_the_klines_do_not_reach_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "k").mkdir()
+
+    with pytest.raises(KlineFileError, match="BTCUSDT"):
+        asyncio.run(_open(VenueOptions(symbols=("BTCUSDT",), klines=tmp_path / "k"), tmp_path / "state"))
+
+
+async def _open(options: VenueOptions, folder: Path) -> None:
+    open_exchange(options, folder)
