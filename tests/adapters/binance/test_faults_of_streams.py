@@ -6,14 +6,14 @@ from itertools import pairwise
 import pytest
 
 from chimera.adapters.binance.market_streams import MarketStreams
-from chimera.contracts.enums import Market, OrderStatus, WorkingType
+from chimera.contracts.enums import Market, OrderStatus, Side, WorkingType
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.domain.execution.orders import VenueOrder
+from chimera.domain.execution.orders import PositionChanged, VenueOrder
 from chimera.domain.market.quotes import Bar, BookTop
 from chimera.domain.matching.faults import FaultKind
 from chimera.venue_server.streams.names import Group
 from tests.adapters.binance.wire import BOTH, Counter, Wire, quick, shows, wired
-from tests.ports.test_venue import D, order, stop
+from tests.ports.test_venue import SPOT, D, order, stop
 
 MINUTE_MS = 60_000
 
@@ -104,6 +104,40 @@ async def test_a_stop_whose_end_is_told_before_its_fill_is_one_order(wire: Wire)
     assert fill.client_order_id == "sl"
 
 
+@shows(FaultKind.EVENTS_SHUFFLED)
+async def test_balances_told_in_any_order_end_with_the_newest(wire: Wire) -> None:
+    await wire.arm(FaultKind.EVENTS_SHUFFLED, count=200, params={"window_ms": 1_000})
+
+    for number in range(3):
+        await wire.venue.place(order(f"buy-{number}", "0.01", key=SPOT))
+        await wire.pass_ms(10)
+    for number in range(3):
+        await wire.fill_of(f"buy-{number}")
+    await wire.pass_ms(100)
+
+    there = {each.asset: each for each in await wire.venue.balances() if each.market is Market.SPOT}
+    for asset in ("USDT", "BTC"):
+        assert wire.balances_told(Market.SPOT, asset)[-1] == there[asset]
+
+
+@shows(FaultKind.EVENTS_SHUFFLED)
+@pytest.mark.parametrize("ends", ["flat", "open"])
+async def test_positions_told_in_any_order_end_with_the_newest(wire: Wire, ends: str) -> None:
+    await wire.venue.place(order("open", "0.01"))
+    await wire.fill_of("open")
+    await wire.until(lambda: any(isinstance(each, PositionChanged) for each in wire.told))
+    await wire.arm(FaultKind.EVENTS_SHUFFLED, count=200, params={"window_ms": 1_000})
+
+    for name, side in (("close", Side.SELL), ("again", Side.BUY), ("flat", Side.SELL))[: 3 if ends == "flat" else 2]:
+        await wire.venue.place(order(name, "0.01", side))
+        await wire.pass_ms(10)
+    await wire.fill_of("close")
+    await wire.pass_ms(2_500)
+
+    told = [each.position for each in wire.told if isinstance(each, PositionChanged)]
+    assert [told[-1]] == (list(await wire.venue.positions()) or [None])
+
+
 @shows(FaultKind.EVENTS_LOST)
 @pytest.mark.parametrize("key", BOTH, ids=str)
 async def test_a_fill_that_was_never_told_is_among_the_fills(wire: Wire, key: InstrumentKey) -> None:
@@ -137,6 +171,20 @@ async def test_a_listen_key_that_expired_is_replaced_and_said_so(wire: Wire) -> 
     assert (await wire.fill_of("after")).qty == D("0.01")
     assert await asked.read() == 1
     await wire.eventually(lambda: _one_socket(wire))
+
+
+@shows(FaultKind.LISTEN_KEY_EXPIRED, FaultKind.STREAM_STALLED)
+async def test_a_listen_key_that_expired_unheard_is_found_out_when_it_is_to_be_extended() -> None:
+    async with wired(limits=quick(keep_key_ms=600)) as wire:
+        await wire.listen()
+        await wire.until(lambda: wire.resets == 2)
+        await wire.arm(FaultKind.STREAM_STALLED, duration_ms=600_000, params={"streams": "account"})
+        await wire.arm(FaultKind.LISTEN_KEY_EXPIRED)
+
+        await wire.until(lambda: wire.resets == 3)
+        await wire.venue.place(order("after", "0.01"))
+
+        assert (await wire.fill_of("after")).qty == D("0.01")
 
 
 async def _one_socket(wire: Wire) -> bool:

@@ -59,6 +59,11 @@ def account(ts: int, why: str, positions: Any = (), **more: Any) -> dict[str, An
     return {"e": "ACCOUNT_UPDATE", "E": T0 + ts, "T": T0 + ts, "a": a}
 
 
+def spot_balance(ts: int, free: str) -> dict[str, Any]:
+    balances = [{"a": "BTC", "f": free, "l": "0"}]
+    return {"event": {"e": "outboundAccountPosition", "E": T0 + ts, "u": T0 + ts, "B": balances}}
+
+
 def position(qty: str, symbol: str = "BTCUSDT") -> dict[str, Any]:
     return {"s": symbol, "pa": qty, "ep": "100", "up": "0", "mt": "isolated", "iw": "5", "ps": "BOTH"}
 
@@ -87,6 +92,8 @@ class World:
         self.params_given = 0
         self.balances_asked = 0
         self.balances_down = 0
+        self.meanwhile: dict[str, Any] | None = None
+        """Said while positions are asked for."""
         self.ledger: list[Income] = []
         self.ledger_asked = 0
         self.streams = UserStreams(
@@ -134,6 +141,9 @@ class World:
         return [USDT, Balance(market=Market.SPOT, asset="USDT", free=Decimal(1), locked=Decimal(0))]
 
     async def _positions(self) -> Sequence[VenuePosition]:
+        if self.meanwhile is not None:
+            await self.say(self.meanwhile)
+            await self.until(lambda: self.of(PositionChanged))
         return [LONG]
 
     async def _income(self, since_ms: int) -> Sequence[Income]:
@@ -497,6 +507,45 @@ async def test_what_account_update_leaves_out_is_asked_for(world_of: Any) -> Non
     assert world.of(PositionChanged)[1].position == LONG
     assert [(each.cause, each.balances) for each in world.of(BalancesChanged)] == [("ORDER", (USDT,))]
     assert world.balances_asked == 2
+
+
+async def test_a_position_that_ends_while_it_is_asked_for_is_not_told_as_it_was(world_of: Any) -> None:
+    world = world_of()
+    await world.start()
+    world.meanwhile = account(2, "ORDER", [position("0")])
+
+    await world.say(account(1, "ORDER", [position("3")]))
+    await world.until(lambda: world.of(PositionChanged))
+    await world.settle()
+
+    assert world.of(PositionChanged) == [PositionChanged(T0 + 2, "BTCUSDT", None)]
+
+
+async def test_what_is_older_than_what_was_told_is_not_told(world_of: Any) -> None:
+    world = world_of()
+    await world.start()
+
+    await world.say(
+        account(2, "ORDER", [position("3")]),
+        account(1, "ORDER", [position("0")]),
+        *(
+            {
+                "event": {
+                    "e": "outboundAccountPosition",
+                    "E": T0 + at,
+                    "u": T0 + at,
+                    "B": [{"a": "BTC", "f": f, "l": "0"}],
+                }
+            }
+            for at, f in ((2, "2"), (1, "1"))
+        ),
+    )
+    await world.until(lambda: world.of(PositionChanged))
+    await world.settle()
+
+    assert [each.position for each in world.of(PositionChanged)] == [LONG]
+    told = [balance for each in world.of(BalancesChanged) for balance in each.balances if balance.asset == "BTC"]
+    assert [balance.free for balance in told] == [2]
 
 
 async def test_a_settlement_is_told_once_from_the_ledger(world_of: Any) -> None:

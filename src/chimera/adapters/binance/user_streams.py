@@ -233,10 +233,11 @@ class _Futures(_Desk):
                 self.hub.refused.note(self.name, "a position of hedge mode", row)
                 continue
             symbol = text(row, "s")
-            if number(row, "pa") == ZERO:
-                self.hub.tell(PositionChanged(ts, symbol, None))
-            else:
+            is_newest = self.hub.moved(symbol, ts)
+            if number(row, "pa") != ZERO:
                 symbols.append(symbol)
+            elif is_newest:
+                self.hub.tell(PositionChanged(ts, symbol, None))
         if why == "FUNDING_FEE":
             self.hub.settled(ts, a.get("S"))
         self.hub.changed(ts, CAUSES.get(why, why), symbols)
@@ -271,6 +272,8 @@ class _Spot(_Desk):
         super().__init__(hub, "spot account")
         self._transfers: Newest[str, int] = Newest(100)
         """By asset: when the last transfer was told."""
+        self._newest: Newest[str, int] = Newest(1_000)
+        """By asset: of when the balance is that was told."""
         self._takers: dict[str, Callable[[Any, int], None]] = {
             "executionReport": self._order,
             "outboundAccountPosition": self._balances,
@@ -314,8 +317,12 @@ class _Spot(_Desk):
         self.hub.tell(self.hub.news.regular(*spot_order(event)))
 
     def _balances(self, event: Any, now_ms: int) -> None:
-        balances = spot_balances(event)
         ts = int(event.get("u") or event["E"])
+        balances = tuple(each for each in spot_balances(event) if ts >= self._newest.get(each.asset, 0))
+        if not balances:
+            return
+        for each in balances:
+            self._newest.put(each.asset, ts)
         moved = any(abs(self._transfers.get(each.asset, -TRANSFER_MS) - ts) < TRANSFER_MS for each in balances)
         self.hub.tell(BalancesChanged(ts, "TRANSFER" if moved else "ORDER", balances))
 
@@ -373,6 +380,10 @@ class UserStreams:
         self._cause = ""
         self._asked_for: set[str] = set()
         self._ask_balances = False
+        self._moved: Newest[str, int] = Newest(5_000)
+        """By symbol: of when the newest position is that was heard of."""
+        self._overtaken: set[str] = set()
+        """Symbols heard of since positions were last asked for."""
         self._settlements: list[tuple[int, str | None]] = []
         self._settled: Newest[int, None] = Newest(5_000)
         """Transactions told."""
@@ -444,6 +455,14 @@ class UserStreams:
             self._reset_ms = now_ms
             self.tell(StreamReset(now_ms))
 
+    def moved(self, symbol: str, ts: int) -> bool:
+        """A position of `ts` was heard of; False where a newer one was before."""
+        is_newest = ts >= self._moved.get(symbol, 0)
+        if is_newest:
+            self._moved.put(symbol, ts)
+            self._overtaken.add(symbol)
+        return is_newest
+
     def changed(self, ts: int, cause: str, symbols: Sequence[str]) -> None:
         self._cause = cause
         self._ask_balances = True
@@ -483,8 +502,10 @@ class UserStreams:
         if balances:
             self.tell(BalancesChanged(self.clock.now_ms(), cause, balances))
         if symbols and self._positions is not None:
+            self._overtaken.clear()
             open_ones = {each.symbol: each for each in await self._positions()}
-            for symbol in sorted(symbols):
+            # What was heard meanwhile is newer than the answer may be: told already where flat, else asked for again.
+            for symbol in sorted(symbols - self._overtaken):
                 self.tell(PositionChanged(self.clock.now_ms(), symbol, open_ones.get(symbol)))
 
     async def _look_for_settlements(self) -> None:
