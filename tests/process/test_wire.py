@@ -10,6 +10,7 @@ speed 10. The figures are printed.
 import json
 import os
 import random
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ import pytest
 from chimera.contracts.collections import TRADES
 from chimera.domain.matching.faults import DRAWN, FaultKind, FaultPlan
 from chimera.simulation.checkers import check_evidence
-from chimera.simulation.checkers.stops_listed import naked_spans, stops_in_time
+from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.stops_listed import NakedSpan, naked_spans, stops_in_time
 from tests.process.system import NotThere, System, VenueProcess
 from tests.process.trader import Trader, wait_deciding, widen_limits
 
@@ -36,26 +38,15 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(int(MINUTES * 60) + 600)]
 
 HEAL_S = 15.0
 SETTLED_WITHIN_S = 60.0
+ALERTS_OF_IT = ("STOP_NOT_PLACED", "ORDER_RETRY_EXHAUSTED", "CLOCK_SKEW", "FEED_SILENT", "NOTE", "RECON_FAILED")
+NAKED_MS_MAX = 2_000
+ALERTED_WITHIN_MS = 5_000
+"""Of our own time: an alert is told when a first try has failed."""
+
 REFUSING = frozenset(
-    {
-        FaultKind.REFUSED_503,
-        FaultKind.RATE_429,
-        FaultKind.BAN_418,
-        FaultKind.CLOCK_OFFSET,
-        FaultKind.OUTAGE,
-        FaultKind.SYMBOL_HALTED,
-        FaultKind.REQUEST_LOST,
-        FaultKind.ANSWER_5XX,
-        FaultKind.HTML_BODY,
-        FaultKind.BAD_SIGNATURE,
-        FaultKind.ENGINE_TOO_LATE,
-        FaultKind.STOP_REFUSED,
-        FaultKind.OPENING_FORBIDDEN,
-        FaultKind.STREAM_STALLED,
-        FaultKind.STREAM_CLOSED,
-        FaultKind.MARK_DIVERGES,
-    }
+    {FaultKind.OUTAGE, FaultKind.BAN_418, FaultKind.RATE_429, FaultKind.CLOCK_OFFSET, FaultKind.SYMBOL_HALTED}
 )
+"""While one of these is under way the exchange serves nobody, or takes no order. A fault of one call is no excuse."""
 
 
 @dataclass(slots=True)
@@ -63,8 +54,9 @@ class Run:
     answered: Counter[str] = field(default_factory=Counter)
     hits: Counter[str] = field(default_factory=Counter)
     armed: Counter[str] = field(default_factory=Counter)
-    windows: list[tuple[int, int, str]] = field(default_factory=list)
-    """Venue time in which a fault was under way, and its kind."""
+    began: list[tuple[int, str]] = field(default_factory=list)
+    refused: list[tuple[int, int]] = field(default_factory=list)
+    """Venue time in which the exchange refused service."""
 
 
 def test_the_documents_are_the_ledger_after_an_hour_of_faults(
@@ -83,15 +75,40 @@ def test_the_documents_are_the_ledger_after_an_hour_of_faults(
 
     evidence = system.evidence()
     naked = [span for span in naked_spans(evidence) if span.from_ms >= since_ms]
-    late = stops_in_time(evidence, since_ms=since_ms)
+    late = stops_in_time(evidence, run.refused, since_ms=since_ms)
+    excused = [span for span in naked if _length(span, evidence) > NAKED_MS_MAX]
     print(
         f"\n{MINUTES:g} min at speed {SPEED}, seed {SEED}: {sum(run.armed.values())} faults of {len(run.armed)} kinds"
         f" armed, {sum(run.hits.values())} hits of {len(run.hits)} kinds; {len(evidence.orders)} orders,"
-        f" {len(evidence.fills)} fills, {len(evidence.on_file(TRADES))} trades; naked {len(naked)} times;"
+        f" {len(evidence.fills)} fills, {len(evidence.on_file(TRADES))} trades; naked {len(naked)} times,"
+        f" {len(excused)} times longer than {NAKED_MS_MAX} ms;"
         f" answers {dict(run.answered)}; hits {dict(run.hits)}; late stops {late}"
     )
-    assert not late, f"{late}\n{run.windows}\n{system.log_tail()}"
+    assert not late, f"{late}\n{sorted(run.began)}\n{system.log_tail()}"
+    alerts = alerts_of(system)
+    silent = [span for span in excused if not any(_tells(ts, span, evidence) for ts in alerts)]
+    assert not silent, f"nobody was told of {silent}\n{sorted(run.began)}"
     assert len(evidence.fills) > 2, "hardly anything was traded: nothing was proven"
+
+
+def _length(span: NakedSpan, evidence: Evidence) -> int:
+    return (evidence.now_ms if span.to_ms is None else span.to_ms) - span.from_ms
+
+
+def _tells(ts: int, span: NakedSpan, evidence: Evidence) -> bool:
+    ends_ms = evidence.now_ms if span.to_ms is None else span.to_ms
+    return span.from_ms <= ts <= ends_ms + ALERTED_WITHIN_MS * SPEED
+
+
+def alerts_of(system: System) -> list[int]:
+    """When somebody was told that a position may have no stop, or that the exchange does not serve us."""
+    connection = sqlite3.connect(f"{(system.data / 'documents.sqlite').as_uri()}?mode=ro", uri=True)
+    try:
+        rows = [json.loads(body) for (body,) in connection.execute("SELECT body FROM alerts")]
+    finally:
+        connection.close()
+    told = [row for row in rows if row.get("code") in ALERTS_OF_IT]
+    return [row["ts"] for row in told] + [row["last_ts"] for row in told if row.get("last_ts")]
 
 
 def drive(system: System, venue: VenueProcess) -> Run:
@@ -132,7 +149,9 @@ def settle(system: System, venue: VenueProcess, run: Run) -> None:
     for each in venue.told("GET", "/admin/faults")["faults"]:
         if each["hits"]:
             run.hits[each["kind"]] += each["hits"]
-            run.windows.append((each["began_ms"], each["duration_ms"], each["kind"]))
+            run.began.append((each["began_ms"], each["kind"]))
+            if each["kind"] in REFUSING:
+                run.refused.append((each["began_ms"], each["began_ms"] + lasts_ms(each)))
     venue.told("DELETE", "/admin/faults")
     time.sleep(HEAL_S)
     deadline_s = time.perf_counter() + SETTLED_WITHIN_S
@@ -142,6 +161,12 @@ def settle(system: System, venue: VenueProcess, run: Run) -> None:
             break
         time.sleep(0.5)
     assert not found, f"{found}\narmed {dict(run.armed)}\nhits {dict(run.hits)}\n{system.log_tail()}"
+
+
+def lasts_ms(fault: dict[str, Any]) -> int:
+    """How long it kept the exchange from serving, in venue time."""
+    seconds = fault["params"].get("ban_s") or fault["params"].get("retry_after_s")
+    return int(seconds) * 1_000 * SPEED if seconds else int(fault["duration_ms"])
 
 
 def answer_of(connection: HTTPConnection, run: Run) -> None:
