@@ -234,7 +234,7 @@ async def test_after_a_429_only_what_protects_is_sent(wire: Wire) -> None:
     sent = await wire.counting()
     held: list[Callable[[], Awaitable[Any]]] = [
         lambda: wire.venue.place(resting("more")),
-        lambda: wire.venue.fills(FUT, wire.clock.now_ms()),
+        lambda: wire.venue.income(wire.clock.now_ms()),
         lambda: wire.venue.book(FUT),
     ]
     for ask in held:
