@@ -74,6 +74,16 @@ class VenueProcess:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def freeze(self) -> None:
+        """Nothing is said any more, and no connection ends."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Its clock has gone on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
