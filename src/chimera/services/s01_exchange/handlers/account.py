@@ -34,8 +34,8 @@ from chimera.services.s01_exchange.handlers.marks import Marks
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
-BOOKED_WITHIN_MS = 300_000
-"""A settlement is booked some ms after the full hour, in a busy market some minutes."""
+BOOKED_WITHIN_MS = 15_000
+"""A settlement is booked some ms after the full hour, in a busy market some seconds."""
 LEDGER_EVERY_MS = 600_000
 """Market time between two looks into the income ledger; the stream usually tells a settlement first."""
 FIRST_LEDGER_MS = 7 * DAY_MS
