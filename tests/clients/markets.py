@@ -6,9 +6,13 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from chimera.adapters.simulated_venue.feed import Tick
 from chimera.contracts.enums import Market
 from chimera.domain.market.quotes import BookTop, MarkPrice
+from chimera.venue_server.auth import ApiKey
 from chimera.venue_server.limits import LimitRules
 from tests.venue_server.running import BEGINS_MS, RunningVenue, running_venue
 
@@ -66,10 +70,18 @@ class Markets:
         return OPENS_AT <= told <= self.last and told == told.to_integral_value()
 
 
+def ed25519_key(markets: Markets) -> tuple[str, str]:
+    """A new API key whose public half the exchange has: its name, and the private half as PEM."""
+    private = Ed25519PrivateKey.generate()
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    markets.venue.venue.floor.keys.add(ApiKey(key="ed25519-key", public_key=public.decode()))
+    return "ed25519-key", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 @asynccontextmanager
-async def open_markets(start_ms: int | None = BEGINS_MS) -> AsyncIterator[Markets]:
+async def open_markets(start_ms: int | None = BEGINS_MS, limits: LimitRules | None = None) -> AsyncIterator[Markets]:
     """`start_ms` None: market time is the machine's."""
-    async with running_venue(still=True, limits=LimitRules(scale=100), start_ms=start_ms) as venue:
+    async with running_venue(still=True, limits=limits or LimitRules(scale=100), start_ms=start_ms) as venue:
         markets = Markets(venue)
         markets.show(OPENS_AT)
         yield markets

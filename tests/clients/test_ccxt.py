@@ -17,11 +17,13 @@ import pytest
 from chimera.adapters.binance import parse_futures, parse_spot
 from chimera.adapters.binance.signing import HmacSigner, encoded, signed, ws_signed
 from chimera.contracts.enums import Market, OrderStatus
+from chimera.venue_server.limits import LimitRules
 from chimera.venue_server.streams.names import Group
-from tests.clients.markets import TICK_SIZES, Markets
+from tests.clients.markets import TICK_SIZES, Markets, ed25519_key, open_markets
 from tests.venue_server.running import KEY, SECRET
 
 FUT, SPOT = "BTC/USDT:USDT", "BTC/USDT"
+SYMBOLS = [pytest.param(FUT, id="futures"), pytest.param(SPOT, id="spot")]
 HOUR_MS = 3_600_000
 
 
@@ -78,13 +80,15 @@ def redirect(addresses: dict[str, Any], root: str) -> None:
 
 
 @asynccontextmanager
-async def client_of(markets: Markets, symbol: str, **options: Any) -> AsyncIterator[Any]:
+async def client_of(
+    markets: Markets, symbol: str, key: str = KEY, secret: str = SECRET, **options: Any
+) -> AsyncIterator[Any]:
     import ccxt.pro  # half a second, and only here
 
     made = (ccxt.pro.binanceusdm if symbol == FUT else ccxt.pro.binance)(
         {
-            "apiKey": KEY,
-            "secret": SECRET,
+            "apiKey": key,
+            "secret": secret,
             "enableRateLimit": False,  # its own limiter takes 0.2 s an order
             "options": {
                 "adjustForTimeDifference": True,
@@ -110,7 +114,7 @@ async def trading(markets: Markets, symbol: str) -> AsyncIterator[Trader]:
         yield Trader(client, symbol, markets, TICK_SIZES[Market.FUT if symbol == FUT else Market.SPOT])
 
 
-@pytest.fixture(params=[pytest.param(FUT, id="futures"), pytest.param(SPOT, id="spot")])
+@pytest.fixture(params=SYMBOLS)
 async def trader(request: pytest.FixtureRequest, markets: Markets) -> AsyncIterator[Trader]:
     async with trading(markets, request.param) as made:
         yield made
@@ -150,7 +154,7 @@ async def test_it_learns_the_rules_of_spot(spot: Trader) -> None:
     assert (rules["limits"]["amount"]["min"], rules["limits"]["cost"]["min"]) == (0.00001, 5.0)
 
 
-@pytest.mark.parametrize("symbol", [pytest.param(FUT, id="futures"), pytest.param(SPOT, id="spot")])
+@pytest.mark.parametrize("symbol", SYMBOLS)
 async def test_a_clock_that_is_off_is_refused_until_it_follows_the_exchanges(markets: Markets, symbol: str) -> None:
     async with client_of(markets, symbol, adjustForTimeDifference=False) as client:
         await client.load_markets()
@@ -297,6 +301,41 @@ async def test_what_remains_open_is_cancelled_at_once(trader: Trader) -> None:
 
     assert {order["status"] for order in await trader.client.fetch_orders(trader.symbol)} == {"canceled"}
     assert await trader.client.fetch_open_orders(trader.symbol) == []
+
+
+# --- keys and limits
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+async def test_an_ed25519_key_signs_as_well(markets: Markets, symbol: str) -> None:
+    async with client_of(markets, symbol, *ed25519_key(markets)) as client:
+        await client.load_markets()
+        placed = await client.create_order(symbol, "limit", "buy", 0.01, 59_000)
+        [resting] = await client.fetch_open_orders(symbol)
+        if symbol == SPOT:
+            await client.authenticate({"type": "spot"})  # signed over the WebSocket API
+
+    assert (resting["id"], resting["status"]) == (placed["id"], "open")
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+async def test_a_wrong_secret_is_refused(markets: Markets, symbol: str) -> None:
+    import ccxt
+
+    async with client_of(markets, symbol, secret="another") as client:
+        await client.load_markets()
+        with pytest.raises(ccxt.AuthenticationError, match="-1022"):
+            await client.fetch_open_orders(symbol)
+
+
+async def test_too_many_requests_are_refused() -> None:
+    import ccxt
+
+    async with open_markets(limits=LimitRules(spot_weight=100)) as markets, client_of(markets, SPOT) as client:
+        await client.load_markets()
+
+        with pytest.raises(ccxt.DDoSProtection, match="429"):
+            await asyncio.gather(*(client.fetch_order_book(SPOT, 500) for _ in range(20)))
 
 
 # --- futures

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.markets import PATIENCE_S, Markets
+from tests.clients.markets import PATIENCE_S, Markets, ed25519_key
 from tests.venue_server.running import KEY, SECRET
 
 D = Decimal
@@ -23,8 +23,8 @@ HOUR_MS = 3_600_000
 READER_S = 0.5
 
 
-@pytest.fixture
-async def client(markets: Markets) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def client_of(markets: Markets, key: str = KEY, **secret: str) -> AsyncIterator[Any]:
     from binance import AsyncClient  # half a second, and only here
 
     http, ws = markets.venue.url, markets.venue.ws
@@ -36,12 +36,18 @@ async def client(markets: Markets) -> AsyncIterator[Any]:
         FUTURES_DATA_URL = f"{http}/futures/data"
         WS_API_URL = f"{ws}/ws-api/v3"
 
-    made = await Client.create(KEY, SECRET)
+    made = await Client.create(key, **(secret or {"api_secret": SECRET}))
     made.ws_api.TIMEOUT = READER_S
     try:
         yield made
     finally:
         await made.close_connection()
+
+
+@pytest.fixture
+async def client(markets: Markets) -> AsyncIterator[Any]:
+    async with client_of(markets) as made:
+        yield made
 
 
 @pytest.fixture
@@ -265,15 +271,25 @@ async def test_refusals_have_the_exchanges_code(
 
 
 @EITHER
-async def test_a_wrong_secret_is_refused(client: Any, market: str) -> None:
+async def test_a_wrong_secret_is_refused(markets: Markets, market: str) -> None:
     from binance.exceptions import BinanceAPIException
 
-    client.API_SECRET = "another"
-
-    with pytest.raises(BinanceAPIException) as refused:
-        await orders_of(client, market)["open"](**BTC)
+    async with client_of(markets, api_secret="another") as client:
+        with pytest.raises(BinanceAPIException) as refused:
+            await orders_of(client, market)["open"](**BTC)
 
     assert (refused.value.code, refused.value.status_code) == (-1022, 400)
+
+
+async def test_an_ed25519_key_signs_as_well(markets: Markets) -> None:
+    name, pem = ed25519_key(markets)
+    limit = {**BTC, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01", "price": "59000"}
+    async with client_of(markets, name, private_key=pem) as client:
+        placed = [await orders_of(client, market)["place"](**limit) for market in ("futures", "spot")]
+        listed = await client.ws_get_open_orders(**BTC)
+
+    assert [order["status"] for order in placed] == ["NEW", "NEW"]
+    assert [order["orderId"] for order in listed] == [placed[1]["orderId"]]
 
 
 # --- futures
