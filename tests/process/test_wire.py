@@ -36,6 +36,9 @@ SEED = int(os.environ.get("CHIMERA_WIRE_SEED", "11"))
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(int(MINUTES * 60) + 600)]
 
+PAUSE_S = (0.1, 0.6) if MINUTES <= 10 else (0.5, 3.5)
+"""Between two wishes of the trader. Fees of a whole hour at full pace would reach the day's loss limit."""
+
 HEAL_S = 15.0
 SETTLED_WITHIN_S = 60.0
 ALERTS_OF_IT = ("STOP_NOT_PLACED", "ORDER_RETRY_EXHAUSTED", "CLOCK_SKEW", "FEED_SILENT", "NOTE", "RECON_FAILED")
@@ -124,7 +127,7 @@ def drive(system: System, venue: VenueProcess) -> Run:
             answer_of(chance.choice((trader.decide, trader.order, trader.order, trader.exit, trader.cancel))(), run)
         except (NotThere, OSError, HTTPException, AssertionError) as error:
             run.answered[type(error).__name__] += 1
-        time.sleep(chance.uniform(0.1, 0.6))
+        time.sleep(chance.uniform(*PAUSE_S))
     return run
 
 
