@@ -525,5 +525,40 @@ async def test_a_settlement_is_told_once_with_its_line_of_the_ledger(wire: Wire,
     assert line.amount == (D("-0.6") if rate_ppm > 0 else D("0.6"))
 
 
+@shows(FaultKind.FUNDING, FaultKind.HTML_BODY, FaultKind.EVENTS_DOUBLED)
+async def test_a_settlement_that_is_announced_twice_and_cannot_be_read_at_first_is_told_once(wire: Wire) -> None:
+    await wire.listen()
+    await wire.venue.place(order("open", "0.01"))
+    await wire.fill_of("open")
+
+    await wire.arm(FaultKind.HTML_BODY, calls="income", count=2)
+    await wire.arm(FaultKind.EVENTS_DOUBLED, calls="ACCOUNT_UPDATE")
+    await wire.arm(FaultKind.FUNDING, params={"rate_ppm": 1_000})
+    await wire.until(lambda: bool(_settlements(wire)))
+    await wire.pass_ms(1_500)
+
+    (settled,) = _settlements(wire)
+    assert settled.income.amount == D("-0.6")
+
+
+@shows(FaultKind.OUTAGE)
+async def test_a_stop_that_triggered_while_the_exchange_was_away_is_found_with_its_fill(wire: Wire) -> None:
+    await wire.venue.place(order("open", "0.01"))
+    await wire.venue.place(stop("sl", "59500"))
+    since_ms = wire.clock.now_ms() - 1
+    fault = await wire.arm(FaultKind.OUTAGE, params={"bps": -300})
+    wire.price("60000.0")
+    await wire.disarm(fault)
+    wire.price("60000.0")
+
+    found = await wire.venue.order(FUT, "sl", conditional=True)
+    sold = [fill for fill in await wire.venue.fills(FUT, since_ms) if fill.client_order_id == "sl"]
+
+    assert (found.status, found.triggered) == (OrderStatus.FILLED, True)
+    assert [fill.qty for fill in sold] == [D("0.01")]
+    assert sold[0].price < 58_300
+    assert list(await wire.venue.positions()) == []
+
+
 def _settlements(wire: Wire) -> list[FundingSettled]:
     return [each for each in wire.told if isinstance(each, FundingSettled)]

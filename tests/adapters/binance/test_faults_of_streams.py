@@ -13,7 +13,7 @@ from chimera.domain.market.quotes import Bar, BookTop
 from chimera.domain.matching.faults import FaultKind
 from chimera.venue_server.streams.names import Group
 from tests.adapters.binance.wire import BOTH, Counter, Wire, quick, shows, wired
-from tests.ports.test_venue import SPOT, D, order, stop
+from tests.ports.test_venue import FUT, SPOT, D, order, stop
 
 MINUTE_MS = 60_000
 
@@ -187,6 +187,18 @@ async def test_a_listen_key_that_expired_unheard_is_found_out_when_it_is_to_be_e
         assert (await wire.fill_of("after")).qty == D("0.01")
 
 
+@shows(FaultKind.LISTEN_KEY_EXPIRED, FaultKind.HTML_BODY)
+async def test_a_new_listen_key_is_asked_for_until_it_is_given(wire: Wire) -> None:
+    await wire.until(lambda: wire.resets == 2)
+    await wire.arm(FaultKind.HTML_BODY, calls="listenKey.create", count=2)
+    await wire.arm(FaultKind.LISTEN_KEY_EXPIRED)
+
+    await wire.until(lambda: wire.resets == 3)
+    await wire.venue.place(order("after", "0.01"))
+
+    assert (await wire.fill_of("after")).qty == D("0.01")
+
+
 async def _are_open(wire: Wire, count: int, *groups: Group) -> bool:
     """What is replaced is heard for a moment longer."""
     return len(wire.sockets(*groups)) == count
@@ -276,6 +288,21 @@ async def test_a_book_whose_differences_cannot_be_followed_begins_again(
     await wire.eventually(lambda: _shows_all_of(wire, key))
     assert_sane(wire)
     assert await asked.read() in ((0,) if how == "stale" else (1, 2))
+
+
+@shows(FaultKind.DEPTH_GAP, FaultKind.RATE_429)
+async def test_a_book_that_may_not_be_asked_for_yet_leaves_the_best_prices(wire: Wire) -> None:
+    async with wire.moving():
+        await wire.until(lambda: _whole_books(wire, FUT) > 0)
+        await wire.arm(FaultKind.RATE_429, calls="depth", market="FUT", params={"retry_after_s": 2})
+        await wire.arm(FaultKind.DEPTH_GAP, market="FUT")
+        await wire.eventually(lambda: _met(wire, FaultKind.RATE_429))
+        at_ms, whole = wire.clock.now_ms(), _whole_books(wire, FUT)
+        await wire.until(lambda: wire.tops(Market.FUT)[-1].ts > at_ms)
+
+        assert len(wire.tops(Market.FUT)[-1].bids) == 1
+        await wire.until(lambda: _whole_books(wire, FUT) > whole)
+    assert_sane(wire)
 
 
 def _whole_books(wire: Wire, key: InstrumentKey) -> int:
@@ -372,6 +399,18 @@ async def test_bars_leave_in_order_each_once_though_one_is_missing(how: str) -> 
         await _six_more_bars(wire)
 
 
+@shows(FaultKind.KLINE_LATE, FaultKind.HTML_BODY, FaultKind.REQUEST_LOST)
+async def test_a_bar_that_is_missing_is_asked_for_until_it_is_there() -> None:
+    async with wired(speed=SPEED, still=False) as wire:
+        await wire.listen()
+        await wire.until(lambda: all(_bars(wire, key) for key in BOTH))
+        await wire.arm(FaultKind.HTML_BODY, calls="klines", count=2)
+        await wire.arm(FaultKind.REQUEST_LOST, calls="klines", count=2, params={"how": "reset"})
+        for key in BOTH:
+            await wire.arm(FaultKind.KLINE_LATE, market=key.market.value, symbol="BTCUSDT", params={"how": "lost"})
+        await _six_more_bars(wire)
+
+
 @shows(FaultKind.BAD_DATA)
 @pytest.mark.parametrize("what", ["x10", "nan", "missing"])
 async def test_a_bar_that_cannot_be_true_is_asked_for_again(what: str) -> None:
@@ -397,18 +436,17 @@ async def test_bars_of_a_time_without_a_connection_are_asked_for(kind: FaultKind
         await wire.listen()
         await wire.until(lambda: all(_bars(wire, key) for key in BOTH))
         await wire.arm(kind, duration_ms=4 * MINUTE_MS)
-        await _six_more_bars(wire, also_compare=kind is not FaultKind.OUTAGE)
+        await _six_more_bars(wire)
 
 
-async def _six_more_bars(wire: Wire, *, also_compare: bool = True) -> None:
+async def _six_more_bars(wire: Wire) -> None:
     counts = {key: len(_bars(wire, key)) for key in BOTH}
     await wire.until(lambda: all(len(_bars(wire, key)) >= counts[key] + 6 for key in BOTH))
     for key in BOTH:
         bars = _bars(wire, key)
         assert all(after.open_time == before.close_time for before, after in pairwise(bars))
-        if also_compare:
-            asked = await wire.venue.klines(key, "1m", bars[0].open_time, bars[-1].close_time)
-            assert [_known(bar) for bar in bars] == [_known(bar) for bar in asked]
+        asked = await wire.venue.klines(key, "1m", bars[0].open_time, bars[-1].close_time)
+        assert [_known(bar) for bar in bars] == [_known(bar) for bar in asked]
 
 
 def _bars(wire: Wire, key: InstrumentKey) -> list[Bar]:
