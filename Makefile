@@ -49,7 +49,9 @@ format: setup-dev ## Let ruff format, and mend what it can
 
 bench: setup ## Measure everything, or one thing: make bench ARGS='sim --json'
 ifeq ($(strip $(ARGS)),)
-	@for name in sim decide tick-to-order; do $(BIN)/chimera bench $$name; done
+	@for name in sim memory decide venue connector tick-to-order 'tick-to-order --venue http'; do \
+		$(BIN)/chimera bench $$name; \
+	done
 else
 	@$(BIN)/chimera bench $(ARGS)
 endif

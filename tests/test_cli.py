@@ -253,7 +253,8 @@ def test_the_map_is_the_one_that_the_services_declare() -> None:
 
 
 def test_a_bench_that_is_none_is_refused() -> None:
-    refused(chimera("bench", "coffee"), "coffee", "sim", "decide", "tick-to-order")
+    refused(chimera("bench", "coffee"), "coffee", "sim", "decide", "tick-to-order", "venue", "connector")
+    refused(chimera("bench", "tick-to-order", "--venue", "coffee"), "--venue 'coffee'", "sim", "http")
 
 
 @dataclass(frozen=True)

@@ -597,17 +597,20 @@ def stream_map() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="sim, memory, decide or tick-to-order")],
+    name: Annotated[str, typer.Argument(help="sim, memory, decide, venue, connector or tick-to-order")],
     as_json: Json = False,
     days: Annotated[float, typer.Option(min=0.1, max=60, help="sim: virtual days.")] = 3.0,
     profile: Annotated[bool, typer.Option("--profile", help="sim: show where the time goes.")] = False,
+    venue: Annotated[str, typer.Option(help="tick-to-order: sim, in process, or http, over sockets.")] = "sim",
 ) -> None:
     """Measure; nothing is asserted. Medians of several runs."""
-    from chimera.simulation.bench import BENCHES, BenchOptions, show
+    from chimera.simulation.bench import BENCHES, BenchOptions, BenchVenue, show
 
     if name not in BENCHES:
         refuse(f"there is no bench {name!r}; use one of {', '.join(BENCHES)}")
-    rows = BENCHES[name](BenchOptions(days=days, profile=profile))
+    if venue not in tuple(BenchVenue):
+        refuse(f"--venue {venue!r}: known are {', '.join(BenchVenue)}")
+    rows = BENCHES[name](BenchOptions(days=days, profile=profile, venue=BenchVenue(venue)))
     if as_json:
         for row in rows:
             print(json.dumps(row.to_json()))

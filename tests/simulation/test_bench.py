@@ -1,15 +1,19 @@
 """Each bench runs, tiny, and says what it should. How long anything takes is not asserted."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from chimera.simulation.bench import BENCHES, BenchOptions, BenchRow, show
+from chimera.simulation.bench import BENCHES, BenchOptions, BenchRow, BenchVenue, show
+from chimera.simulation.bench.crowd import STAGES
 from chimera.simulation.bench.rows import Percentiles, row_of_runs
 
-TINY = BenchOptions(days=0.1, runs=1, calls=4, instruments=4, rates_per_s=(100,), entry_every=2, memory_days=1)
+TINY = BenchOptions(
+    days=0.1, runs=1, calls=8, instruments=4, rates_per_s=(100,), entry_every=2, memory_days=1, events_s=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,15 @@ def test_a_bench_yields_rows_that_programs_can_read(name: str, rows: dict[str, l
 @pytest.mark.parametrize("name", ["decide", "tick-to-order"])
 def test_every_call_and_every_event_ended_as_wanted(name: str, rows: dict[str, list[BenchRow]]) -> None:
     assert {row.case: row.success_ratio for row in rows[name]} == {row.case: 1.0 for row in rows[name]}
+
+
+def test_the_same_way_is_measured_over_sockets(rows: dict[str, list[BenchRow]]) -> None:
+    over_http = BENCHES["tick-to-order"](replace(TINY, venue=BenchVenue.HTTP))
+
+    assert len(over_http) == len(rows["tick-to-order"]) == 2 * (1 + len(STAGES))
+    assert all("over HTTP" in row.case for row in over_http)
+    assert [row.success_ratio for row in over_http] == [1.0] * len(over_http)
+    assert all(row.p50_ms is not None and row.p95_ms is not None for row in over_http)
 
 
 def test_rows_are_a_table_for_people(rows: dict[str, list[BenchRow]]) -> None:

@@ -25,11 +25,12 @@ Spawn = Callable[[str, Coroutine[Any, Any, None]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedExchange(Generic[H]):
-    """`shown_until_ms` is the last tick that was shown before the stop."""
+    """`shown_until_ms` is the last tick that was shown before the stop; without a `market` there is nothing to find
+    again: whoever applies the ticks knows what comes."""
 
     host: H
     journal: FileJournal
-    market: Market
+    market: Market | None
     shown_until_ms: int
 
     @property
@@ -42,16 +43,17 @@ class HostedExchange(Generic[H]):
     def open_market(self, spawn: Spawn) -> None:
         """Let the market go on; prices must have been shown before (`host.show_again`)."""
         spawn("venue", self.host.run(self.shown_until_ms))
-        spawn("venue checkpoint", self._checkpoint())
+        if self.market is not None:
+            spawn("venue checkpoint", self._checkpoint(self.market))
 
     def close(self) -> None:
         self.journal.mark_time(self.clock.now_ms())
         self.journal.close()
 
-    async def _checkpoint(self) -> None:
+    async def _checkpoint(self, market: Market) -> None:
         while True:
             await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(CHECKPOINT_MS))
-            self.journal.set_meta({"checkpoint": self.market.checkpoint(self.clock.now_ms())})
+            self.journal.set_meta({"checkpoint": market.checkpoint(self.clock.now_ms())})
 
 
 async def mark_clock(journal: FileJournal, clock: Clock) -> None:

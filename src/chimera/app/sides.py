@@ -125,7 +125,7 @@ class SimSide:
 
     @property
     def watched(self) -> tuple[InstrumentKey, ...]:
-        return tuple(instrument.key for instrument in self.hosted.market.rules.instruments)
+        return tuple(instrument.key for instrument in self.hosted.host.rules.instruments)
 
     @classmethod
     async def open(cls, speed: float, folder: DataFolder, documents: SqliteDocuments) -> "SimSide":

@@ -5,13 +5,14 @@ memory          resident memory over thirty virtual days
 decide          one decision: pure, in the process, over HTTP, with everything that is stored
 venue           orders and market events a second of the exchange's server
 connector       processor time of an order call and of a market event, beside other clients; memory over reconnects
-tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes
+tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes, in process or
+                over sockets
 """
 
 from collections.abc import Callable
 
 from chimera.simulation.bench import connector, decide, sim, tick_to_order, venue
-from chimera.simulation.bench.rows import BenchOptions, BenchRow, show
+from chimera.simulation.bench.rows import BenchOptions, BenchRow, BenchVenue, show
 
 BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     "sim": sim.bench_sim,
@@ -22,4 +23,4 @@ BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     venue.NAME: venue.bench,
 }
 
-__all__ = ["BENCHES", "BenchOptions", "BenchRow", "show"]
+__all__ = ["BENCHES", "BenchOptions", "BenchRow", "BenchVenue", "show"]

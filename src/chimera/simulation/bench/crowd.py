@@ -1,17 +1,18 @@
 """A market of many instruments that all have a signal, and S1 to S4 on it, on the system's own clock.
 
-Owns the world that `decide` and `tick-to-order` measure in. The services run with their own throttles and their own
-order of writes; only limits are raised, so that every tick may lead to an order: risk budget, concurrency, entries a
-day, S4's last gate. S5, S6 and S11 do not run: what they would have said (healthy, reconciled, nothing lost) stands in
-the state from the start, and what was opened is closed again by `Crowd` as soon as its protection stands.
+Owns the world that `decide` and `tick-to-order` measure in; the exchange is in process, or whatever `open_crowd` is
+given. The services run with their own throttles and their own order of writes; only limits are raised, so that every
+tick may lead to an order: risk budget, concurrency, entries a day, S4's last gate. S5, S6 and S11 do not run: what they
+would have said (healthy, reconciled, nothing lost) stands in the state from the start, and what was opened is closed
+again by `Crowd` as soon as its protection stands.
 """
 
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.objects import MemoryObjects
 from chimera.adapters.simulated_venue.feed import OpenSide, Tick
+from chimera.adapters.simulated_venue.host import ExchangeHost
 from chimera.adapters.simulated_venue.journal import NoJournal
 from chimera.adapters.simulated_venue.venue import SimulatedFactorFeed, SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
@@ -31,15 +33,18 @@ from chimera.contracts.documents import ConfigActive, Trade
 from chimera.contracts.enums import BundleStatus, HealthLevel, Market, OrderType, Purpose, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE, RECON_LAST_RUN, RISK_LIMITS
-from chimera.contracts.messages import DepthEvent, FeatureEvent, OrderResult
+from chimera.contracts.messages import DepthEvent, FeatureEvent, FundingEvent, OrderResult
 from chimera.contracts.settings import S3Settings
 from chimera.domain.config.bundle import default_bundle, hash_of
 from chimera.domain.execution.orders import NewOrder, VenueOrder
 from chimera.domain.market.generator import FundingRate
+from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import Bar, BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
+from chimera.ports.clock import Clock
+from chimera.ports.venue import Venue
 from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.runtime.runner import Runner
@@ -81,10 +86,19 @@ WARM_EVERY_MS = 20
 
 BEGIN = "begin"
 
-STAGES = ("S1 book told", "S2 features told", "S3 decision on file", "S4 intent on file", "S4 order on file", "sent")
-"""How far an entry is when that is done, in order. The last one is the call of the exchange itself."""
+STAGES = (
+    "S1 book told",
+    "S2 features told",
+    "S3 decision on file",
+    "S4 intent on file",
+    "S4 order on file",
+    "order at the exchange",
+)
+"""How far an entry is when that is done, in order."""
 
-BOOK_TOLD, FEATURES_TOLD, DECISION_FILED, INTENT_FILED, ORDER_FILED, SENT = STAGES
+FUNDING_TOLD = "S1 funding told"
+
+BOOK_TOLD, FEATURES_TOLD, DECISION_FILED, INTENT_FILED, ORDER_FILED, ARRIVED = STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ class History:
 
     @property
     def tick_interval_ms(self) -> int:
-        return 0
+        return 1
 
     def next_after(self, ts: int, open_side: OpenSide) -> Tick | None:
         return None
@@ -147,6 +161,8 @@ class Stopwatch:
             self.mark(message.symbol, BOOK_TOLD)
         elif isinstance(message, FeatureEvent):
             self.mark(message.symbol, FEATURES_TOLD)
+        elif isinstance(message, FundingEvent):
+            self.mark(message.symbol, FUNDING_TOLD)
 
     def on_document(self, collection: str, key: str, body: str) -> None:
         """An intent's key is `SIG-<t0>-FUT-<symbol>-ENTRY-<k>`, an entry's order id `s3-<base>-<t0>-<hash>`."""
@@ -158,14 +174,44 @@ class Stopwatch:
             self.mark(f"{key.split('-')[1].upper()}USDT", ORDER_FILED)
 
 
-class WatchedVenue(SimulatedVenue):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What an exchange for the crowd is made of. It marks an entry as ARRIVED: a market order that is not reduce-only.
+
+    Its market moves when `ExchangeHost.apply` is called, and never by itself.
+    """
+
+    rules: ExchangeRules
+    feed: History
+    clock: Clock
+    watch: Stopwatch
+
+    def exchange(self) -> Exchange:
+        return Exchange(self.rules, spot_balances={"USDT": PLENTY}, fut_balances={"USDT": PLENTY})
+
+
+Opened = tuple[ExchangeHost, Venue]
+"""The exchange, and how the services reach it."""
+OpenExchange = Callable[[Ground], AbstractAsyncContextManager[Opened]]
+
+
+@asynccontextmanager
+async def in_process(ground: Ground) -> AsyncIterator[Opened]:
+    venue = _WatchedVenue(
+        exchange=ground.exchange(), rules=ground.rules, feed=ground.feed, clock=ground.clock, journal=NoJournal()
+    )
+    venue.watch = ground.watch
+    yield venue, venue
+
+
+class _WatchedVenue(SimulatedVenue):
     """The simulated exchange, telling when an entry arrives."""
 
     watch: Stopwatch
 
     async def place(self, order: NewOrder) -> VenueOrder:
         if order.type is OrderType.MARKET and not order.reduce_only:
-            self.watch.mark(order.symbol, SENT)
+            self.watch.mark(order.symbol, ARRIVED)
         return await super().place(order)
 
 
@@ -177,7 +223,7 @@ class Crowd:
     """
 
     world: World
-    venue: WatchedVenue
+    host: ExchangeHost
     keys: tuple[InstrumentKey, ...]
     resting: tuple[InstrumentKey, ...]
     peers: LocalPeers
@@ -217,6 +263,14 @@ class Crowd:
             bars=(),
         )
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether S1 has told the funding of all, and a book of those that rest, since each was started."""
+        running = self.watch.running
+        return all(FUNDING_TOLD in marks for marks in running.values()) and all(
+            BOOK_TOLD in running[key.symbol] for key in self.resting
+        )
+
     async def until(self, at_ms: int) -> None:
         await self.world.clock.sleep_until_ms(at_ms)
 
@@ -238,9 +292,8 @@ class Crowd:
         """
         while True:
             result = await self._ended.get()
-            for order in self.venue.exchange.open_conditional():
-                if order.symbol == result.symbol:
-                    await self.venue.cancel(order.key, order.client_order_id, conditional=True)
+            now_ms = self.world.clock.now_ms()
+            self.host.settle(self.host.exchange.cancel_all(Market.FUT, result.symbol, now_ms, conditional=True))
             self._close_position(result.symbol)
             # As S6 would: an entry that is done and no trade yet is under way.
             ended = _ended_trade(
@@ -251,7 +304,7 @@ class Crowd:
             self.closed += 1
 
     def _close_position(self, symbol: str) -> None:
-        exchange = self.venue.exchange
+        exchange = self.host.exchange
         for position in exchange.positions():
             if position.symbol == symbol:
                 exchange.place(
@@ -270,7 +323,9 @@ class Crowd:
 
 
 @asynccontextmanager
-async def open_crowd(instruments: int, *, durable: bool, signal: bool) -> AsyncIterator[Crowd]:
+async def open_crowd(
+    instruments: int, *, durable: bool, signal: bool, open_exchange: OpenExchange = in_process
+) -> AsyncIterator[Crowd]:
     """
     Args:
         durable: documents in a file, written by a thread of its own, orders and intents with an fsync, as in `up`; else
@@ -285,34 +340,45 @@ async def open_crowd(instruments: int, *, durable: bool, signal: bool) -> AsyncI
             if durable
             else SqliteDocuments.in_loop(observe=watch.on_document)
         )
-        crowd = await _build(instruments, signal, documents, watch)
-        closing = asyncio.get_running_loop().create_task(crowd.close_positions(), name="close")
+        keys = (LEAD, *(InstrumentKey(Market.FUT, f"B{number:04}USDT") for number in range(1, instruments)))
+        resting = tuple(InstrumentKey(Market.FUT, f"R{number:04}USDT") for number in range(RESTING))
+        ground = Ground(
+            rules=ExchangeRules(instruments=tuple(map(_listed, keys + resting)), conditionals_max=10_000),
+            feed=History(signal),
+            clock=LoopClock(BEGIN_MS),
+            watch=watch,
+        )
         try:
-            await _start(crowd, signal)
-            yield crowd
+            async with open_exchange(ground) as (host, venue):
+                crowd = await _build(ground, host, venue, keys, resting, documents)
+                closing = asyncio.get_running_loop().create_task(crowd.close_positions(), name="close")
+                try:
+                    await _start(crowd, signal)
+                    yield crowd
+                finally:
+                    for runner in reversed(crowd.runners.values()):
+                        await runner.stop()
+                    closing.cancel()
+                    await asyncio.gather(closing, return_exceptions=True)
         finally:
-            for runner in reversed(crowd.runners.values()):
-                await runner.stop()
-            closing.cancel()
-            await asyncio.gather(closing, return_exceptions=True)
             await documents.close()
 
 
-async def _build(instruments: int, signal: bool, documents: SqliteDocuments, watch: Stopwatch) -> Crowd:
-    keys = (LEAD, *(InstrumentKey(Market.FUT, f"B{number:04}USDT") for number in range(1, instruments)))
-    resting = tuple(InstrumentKey(Market.FUT, f"R{number:04}USDT") for number in range(RESTING))
+def _listed(key: InstrumentKey) -> Instrument:
+    """As the exchange lists it, on a grid that is fine enough for our prices."""
+    return replace(listed(key), tick_size=min(listed(key).tick_size, HALF_SPREAD))
+
+
+async def _build(
+    ground: Ground,
+    host: ExchangeHost,
+    venue: Venue,
+    keys: tuple[InstrumentKey, ...],
+    resting: tuple[InstrumentKey, ...],
+    documents: SqliteDocuments,
+) -> Crowd:
     every = keys + resting
-    clock = LoopClock(BEGIN_MS)
-    rules = ExchangeRules(instruments=tuple(listed(key) for key in every), conditionals_max=10_000)
-    feed = History(signal)
-    venue = WatchedVenue(
-        exchange=Exchange(rules, spot_balances={"USDT": PLENTY}, fut_balances={"USDT": PLENTY}),
-        rules=rules,
-        feed=feed,
-        clock=clock,
-        journal=NoJournal(),
-    )
-    venue.watch = watch
+    clock = ground.clock
     peers = LocalPeers()
     told: list[Crowd] = []
     world = one_process_world(
@@ -320,7 +386,7 @@ async def _build(instruments: int, signal: bool, documents: SqliteDocuments, wat
         randomness=SeededRandomness(7),
         documents=documents,
         venue=venue,
-        factor_feed=SimulatedFactorFeed(feed, clock),
+        factor_feed=SimulatedFactorFeed(ground.feed, clock),
         objects=MemoryObjects(),
         peers=peers,
         bus=MemoryBus(
@@ -352,7 +418,7 @@ async def _build(instruments: int, signal: bool, documents: SqliteDocuments, wat
     runners = {service_id: Runner(service, world, ENV) for service_id, service in services.items()}
     for service_id, runner in runners.items():
         peers.add(service_id, runner.all_routes())
-    crowd = Crowd(world, venue, keys, resting, peers, runners, watch)
+    crowd = Crowd(world, host, keys, resting, peers, runners, ground.watch)
     told.append(crowd)
     return crowd
 
@@ -420,12 +486,19 @@ async def _start(crowd: Crowd, signal: bool) -> None:
     """Services, marks, then a tick of each instrument: with a signal each is entered once, every path was walked."""
     for runner in crowd.runners.values():
         await runner.start()
-    clock = crowd.world.clock
-    await crowd.until(clock.now_ms() + SETTLE_MS)
-    crowd.venue.apply(crowd.marks())
+    clock, watch = crowd.world.clock, crowd.watch
     for key in (*crowd.resting, *crowd.keys):
+        watch.start(key.symbol)
+    # Streams over a network take their time to be there; what was said before is not heard.
+    while not crowd.is_heard:
+        crowd.host.apply(crowd.marks())
+        for key in crowd.resting:
+            crowd.host.apply(crowd.book(key))
+        await crowd.until(clock.now_ms() + SETTLE_MS)
+    watch.running = {}
+    for key in crowd.keys:
         await crowd.until(clock.now_ms() + WARM_EVERY_MS)
-        crowd.venue.apply(crowd.book(key))
+        crowd.host.apply(crowd.book(key))
     if signal:
         await crowd.until_closed(len(crowd.keys))
     await crowd.until(clock.now_ms() + SETTLE_MS)

@@ -139,7 +139,7 @@ async def _go_on(crowd: Crowd) -> None:
     every = (*crowd.keys, *crowd.resting)
     for number in count():
         await crowd.until(clock.now_ms() + SPEAK_EVERY_MS // len(every))
-        crowd.venue.apply(crowd.book(every[number % len(every)]))
+        crowd.host.apply(crowd.book(every[number % len(every)]))
 
 
 def _body(key: InstrumentKey) -> Body:

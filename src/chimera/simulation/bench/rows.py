@@ -5,6 +5,7 @@ Owns the words of a row and how several runs become one figure (the median of ea
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from statistics import median
 from typing import Any
 
@@ -14,13 +15,19 @@ from rich.table import Table
 NS_PER_MS = 1e6
 
 
+class BenchVenue(StrEnum):
+    SIM = "sim"
+    HTTP = "http"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """How much is measured. `days` and `profile` are a person's to choose; the rest makes a bench small in a test.
+    """How much is measured. The first three are a person's to choose; the rest makes a bench small in a test.
 
     Attributes:
         days: Virtual days of one run of `sim`; of `memory` at least `memory_days`.
         profile: `sim` also prints where the time goes, on stderr.
+        venue: Of `tick-to-order`: in process, or over sockets.
         runs: Every figure is the median of so many runs.
         calls: Consecutive decisions of one run of `decide`, orders of one of `venue`.
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
@@ -31,6 +38,7 @@ class BenchOptions:
 
     days: float = 3.0
     profile: bool = False
+    venue: BenchVenue = BenchVenue.SIM
     runs: int = 3
     calls: int = 1_000
     instruments: int = 120
