@@ -183,7 +183,7 @@ async def test_an_exchange_that_is_busy_takes_exits_and_cancels_and_nothing_new(
 @pytest.mark.parametrize("key", BOTH, ids=str)
 async def test_the_account_stream_may_tell_of_an_order_before_its_answer_does(wire: Wire, key: InstrumentKey) -> None:
     await wire.listen()
-    await wire.arm(FaultKind.LATE, calls="order.place", params={"delay_ms": 1_500})
+    await wire.arm(FaultKind.LATE, calls="order.place", params={"delay_ms": 1_000})
 
     sending = asyncio.ensure_future(wire.venue.place(order("late", "0.01", key=key)))
     fill = await wire.fill_of("late")
@@ -258,7 +258,7 @@ async def test_after_a_429_only_what_protects_is_sent(wire: Wire) -> None:
 async def test_a_banned_address_asks_nothing_until_the_ban_is_over(wire: Wire) -> None:
     await wire.venue.place(order("open", "0.01"))
     await wire.venue.place(stop("sl", "59000"))
-    await wire.arm(FaultKind.BAN_418, calls="openOrders", params={"ban_s": 3})
+    await wire.arm(FaultKind.BAN_418, calls="openOrders", params={"ban_s": 2})
 
     with pytest.raises(RateLimited) as banned:
         await wire.connector.futures.open_orders()
@@ -274,9 +274,9 @@ async def test_a_banned_address_asks_nothing_until_the_ban_is_over(wire: Wire) -
         with pytest.raises(RateLimited):
             await ask()
 
-    assert 2_000 <= banned.value.retry_after_ms <= 3_000
+    assert 1_000 <= banned.value.retry_after_ms <= 2_000
     assert await sent.read() == 0
-    await wire.pass_ms(3_100)
+    await wire.pass_ms(2_100)
     assert [each.client_order_id for each in await wire.venue.open_orders()] == ["sl"]
 
 

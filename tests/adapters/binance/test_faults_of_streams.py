@@ -382,8 +382,8 @@ async def test_a_mark_far_from_the_price_is_told_and_triggers_by_mark_only(wire:
 # --- bars
 
 
-SPEED = 120.0
-"""Two bars a second."""
+SPEED = 180.0
+"""Three bars a second."""
 
 
 @shows(FaultKind.KLINE_LATE)
