@@ -90,6 +90,7 @@ async def client_of(
             "apiKey": key,
             "secret": secret,
             "enableRateLimit": False,  # its own limiter takes 0.2 s an order
+            "timeout_on_exit": 0,
             "options": {
                 "adjustForTimeDifference": True,
                 # What it would ask besides exchangeInfo is of margin trading and withdrawals.

@@ -623,6 +623,7 @@ async def test_its_blocking_client_trades_as_well(markets: Markets) -> None:
             return client.get_account(), client.futures_account_balance()
         finally:
             client.close_connection()
+            client.loop.close()  # it makes one in every thread, and leaves it
 
     account, balances = await asyncio.to_thread(trade)
 
