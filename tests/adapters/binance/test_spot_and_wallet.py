@@ -1,12 +1,14 @@
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from chimera.adapters.binance.budget import Priority
 from chimera.adapters.binance.hosts import TESTNET, local
 from chimera.adapters.binance.signing import HmacSigner
-from chimera.adapters.binance.venue import BinanceVenue, create_venue, rank_of
+from chimera.adapters.binance.venue import FEES_ASKED_AGAIN_MS, FEES_HOLD_MS, BinanceVenue, create_venue, rank_of
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.state import MemorySnapshots
@@ -14,6 +16,7 @@ from chimera.contracts.enums import Market, OrderStatus, OrderType, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import NewOco, NewOrder
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, VenueUnavailable
+from tests.ports.hand_clock import HandClock
 
 from .canned import Answer, Asked, Canned, refused
 from .conftest import START_MS
@@ -279,6 +282,45 @@ async def test_fees_are_the_accounts_own_and_asked_for_once(venue: BinanceVenue,
     assert await venue.taker_fee_ratio(Market.FUT) == Decimal("0.0004")
     assert await venue.maker_fee_ratio(Market.FUT) == Decimal("0.00018")
     assert len(exchange.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        pytest.param(Answer(raw=b"<html>down</html>", status=503), id="down"),
+        pytest.param(refused(-1003, "Too many requests.", 429, Retry_After="60"), id="429"),
+        pytest.param(refused(-2015, "Invalid API-key, IP, or permissions for action.", 401), id="refused"),
+    ],
+)
+async def test_fees_that_cannot_be_asked_are_the_last_known_else_the_published_ones(
+    exchange: Canned, session: aiohttp.ClientSession, failed: Answer
+) -> None:
+    """A stop is computed with them: it must not wait for them again and again, nor fail."""
+    clock = HandClock(at_ms=START_MS)
+    signer = HmacSigner("the-key", "the-secret")
+    venue = BinanceVenue(
+        name="canned",
+        hosts=local(exchange.root),
+        clock=clock,
+        session=session,
+        snapshots=None,
+        signer_futures=signer,
+    )
+    path = "GET /fapi/v1/commissionRate"
+    own = {"symbol": "BTCUSDT", "makerCommissionRate": "0.00018", "takerCommissionRate": "0.0004"}
+    exchange.say(path, failed, own, failed)
+
+    with capture_logs() as logs:
+        assert [await venue.taker_fee_ratio(Market.FUT) for _ in range(3)] == [Decimal("0.0005")] * 3
+        asked_while_down = len(exchange.of(path))
+        await clock.advance(FEES_ASKED_AGAIN_MS)
+        assert await venue.taker_fee_ratio(Market.FUT) == Decimal("0.0004")
+        for _ in range(2):
+            await clock.advance(FEES_HOLD_MS)
+            assert await venue.taker_fee_ratio(Market.FUT) == Decimal("0.0004")
+
+    assert asked_while_down == 1
+    assert [each["taken"] for each in logs if each["event"] == "fees cannot be asked for"] == ["0.0005", "0.0004"]
 
 
 # --- the wallet

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Protocol
 
 import aiohttp
+import structlog
 
 from chimera.adapters.binance.budget import Budget, Priority, budget_key
 from chimera.adapters.binance.futures import LOOKUP_LAG_MS, FeeRates, Futures
@@ -48,6 +49,8 @@ from chimera.ports.venue import Capabilities, Refused, UnknownOrder, VenueUnavai
 
 FEES_HOLD_MS = 3_600_000
 """How long a fee rate is believed, work time."""
+FEES_ASKED_AGAIN_MS = 60_000
+"""How long after a question about fees that failed, work time: a stop waits for the answer."""
 PUBLISHED_FEES = {
     Market.FUT: FeeRates(maker=Decimal("0.0002"), taker=Decimal("0.0005")),
     Market.SPOT: FeeRates(maker=Decimal("0.001"), taker=Decimal("0.001")),
@@ -58,6 +61,9 @@ LISTED_ONE_BY_ONE = 12
 """So many instruments are listed one by one: 2 or 6 of weight each, where everything costs 160."""
 SNAPSHOT_LEVELS = 1_000
 """Of a local book: 5000 are to be had on spot, for five times the weight."""
+
+
+log = structlog.get_logger(__name__)
 
 
 class MarketSource(Protocol):
@@ -99,6 +105,7 @@ class BinanceVenue:
         self._tick_interval_ms = tick_interval_ms
         self._fee_symbol = fee_symbol
         self._fees: dict[Market, tuple[FeeRates, int]] = {}
+        self._fees_missing: set[Market] = set()
         self._known = KnownOrders()
         self.budget = Budget(clock, snapshots, budget_key(env, name, address))
         self.rest = Rest(
@@ -262,12 +269,20 @@ class BinanceVenue:
     # --- parts
 
     async def _fee_rates(self, market: Market) -> FeeRates:
+        """The account's own, else those last known, else the published ones: no stop fails over its fee."""
         rates, until_ms = self._fees.get(market, (PUBLISHED_FEES[market], 0))
         if self._clock.now_ms() < until_ms or not self.rest.has_key(_SITES[market]):
             return rates
-        with _asking():
+        hold_ms = FEES_HOLD_MS
+        try:
             rates = await (self.futures if market is Market.FUT else self.spot).fee_rates(self._fee_symbol)
-        self._fees[market] = rates, self._clock.now_ms() + self._clock.work_ms(FEES_HOLD_MS)
+            self._fees_missing.discard(market)
+        except (VenueUnavailable, Refused) as error:
+            hold_ms = FEES_ASKED_AGAIN_MS
+            if market not in self._fees_missing:
+                self._fees_missing.add(market)
+                log.warning("fees cannot be asked for", market=market.value, taken=str(rates.taker), why=str(error))
+        self._fees[market] = rates, self._clock.now_ms() + self._clock.work_ms(hold_ms)
         return rates
 
     def _seen(self, change: AccountChange) -> AccountChange:
