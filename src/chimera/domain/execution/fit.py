@@ -1,13 +1,14 @@
 """An order made to fit the exchange's rules as they are now: what was right when it was made may not be any more.
 
-Quantities are cut, never raised. A limit price moves away from the market, so that nothing is paid beyond what was
+Quantities are cut, never raised, but those of reduce-only orders: the exchange cuts these to the position, and what was
+left of it would have no stop. A limit price moves away from the market, so that nothing is paid beyond what was
 asked for; a trigger moves to the nearest tick. Pure.
 """
 
 from dataclasses import replace
 from decimal import Decimal
 
-from chimera.contracts.enums import Side
+from chimera.contracts.enums import Market, Side
 from chimera.domain.execution.orders import NewOco, NewOrder
 from chimera.domain.market.instrument import Instrument
 
@@ -19,7 +20,7 @@ def fitted(order: NewOrder, instrument: Instrument) -> NewOrder:
     """`order` on the instrument's grid; the same object where it was already."""
     found = replace(
         order,
-        qty=order.qty if order.close_position else instrument.floor_qty(order.qty),
+        qty=_qty(order, instrument),
         price=_limit(order.price, order.side, instrument),
         stop_price=None if order.stop_price is None else instrument.round_price(order.stop_price),
     )
@@ -37,6 +38,13 @@ def fitted_pair(pair: NewOco, instrument: Instrument) -> NewOco:
         stop_limit_price=_limit(pair.stop_limit_price, pair.side, instrument),
     )
     return pair if found == pair else found
+
+
+def _qty(order: NewOrder, instrument: Instrument) -> Decimal:
+    if order.close_position:
+        return order.qty
+    covers = order.market is Market.FUT and order.reduce_only
+    return instrument.ceil_qty(order.qty) if covers else instrument.floor_qty(order.qty)
 
 
 def _limit(price: Decimal | None, side: Side, instrument: Instrument) -> Decimal | None:

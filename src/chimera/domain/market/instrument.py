@@ -66,6 +66,10 @@ class Instrument:
     def floor_qty(self, qty: Decimal) -> Decimal:
         return qty // self.step_size * self.step_size
 
+    def ceil_qty(self, qty: Decimal) -> Decimal:
+        """Only for reduce-only orders, which the exchange cuts to the position: dust can be covered and closed."""
+        return (qty / self.step_size).to_integral_value(ROUND_CEILING) * self.step_size
+
     def nearest_qty(self, qty: Decimal) -> Decimal:
         """To the nearest step, half to even: only sizing may round up, an exit never does."""
         return (qty / self.step_size).to_integral_value(ROUND_HALF_EVEN) * self.step_size

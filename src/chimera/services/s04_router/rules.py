@@ -62,16 +62,19 @@ def check_entry_allowed(now: Now) -> None:
         raise Problem(409, kind, why, cause=kind.upper().replace("-", "_"))
 
 
-def check_shape(intent: OrderIntent, instrument: Instrument | None, price: Decimal | None) -> None:
-    """Grid, size and sense of one intent. `price` is the present mid, for notionals."""
+def check_shape(
+    intent: OrderIntent, instrument: Instrument | None, price: Decimal | None, *, dust: bool = False
+) -> None:
+    """Grid, size and sense of one intent. `price` is the present mid, for notionals; `dust`: the position that it
+    reduces is off the grid itself."""
     if instrument is None:
         raise Problem(400, "unknown-symbol", f"symbol {intent.symbol!r} is not traded in {intent.market}")
     if instrument.status != TRADING and intent.purpose.is_new_entry:
         raise Problem(422, "not-trading", f"{instrument.key} is {instrument.status}; only exits pass")
     check_offered(intent)
-    if intent.qty < instrument.step_size:
+    if intent.qty < instrument.step_size and not dust:
         raise Problem(400, "qty-below-step", f"qty {intent.qty} is below stepSize {instrument.step_size}")
-    if not instrument.qty_on_step(intent.qty):
+    if not instrument.qty_on_step(intent.qty) and not dust:
         raise Problem(
             400,
             "qty-off-step",

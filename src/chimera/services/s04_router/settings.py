@@ -20,6 +20,8 @@ class Settings:
             attempts fit into invariant I2's 2 s.
         stop_attempts: After so many, the position is closed at market.
         holdings_ms: How often what is held is recorded.
+        isolated_ms: How long margin type and leverage are believed to be what we set: a person may change them.
+        close_tries_max: How often a close that the exchange refuses is sent again before a person is asked to do it.
         rules_ms: How often the exchange's rules are asked for besides; a refusal that names one asks at once.
         retry_max_ms: What waits for a dependency asks at least this often: a position may be naked for 2 s.
         fill_wait_ms: Venue time: how long the account stream has to tell the fills of an answered market order.
@@ -44,6 +46,8 @@ class Settings:
     retry_max_ms: int = 1_000
     holdings_ms: int = 10_000
     rules_ms: int = 60_000
+    isolated_ms: int = 60_000
+    close_tries_max: int = 5
     order_notional_usdt_max: Decimal = Decimal(20_000)
     day_notional_usdt_max: Decimal = Decimal(200_000)
     orders_per_second_max: int = 20

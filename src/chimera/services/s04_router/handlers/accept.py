@@ -6,6 +6,7 @@ a conflict. What is refused here leaves no trace at the exchange.
 
 import asyncio
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import structlog
 
@@ -18,6 +19,7 @@ from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import OrderCmd, OrderResult
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_RESULT
+from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query
@@ -157,7 +159,8 @@ class Accept:
             await self.rulebook.renew()  # a halt ends without anybody telling
             instrument = self.rulebook.instruments[intent.instrument]
         mid = await self.market.mid(intent.instrument) if instrument else None
-        check_shape(intent, instrument, intent.entry_ref_price or mid)
+        dust = instrument is not None and await self._is_of_dust(intent, instrument)
+        check_shape(intent, instrument, intent.entry_ref_price or mid, dust=dust)
         if intent.purpose.is_new_entry:
             check_entry_allowed(now_of(await self.restraints.standing(), intent.instrument))
             if is_late(intent, self.clock):
@@ -177,6 +180,19 @@ class Accept:
         await claims.check_parent(intent)
         if intent.market is Market.FUT:
             await self._check_reduces(intent)
+
+    async def _is_of_dust(self, intent: OrderIntent, instrument: Instrument) -> bool:
+        """Whether a futures exit is off the grid because the position is: the exchange made its steps coarser."""
+        if intent.market is Market.SPOT or intent.purpose.is_new_entry or not intent.reduce_only:
+            return False
+        if instrument.qty_on_step(intent.qty) and intent.qty >= instrument.step_size:
+            return False
+        try:
+            positions = await self.venue.positions()
+        except VenueError:
+            return True  # an exit never waits for our question
+        held = next((each.qty for each in positions if each.symbol == intent.symbol), Decimal(0))
+        return not instrument.qty_on_step(abs(held))
 
     async def _check_reduces(self, intent: OrderIntent) -> None:
         """An exchange that cannot be asked decides by itself: an exit never waits for our question."""

@@ -16,6 +16,7 @@ from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import EventKind, IntentState, Market, OrderStatus, OrderType, Severity, TimeInForce
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
+from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.execution.orders import CONDITIONAL_FUT, NewOrder
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
@@ -55,7 +56,8 @@ class Execute:
     last_gate: LastGate
     restraints: Restraints
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _isolated: dict[str, int] = field(default_factory=dict)
+    _isolated: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By symbol: the leverage that was set, and until when that is believed."""
 
     def begin(self, record: IntentRecord) -> None:
         """Drive the intent in a task of its own; one that is being driven already is left alone."""
@@ -190,14 +192,22 @@ class Execute:
         Raises:
             VenueUnavailable: it could not be asked for.
         """
-        if self._isolated.get(symbol) == leverage:
+        known, until_ms = self._isolated.get(symbol, (0, 0))
+        if known == leverage and self.clock.now_ms() < until_ms:
             return None
         try:
             await self.venue.ensure_isolated(symbol, leverage)
         except (Refused, OutcomeUnknown) as error:
             return f"MARGIN_MODE {error}"
-        self._isolated[symbol] = leverage
+        until_ms = self.clock.now_ms() + self.clock.work_ms(self.settings.isolated_ms)
+        self._isolated[symbol] = (leverage, until_ms)
         return None
+
+    def _qty(self, intent: OrderIntent) -> Decimal:
+        """Dust that the exchange's own change of rules left is covered and closed whole: it cuts to the position."""
+        if intent.market is Market.SPOT or not intent.reduce_only:
+            return intent.qty
+        return self.instruments[intent.instrument].ceil_qty(intent.qty)
 
     def _new_order(self, record: IntentRecord) -> NewOrder:
         intent = record.intent
@@ -211,7 +221,7 @@ class Execute:
             side=intent.side,
             # Maker and slices come with the execution capability; until then an entry takes.
             type=intent.type if self._rests(record) else OrderType.MARKET,
-            qty=intent.qty,
+            qty=self._qty(intent),
             stop_price=stop_price,
             time_in_force=TimeInForce.GTC,
             reduce_only=intent.market is Market.FUT and not record.purpose.is_new_entry,

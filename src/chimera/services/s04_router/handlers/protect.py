@@ -28,7 +28,7 @@ from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.metrics import Metrics
 from chimera.ports.randomness import Randomness
-from chimera.ports.venue import NothingToReduce, UnknownOrder, Venue, WouldTrigger
+from chimera.ports.venue import NothingToReduce, UnknownOrder, Venue, VenueError, WouldTrigger
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
@@ -102,7 +102,7 @@ class Protect:
             target=target_wish(intent),
             first_rung_share=await self.ladders.first_share(intent.risk.rcu_rev or 0),
         )
-        cover = await self._stop(record, legs.stop_qty, legs.stop_price)
+        cover = await self._stop(record, legs.stop_qty, legs.stop_price, filled_at_ms=entry.updated_at or 0)
         if cover.why is not None:
             await self.close(record, entry.filled_qty, cover.why)
             return cover.why
@@ -122,14 +122,14 @@ class Protect:
         )
         return None
 
-    async def _stop(self, record: IntentRecord, qty: Decimal, stop_price: Decimal) -> Cover:
+    async def _stop(self, record: IntentRecord, qty: Decimal, stop_price: Decimal, *, filled_at_ms: int) -> Cover:
         """Listed once the exchange has shown it, or it did its work already."""
         new = self._conditional(record, STOP, OrderType.STOP_MARKET, qty, stop_price)
         if await self._met_before(new):
             order = await self.ledger.order(new.client_order_id)
             if order is not None and order.status in (OrderStatus.NEW, OrderStatus.FILLED):
                 return Cover(listed=True)
-        if not await self.position_is_open(record.symbol):
+        if await self._is_flat(record.symbol, filled_at_ms):
             return Cover()
         order = await self._open(record, new, Purpose.SL)
         backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=1_000)
@@ -150,15 +150,31 @@ class Protect:
             unavailable = sending.landing is Landing.UNAVAILABLE
             if not unavailable and await self.send.until_listed(new.key, new.client_order_id, listed_ms):
                 return Cover(listed=True)
-            if not unavailable and not await self.position_is_open(record.symbol):
+            if not unavailable and await self._is_flat(record.symbol, filled_at_ms):
                 # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.
                 return Cover()
             attempt += 1
             if attempt >= self.settings.stop_attempts:
-                await self.ledger.lose(new.client_order_id, "STOP_NOT_LISTED")
+                await self._take_back(new)
                 return Cover(why="STOP_NOT_LISTED")
             await backoff.wait()
             order = await self.ledger.order(new.client_order_id) or order
+
+    async def _is_flat(self, symbol: str, filled_at_ms: int) -> bool:
+        """Whether nothing is open that a stop could cover. The exchange's list of positions may lag behind the fill,
+        so for as long as its queries lag the fill is believed."""
+        lag_ms = self.clock.work_ms(self.venue.capabilities.lookup_lag_ms)
+        if self.clock.now_ms() - filled_at_ms < lag_ms:
+            return False
+        return not await self.position_is_open(symbol)
+
+    async def _take_back(self, new: NewOrder) -> None:
+        """A stop that nobody saw listed may rest all the same: it is canceled before it counts as lost."""
+        try:
+            await self.venue.cancel(new.key, new.client_order_id, conditional=True)
+        except VenueError as why:
+            log.warning("a stop that was never listed", order=new.client_order_id, why=str(why))
+        await self.ledger.lose(new.client_order_id, "STOP_NOT_LISTED")
 
     async def _target(self, record: IntentRecord, qty: Decimal, price: Decimal) -> None:
         """A target that cannot be placed costs an exit by price, not safety: S6 sees it missing and decides."""
@@ -220,13 +236,20 @@ class Protect:
             return
         order = await self._open(record, new, Purpose.EXIT)
         backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=2_000)
+        tried = 0
         while not order.status.is_final:
             sending = await self.send.place(new)
             if sending.landing is Landing.TAKEN:
                 await self.send.until_final(new.key, new.client_order_id)
                 return
+            tried += 1
             if isinstance(sending.refusal, NothingToReduce):
-                return
+                if not await self.position_is_open(record.symbol):
+                    return
+                # Said as well where other reduce-only orders claim the position: they may go, or a person must look.
+                if tried < self.settings.close_tries_max:
+                    await backoff.wait()
+                    continue
             if sending.landing is Landing.REFUSED:
                 await self.teller.alert(
                     AlertCode.STOP_NOT_PLACED,

@@ -9,9 +9,10 @@ from decimal import Decimal
 import structlog
 
 from chimera.contracts.documents import IntentRecord, Order
-from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Side
+from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_OCO_STATE
+from chimera.contracts.metrics import AlertCode
 from chimera.domain.execution.fit import BROKEN_RULES, fitted_pair
 from chimera.domain.execution.orders import NewOco, NewOrder
 from chimera.domain.execution.protect import AtDistance, AtPrice, TargetWish, protect_spot
@@ -207,6 +208,7 @@ class SpotExit:
         """None once the exchange holds the pair, else why it does not."""
         key = record.intent.instrument
         backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=2_000)
+        told = False
         while True:
             try:
                 for reported in await self.venue.place_oco(pair):
@@ -225,7 +227,18 @@ class SpotExit:
                 return f"OCO_REFUSED {refusal}"
             except VenueUnavailable as down:
                 log.warning("pair not sent yet", list=pair.list_client_id, why=str(down))
+                told = told or await self._tell_uncovered(record, str(down))
             await backoff.wait()
+
+    async def _tell_uncovered(self, record: IntentRecord, why: str) -> bool:
+        await self.teller.alert(
+            AlertCode.STOP_NOT_PLACED,
+            Severity.FATAL,
+            f"{record.intent.instrument}: what {record.intent_id} bought has no stop yet: {why}",
+            intent_id=record.intent_id,
+            symbol=record.symbol,
+        )
+        return True
 
     async def _made_to_fit(self, key: InstrumentKey, pair: NewOco, refusal: Refused) -> NewOco | None:
         """The pair as the rules want it now, on file so; None where they are not what it was refused for."""
