@@ -1,13 +1,18 @@
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import pytest
 
+from chimera.adapters.binance.futures import LEVERAGE_HOLDS_MS
+from chimera.adapters.binance.hosts import Site, local
+from chimera.adapters.binance.signing import HmacSigner
 from chimera.adapters.binance.venue import BinanceVenue
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import IncomeKind, NewOrder
 from chimera.ports.venue import OutcomeUnknown, Refused, UnknownOrder, VenueUnavailable
+from tests.ports.hand_clock import HandClock
 
 from .canned import Answer, Asked, Canned, refused
 from .conftest import START_MS
@@ -482,28 +487,30 @@ async def test_an_order_that_was_triggered_between_two_lists_is_listed_once(
 # --- the account
 
 
-async def test_positions_carry_their_leverage_and_flat_ones_are_left_out(venue: BinanceVenue, exchange: Canned) -> None:
-    def row(symbol: str, amount: str) -> dict[str, Any]:
-        return {
-            "symbol": symbol,
-            "positionSide": "BOTH",
-            "positionAmt": amount,
-            "entryPrice": "75000.0",
-            "breakEvenPrice": "75030",
-            "markPrice": "74900.00",
-            "unRealizedProfit": "1.00",
-            "liquidationPrice": "78000",
-            "isolatedMargin": "38.5",
-            "notional": "-749",
-            "isolatedWallet": "37.5",
-            "updateTime": START_MS,
-        }
+def position_row(symbol: str, amount: str, **change: Any) -> dict[str, Any]:
+    return {
+        "symbol": symbol,
+        "positionSide": "BOTH",
+        "positionAmt": amount,
+        "entryPrice": "75000.0",
+        "breakEvenPrice": "75030",
+        "markPrice": "74900.00",
+        "unRealizedProfit": "1.00",
+        "liquidationPrice": "78000",
+        "isolatedMargin": "38.5",
+        "notional": "-749",
+        "isolatedWallet": "37.5",
+        "updateTime": START_MS,
+        **change,
+    }
 
-    exchange.say("GET /fapi/v3/positionRisk", [row("BTCUSDT", "-0.010"), row("ETHUSDT", "0.000")])
-    exchange.say(
-        "GET /fapi/v1/symbolConfig",
-        [{"symbol": "BTCUSDT", "marginType": "ISOLATED", "leverage": 20, "maxNotionalValue": "1"}],
-    )
+
+CONFIG = {"symbol": "BTCUSDT", "marginType": "ISOLATED", "leverage": 20, "maxNotionalValue": "1"}
+
+
+async def test_positions_carry_their_leverage_and_flat_ones_are_left_out(venue: BinanceVenue, exchange: Canned) -> None:
+    exchange.say("GET /fapi/v3/positionRisk", [position_row("BTCUSDT", "-0.010"), position_row("ETHUSDT", "0.000")])
+    exchange.say("GET /fapi/v1/symbolConfig", [CONFIG])
 
     (position,) = await venue.positions()
     await venue.positions()
@@ -511,6 +518,42 @@ async def test_positions_carry_their_leverage_and_flat_ones_are_left_out(venue: 
     assert (position.symbol, position.qty, position.leverage) == ("BTCUSDT", Decimal("-0.010"), 20)
     assert (position.isolated_wallet_usdt, position.liquidation_price) == (Decimal("37.5"), Decimal(78000))
     assert len(exchange.of("GET /fapi/v1/symbolConfig")) == 1
+
+
+async def test_a_position_is_told_while_only_stops_may_ask(venue: BinanceVenue, exchange: Canned) -> None:
+    venue.budget.limit(Site.FUTURES, 60_000)
+    exchange.say("GET /fapi/v3/positionRisk", [position_row("BTCUSDT", "-0.010")])
+    exchange.say("GET /fapi/v1/symbolConfig", [CONFIG])
+
+    (position,) = await venue.positions()
+
+    assert position.leverage == 20
+
+
+@pytest.mark.parametrize(
+    ("known", "margin", "leverage"),
+    [pytest.param(True, "149.8", 20, id="last known"), pytest.param(False, "149.8", 5, id="as its margin shows")],
+)
+async def test_a_position_whose_leverage_cannot_be_asked_is_told(
+    exchange: Canned, session: aiohttp.ClientSession, known: bool, margin: str, leverage: int
+) -> None:
+    clock = HandClock(at_ms=START_MS)
+    signer = HmacSigner("the-key", "the-secret")
+    venue = BinanceVenue(
+        name="canned", hosts=local(exchange.root), clock=clock, session=session, snapshots=None, signer_futures=signer
+    )
+    exchange.say("GET /fapi/v3/positionRisk", [position_row("BTCUSDT", "-0.010", positionInitialMargin=margin)])
+    down = Answer(raw=b"<html>down</html>", status=502)
+    if known:
+        exchange.say("GET /fapi/v1/symbolConfig", [CONFIG], down)
+        await venue.positions()
+        await clock.advance(LEVERAGE_HOLDS_MS)
+    else:
+        exchange.say("GET /fapi/v1/symbolConfig", down)
+
+    (position,) = await venue.positions()
+
+    assert position.leverage == leverage
 
 
 async def test_balances_of_both_markets_and_what_is_gone_is_told_as_nothing(
@@ -614,6 +657,8 @@ async def test_fills_are_read_to_the_last_page_once_each(venue: BinanceVenue, ex
 
 
 async def test_names_of_many_orders_are_read_from_the_list(venue: BinanceVenue, exchange: Canned) -> None:
+    """While only stops may ask, too: what a position is follows from its fills."""
+    venue.budget.limit(Site.FUTURES, 60_000)
     exchange.say("GET /fapi/v1/userTrades", [trade_row(number, START_MS + number, number) for number in range(1, 9)])
     orders = [{**order_row(f"a-{number}", number), "time": START_MS} for number in range(1, 8)]
     exchange.say("GET /fapi/v1/allOrders", orders)

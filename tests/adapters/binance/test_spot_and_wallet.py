@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from chimera.adapters.binance.budget import Priority
-from chimera.adapters.binance.hosts import TESTNET, local
+from chimera.adapters.binance.hosts import TESTNET, Site, local
 from chimera.adapters.binance.signing import HmacSigner
 from chimera.adapters.binance.venue import FEES_ASKED_AGAIN_MS, FEES_HOLD_MS, BinanceVenue, create_venue, rank_of
 from chimera.adapters.chance import SeededRandomness
@@ -256,6 +256,26 @@ async def test_fills_are_searched_day_by_day_and_read_on_by_number(venue: Binanc
 
     assert (fill.client_order_id, fill.fee, fill.fee_asset, fill.maker) == ("a-1", Decimal("0.0005"), "BTC", True)
     assert exchange.of("GET /api/v3/myTrades")[-1].params["fromId"] == "9"
+
+
+async def test_names_of_many_orders_are_read_from_the_list_while_only_stops_may_ask(
+    venue: BinanceVenue, exchange: Canned
+) -> None:
+    venue.budget.limit(Site.SPOT, 60_000)
+    fill = {"price": "74000", "qty": "0.5", "commission": "0.0005", "commissionAsset": "BTC", "isBuyer": True}
+    numbers = range(1, 9)
+    exchange.say(
+        "GET /api/v3/myTrades",
+        [
+            {**fill, "symbol": "BTCUSDT", "id": number, "orderId": number, "time": START_MS, "isMaker": True}
+            for number in numbers
+        ],
+    )
+    exchange.say("GET /api/v3/allOrders", [{**row(f"a-{number}", number), "time": START_MS} for number in numbers])
+
+    fills = await venue.fills(BTC, START_MS)
+
+    assert [fill.client_order_id for fill in fills] == [f"a-{number}" for number in numbers]
 
 
 async def test_fees_are_the_accounts_own_and_asked_for_once(venue: BinanceVenue, exchange: Canned) -> None:

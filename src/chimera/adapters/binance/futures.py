@@ -103,7 +103,7 @@ class Futures:
         self._clock: Clock = rest.clock
         self._known = known
         self._leverages: dict[str, tuple[int, int]] = {}
-        """Symbol to (leverage, believed until)."""
+        """Symbol to (leverage, when to ask again)."""
         self._intervals_h: dict[str, int] | None = None
         self._assets: dict[str, None] = {"USDT": None}
         """Assets that were reported: one that is gone is reported as nothing, not left out."""
@@ -223,7 +223,13 @@ class Futures:
         return answer
 
     async def symbol_config(self, symbol: str | None = None) -> Sequence[SymbolConfig]:
-        rows = await self._signed_get("/fapi/v1/symbolConfig", {} if symbol is None else {"symbol": symbol}, weight=5)
+        """Asked with the rank of stops: what a position is worth closing for depends on it."""
+        rows = await self._signed_get(
+            "/fapi/v1/symbolConfig",
+            {} if symbol is None else {"symbol": symbol},
+            weight=5,
+            priority=Priority.PROTECTIVE,
+        )
 
         def read(rows: Any) -> list[SymbolConfig]:
             return [
@@ -256,7 +262,7 @@ class Futures:
     async def positions(self) -> Sequence[VenuePosition]:
         rows = await self._signed_get("/fapi/v3/positionRisk", weight=5, priority=Priority.PROTECTIVE)
         held = understood(lambda rows: [row for row in rows if Decimal(row["positionAmt"])], rows)
-        leverages = {str(row["symbol"]): await self._leverage(row["symbol"]) for row in held}
+        leverages = {str(row["symbol"]): await self._leverage(row) for row in held}
         return understood(lambda held: [parse.position_of(row, leverages[row["symbol"]]) for row in held], held)
 
     async def income(self, since_ms: int) -> Sequence[Income]:
@@ -525,7 +531,10 @@ class Futures:
 
             async def page(from_id: int) -> Rows:
                 rows: Rows = await self._signed_get(
-                    "/fapi/v1/allOrders", {"symbol": symbol, "orderId": from_id, "limit": ORDERS_MAX}, weight=5
+                    "/fapi/v1/allOrders",
+                    {"symbol": symbol, "orderId": from_id, "limit": ORDERS_MAX},
+                    weight=5,
+                    priority=Priority.PROTECTIVE,
                 )
                 return rows
 
@@ -543,13 +552,29 @@ class Futures:
         except UnknownOrder:
             return f"venue-{order_id}"
 
-    async def _leverage(self, symbol: str) -> int:
+    async def _leverage(self, row: Mapping[str, Any]) -> int:
+        """Of a position that is held: rather as last known, or as its margin shows, than no position at all.
+
+        Raises:
+            VenueUnavailable, Refused: it cannot be asked for, was never told, and shows nowhere.
+        """
+        symbol = str(row["symbol"])
         leverage, until_ms = self._leverages.get(symbol, (0, 0))
         if self._clock.now_ms() < until_ms:
             return leverage
+        try:
+            leverage = await self._told_leverage(symbol)
+        except (VenueUnavailable, Refused) as error:
+            leverage = leverage or parse.shown_leverage_of(row)
+            if not leverage:
+                raise
+            log.warning("a leverage cannot be asked for", symbol=symbol, taken=leverage, why=str(error))
+        self._believe(symbol, leverage)
+        return leverage
+
+    async def _told_leverage(self, symbol: str) -> int:
         for config in await self.symbol_config(symbol):
             if config.symbol == symbol:
-                self._believe(symbol, config.leverage)
                 return config.leverage
         raise VenueUnavailable(f"the exchange does not say the leverage of {symbol}")
 

@@ -182,6 +182,12 @@ def position_of(row: Row, leverage: int) -> VenuePosition:
     )
 
 
+def shown_leverage_of(row: Row) -> int:
+    """What the margin of a row of `v3/positionRisk` comes to; 0 where it shows none."""
+    margin = Decimal(row.get("positionInitialMargin", 0))
+    return round(abs(Decimal(row["notional"])) / margin) if margin else 0
+
+
 def income_of(row: Row) -> Income:
     return Income(
         tran_id=int(row["tranId"]),

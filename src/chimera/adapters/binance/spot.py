@@ -267,7 +267,10 @@ class Spot:
 
             async def page(from_id: int) -> Rows:
                 rows: Rows = await self._signed_get(
-                    "/api/v3/allOrders", {"symbol": symbol, "orderId": from_id, "limit": ORDERS_MAX}, weight=20
+                    "/api/v3/allOrders",
+                    {"symbol": symbol, "orderId": from_id, "limit": ORDERS_MAX},
+                    weight=20,
+                    priority=Priority.PROTECTIVE,
                 )
                 return rows
 
