@@ -1,5 +1,6 @@
 """The simulated exchange in process: the same market after a restart, durable before told, refusals in our words."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -114,6 +115,11 @@ def venue_on(journal: FileJournal | NoJournal, exchange: Exchange | None = None)
     return SimulatedVenue(exchange=fresh, rules=made.rules, feed=made.ticker, clock=LoopClock(START), journal=journal)
 
 
+def die(journal: FileJournal) -> None:
+    """No close, no flush: the process is gone, and with it its hold on the folder."""
+    os.close(journal._clock)
+
+
 def test_what_was_told_is_found_again_by_another_process(tmp_path: Path) -> None:
     async def trade() -> None:
         journal = FileJournal(tmp_path)
@@ -121,7 +127,7 @@ def test_what_was_told_is_found_again_by_another_process(tmp_path: Path) -> None
         venue.show_again(START)
         await venue.place(buy("a-1"))
         journal.mark_time(START + 5)
-        # No close, no flush: the process is gone.
+        die(journal)
 
     run_virtual(trade())
     found = FileJournal(tmp_path)
@@ -136,7 +142,8 @@ def test_what_was_told_is_found_again_by_another_process(tmp_path: Path) -> None
 
 def test_a_trailing_stop_is_found_again_as_far_as_it_had_come(tmp_path: Path) -> None:
     async def trade() -> None:
-        venue = venue_on(FileJournal(tmp_path))
+        journal = FileJournal(tmp_path)
+        venue = venue_on(journal)
         venue.show_again(START)
         await venue.place(buy("a-1"))
         trailing = NewOrder(
@@ -153,6 +160,7 @@ def test_a_trailing_stop_is_found_again_as_far_as_it_had_come(tmp_path: Path) ->
         seen = venue.marks["BTCUSDT"]
         venue.apply(Tick(START + 1, (), (replace(seen, mark=seen.mark + 100),), ()))
         marks.append(seen.mark + 100)
+        die(journal)
 
     marks: list[Decimal] = []
     run_virtual(trade())
@@ -172,6 +180,7 @@ def test_what_could_not_be_written_is_not_answered_for_and_is_written_with_the_n
             await venue.place(buy("a-1"))
         somebody.execute("DROP TRIGGER full")
         await venue.place(buy("a-2"))
+        die(journal)
 
     run_virtual(trade())
     exchange = Exchange.restore(market().rules, FileJournal(tmp_path).state())
@@ -262,3 +271,13 @@ def test_files_of_a_newer_version_are_refused_with_the_remedy(tmp_path: Path) ->
 def test_a_folder_without_an_exchange_says_so(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="holds no exchange that ever ran"):
         FileJournal(tmp_path).times_ms()
+
+
+def test_two_exchanges_never_run_on_one_account(tmp_path: Path) -> None:
+    first = FileJournal(tmp_path)
+
+    with pytest.raises(JournalError, match="in use by another process"):
+        FileJournal(tmp_path)
+
+    first.close()
+    FileJournal(tmp_path).close()

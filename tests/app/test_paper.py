@@ -1,6 +1,7 @@
 """Paper trading: a real market's prices move the simulated exchange, and nothing fills by a price that is none."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -350,11 +351,12 @@ async def test_rules_that_cannot_be_traded_by_leave_those_before() -> None:
 
 
 async def test_the_account_is_found_again_with_its_stop_and_fills_it_at_the_first_price(tmp_path: Path) -> None:
-    first = paper_on(FileJournal(tmp_path))
+    gone = FileJournal(tmp_path)
+    first = paper_on(gone)
     first.show(top("50000"), mark("50000"))
     await first.venue.place(order("in", Side.BUY))
     await first.venue.place(stop("stop", "49000", qty=D("0.004")))
-    # No close: the process is gone.
+    os.close(gone._clock)  # no close: the process is gone, and with it its hold on the folder
 
     journal = FileJournal(tmp_path)
     rules = ExchangeRules(instruments=(BTC_FUT, BTC_SPOT))

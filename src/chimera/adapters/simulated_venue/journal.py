@@ -5,6 +5,7 @@ each other by table and key; the clock's position lies beside them, because the 
 process is down.
 """
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -51,6 +52,23 @@ class FileJournal:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "venue.sqlite"
+        self._clock = os.open(folder / "venue.clock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            # Two exchanges on one account would give the same numbers to different orders.
+            fcntl.flock(self._clock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._clock)
+            raise JournalError(
+                f"the exchange in {folder} is in use by another process. Stop it, or choose another folder."
+            ) from error
+        try:
+            self._open()
+        except BaseException:
+            os.close(self._clock)
+            raise
+        self._owed: list[StateRow] = []
+
+    def _open(self) -> None:
         try:
             self._db = sqlite3.connect(self._path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -71,8 +89,6 @@ class FileJournal:
         )
         self._db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
         self._db.execute(f"PRAGMA user_version={VERSION}")
-        self._owed: list[StateRow] = []
-        self._clock = os.open(folder / "venue.clock", os.O_RDWR | os.O_CREAT, 0o600)
 
     def close(self) -> None:
         self._db.close()
