@@ -112,7 +112,16 @@ async def test_on_a_faster_clock_a_request_lives_as_long(exchange: Canned, sessi
             id="503 sent and not answered",
         ),
         pytest.param(
-            Answer(raw=b"Service Unavailable.", status=503), VenueUnavailable, VenueUnavailable, id="503 not sent"
+            Answer({"timestamp": START_MS, "path": ORDER, "msg": "Service Unavailable."}, 503),
+            VenueUnavailable,
+            VenueUnavailable,
+            id="503 not sent",
+        ),
+        pytest.param(
+            Answer(raw=b"<html><h1>503 Service Unavailable</h1></html>", status=503),
+            OutcomeUnknown,
+            VenueUnavailable,
+            id="503 by a proxy",
         ),
         pytest.param(refused(-1008, "Request throttled", 503), VenueUnavailable, VenueUnavailable, id="503 throttled"),
         pytest.param(refused(-1007, "Timeout", 408), OutcomeUnknown, VenueUnavailable, id="408"),

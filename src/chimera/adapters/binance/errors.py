@@ -1,7 +1,8 @@
 """What a failed answer means for what was asked.
 
 Owns one table: the first row that fits names the kind, in the words of `ports.venue`. A row that is missing is decided
-by the status: a 4xx is a refusal, a 5xx leaves the outcome unknown. Bodies need not be JSON.
+by the status: a 4xx is a refusal, a 5xx leaves the outcome unknown. Bodies need not be JSON: the words of a page that a
+proxy made say nothing of what the exchange did.
 
 Where documents leave open whether a request was carried out, the row says that nobody knows: asking once too often
 costs a moment, sending once too often costs a position.
@@ -45,7 +46,8 @@ _STATUS = "futures general-info, HTTP return codes"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One row. `site`, `status`, `code` None and `text` empty fit everything; `text` is a part, in lower case."""
+    """One row. `site`, `status`, `code` None and `text` empty fit everything; `text` is a part of the exchange's
+    own message, in lower case."""
 
     kind: type[VenueError]
     source: str
@@ -54,12 +56,12 @@ class Failure:
     code: int | None = None
     text: str = ""
 
-    def fits(self, site: Site, status: int, code: int | None, text: str) -> bool:
+    def fits(self, site: Site, status: int, code: int | None, message: str) -> bool:
         return (
             self.site in (None, site)
             and self.status in (None, status)
             and self.code in (None, code)
-            and self.text in text.lower()
+            and self.text in message.lower()
         )
 
 
@@ -131,8 +133,9 @@ def meaning(
     site: Site,
     status: int,
     code: int | None,
-    text: str,
+    message: str,
     *,
+    body: str = "",
     now_ms: int,
     speed: float = 1.0,
     retry_after_ms: int | None = None,
@@ -141,13 +144,13 @@ def meaning(
 
     Args:
         code: the exchange's, None where the body was not its JSON.
-        text: its message, or the beginning of whatever came instead.
+        message: the `msg` of its JSON, empty where there was none; `body` is the beginning of what came.
         now_ms: the exchange's time, to read how long a ban lasts that ends at a moment of it; `speed` is how many of
             its ms pass in a real one.
         retry_after_ms: what the Retry-After header says, real time.
     """
-    kind = kind_of(site, status, code, text)
-    text = text[:TEXT_CHARS_MAX]
+    kind = kind_of(site, status, code, message)
+    text = (message or body)[:TEXT_CHARS_MAX]
     said = f"{site.value}: HTTP {status} {'' if code is None else code} {text}"
     if issubclass(kind, Refused):
         return kind(status if code is None else code, text)
@@ -158,9 +161,9 @@ def meaning(
     return kind(said)
 
 
-def kind_of(site: Site, status: int, code: int | None, text: str) -> type[VenueError]:
+def kind_of(site: Site, status: int, code: int | None, message: str) -> type[VenueError]:
     for row in FAILURES:
-        if row.fits(site, status, code, text):
+        if row.fits(site, status, code, message):
             return row.kind
     if status >= 500:
         return OutcomeUnknown

@@ -200,15 +200,17 @@ class Rest:
     def _failure(
         self, site: Site, response: aiohttp.ClientResponse, raw: bytes, answer: Any, changes: bool
     ) -> Exception:
-        code, text = None, ""
-        if isinstance(answer, dict) and isinstance(answer.get("code"), int):
-            code, text = answer["code"], str(answer.get("msg", ""))
-        text = text or _beginning(raw)
+        code, message = None, ""
+        if isinstance(answer, dict):
+            # The gateway's own 503 carries a message and no code.
+            code = answer["code"] if isinstance(answer.get("code"), int) else None
+            message = str(answer.get("msg", ""))
         failure = meaning(
             site,
             response.status,
             code,
-            text,
+            message,
+            body=_beginning(raw),
             now_ms=self.clocks[site].now_ms(),
             speed=self._clock.speed,
             retry_after_ms=_retry_after_ms(response.headers.get("Retry-After")),
