@@ -92,6 +92,17 @@ def test_the_version_is_the_packages() -> None:
         pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
         pytest.param(("--venue", "nasdaq"), ("--venue", "sim"), id="an unknown venue"),
         pytest.param(("--venue", "live"), ("--i-understand", "testnet"), id="real money by accident"),
+        pytest.param(
+            ("--venue", "https://fapi.binance.com", "--i-understand"),
+            ("--venue live --i-understand", "--venue testnet"),
+            id="real money by its address",
+        ),
+        pytest.param(
+            ("--venue", "http://192.0.2.1:9900", "--i-understand"), ("in clear", "https"), id="a key in clear"
+        ),
+        pytest.param(
+            ("--venue", "https://192.0.2.1"), ("not on this machine", "--i-understand"), id="a server elsewhere"
+        ),
         pytest.param(("--venue", "paper", "--speed", "10"), ("--speed 10", "leave --speed out"), id="paper in a hurry"),
     ],
 )

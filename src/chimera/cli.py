@@ -169,7 +169,9 @@ def venue_of(text: str) -> str:
     Raises:
         typer.Exit: it is neither a known word nor a URL.
     """
-    if text in VENUES or text.startswith(("http://", "https://")):
+    from chimera.app.sides import is_url
+
+    if text in VENUES or is_url(text):
         return text.rstrip("/")
     refuse(
         f"--venue {text!r}: known are {', '.join(VENUES)}, or the URL of an exchange's server such as"
@@ -183,11 +185,15 @@ def up(
         str,
         typer.Option(
             help="sim: simulated, in process. paper: live prices, simulated fills. testnet, live: Binance. Or the URL"
-            " of a server that speaks its protocol."
+            " of a server that speaks its protocol: http on this machine, https elsewhere."
         ),
     ] = "sim",
     i_understand: Annotated[
-        bool, typer.Option("--i-understand", help="Needed with --venue live: real orders, real money.")
+        bool,
+        typer.Option(
+            "--i-understand",
+            help="Needed where it may be real money: --venue live, or an https URL beyond this machine.",
+        ),
     ] = False,
     market_data: Annotated[
         str, typer.Option(help="With --venue paper: live, testnet or a URL to take prices from.")
@@ -211,17 +217,14 @@ def up(
     import uvloop
 
     from chimera.app.embedded import up as run
-    from chimera.app.sides import LIVE, SIM, UpOptions
+    from chimera.app.sides import SIM, UpOptions
     from chimera.domain.market.market_config import KNOWN
 
     venue = venue_of(venue)
-    if venue == LIVE and not i_understand:
-        refuse(
-            "--venue live sends real orders for real money. If you mean it, add --i-understand; else --venue testnet"
-        )
     options = UpOptions(
         data=data,
         venue=venue,
+        understood=i_understand,
         market_data=venue_of(market_data),
         symbols=symbols_of(symbols, KNOWN if venue == SIM else None),
         warmup_days=warmup_days,

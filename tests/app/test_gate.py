@@ -1,20 +1,25 @@
 """May this account be traded on: every reason against it is named with its remedy, at a real server of ours."""
 
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import SecretStr
 
 from chimera.adapters.binance.wallet import Restrictions
 from chimera.app.findings import Finding, Level
 from chimera.app.gate import capabilities, permission_findings, symbol_findings, why_not
-from chimera.app.remote import look_at, reach
-from chimera.app.sides import UpProblem
+from chimera.app.remote import find, look_at, reach
+from chimera.app.sides import UpProblem, refuse_by_name
 from chimera.contracts.enums import Market
 from chimera.contracts.settings import S4Settings
 from chimera.ports.venue import Capabilities
+from chimera.services.s12_gateway.page.settings import PageSettings
 from tests.domain.builders import BTC_FUT, BTC_SPOT
 from tests.loopback import free_ports
 from tests.venue_server.running import KEY, SECRET, RunningVenue, running_venue
@@ -132,6 +137,77 @@ async def test_another_speed_than_the_exchanges_is_refused() -> None:
     async with running_venue(speed=10) as venue, AsyncExitStack() as stack:
         with pytest.raises(UpProblem, match=r"--speed 5.*runs at 10"):
             await reach(venue.url, 5.0, GOOD, stack)
+
+
+@pytest.mark.parametrize(
+    ("venue", "understood", "says"),
+    [
+        pytest.param("live", False, "--i-understand", id="live"),
+        pytest.param("https://fapi.binance.com", True, "--venue live", id="Binance"),
+        pytest.param("https://API.Binance.COM.:443", True, "--venue live", id="Binance, written otherwise"),
+        pytest.param("https://127.0.0.1@testnet.binancefuture.com", True, "--venue testnet", id="Binance in disguise"),
+        pytest.param("http://192.0.2.1:9900", True, "in clear", id="http"),
+        pytest.param("http://127.evil.example", True, "in clear", id="no loopback address"),
+        pytest.param("https://192.0.2.1:9900", False, "--i-understand", id="https"),
+        pytest.param("https://[", True, "no address", id="no host"),
+    ],
+)
+async def test_a_key_does_not_go_where_it_must_not(venue: str, understood: bool, says: str) -> None:
+    async with AsyncExitStack() as stack:
+        with pytest.raises(UpProblem, match=says):
+            await reach(venue, None, GOOD, stack, understood=understood)
+
+
+@pytest.mark.parametrize(
+    ("venue", "understood"),
+    [
+        pytest.param("testnet", False, id="testnet"),
+        pytest.param("live", True, id="live"),
+        pytest.param("http://localhost:9900", False, id="this machine by name"),
+        pytest.param("http://127.0.0.2:9900", False, id="this machine"),
+        pytest.param("http://[::1]:9900", False, id="this machine by IPv6"),
+        pytest.param("https://192.0.2.1:9900", True, id="elsewhere"),
+    ],
+)
+def test_what_is_understood_or_costs_nothing_may_be_asked(venue: str, understood: bool) -> None:
+    refuse_by_name(venue, understood=understood)
+
+
+async def test_the_doctor_sends_no_key_to_binance_by_address_and_looks_elsewhere_unasked() -> None:
+    (binance,) = await look_at("https://api.binance.com", ("BTCUSDT",), GOOD)
+    (elsewhere,) = await look_at("https://nobody.invalid", ("BTCUSDT",), GOOD)
+
+    assert "--venue live" in binance.found
+    assert "does not answer" in elsewhere.found
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "real_money"),
+    [
+        pytest.param("127.0.0.1", "local", False, id="this machine"),
+        pytest.param("127.0.0.1.example", "remote", True, id="elsewhere"),
+    ],
+)
+async def test_a_server_elsewhere_counts_as_real_money(host: str, name: str, real_money: bool) -> None:
+    connector = aiohttp.TCPConnector(resolver=ToThisMachine())
+    async with running_venue() as venue, aiohttp.ClientSession(connector=connector) as session:
+        place = await find(venue.url.replace("127.0.0.1", host), None, session)
+
+    assert (place.name, place.real_money) == (name, real_money)
+    page = PageSettings(env="local", keys=(), storage=Path(), venue=place.name)
+    assert page.is_live is real_money
+
+
+class ToThisMachine(AbstractResolver):
+    """Every name is this machine's."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """It holds nothing."""
 
 
 def test_a_delisted_symbol_is_told_from_an_unknown_one() -> None:

@@ -29,7 +29,7 @@ from chimera.app.front import Front
 from chimera.app.house import House
 from chimera.app.registry import START_ORDER, Settings
 from chimera.app.serving import listen, server, stop
-from chimera.app.sides import PAPER, SIM, Side, SimSide, UpOptions, UpProblem, called, plan_of
+from chimera.app.sides import PAPER, SIM, Side, SimSide, UpOptions, UpProblem, called, plan_of, refuse_by_name
 from chimera.app.worlds import one_process_world
 from chimera.contracts.settings import ChimeraSettings, S1Settings, S3Settings, S4Settings
 from chimera.ports.world import World
@@ -85,6 +85,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     """
     if options.venue == PAPER and options.speed not in (None, 1.0):
         raise UpProblem(f"--speed {options.speed:g}: paper follows a real market, which runs at 1; leave --speed out")
+    refuse_by_name(options.venue, understood=options.understood)
     shared = ChimeraSettings.from_env(env)
     s1, s3, s4 = S1Settings.from_env(env), S3Settings.from_env(env), S4Settings.from_env(env)
     folder = open_folder(options.data)

@@ -25,7 +25,7 @@ from chimera.app.findings import Finding, Level
 from chimera.app.gate import examine, symbol_findings, why_not
 from chimera.app.sides import LIVE as LIVE_VENUE
 from chimera.app.sides import TESTNET as TESTNET_VENUE
-from chimera.app.sides import Spawn, UpOptions, UpProblem
+from chimera.app.sides import Spawn, UpOptions, UpProblem, is_elsewhere, refuse_by_name
 from chimera.app.simulated_market import keys_for, listed_keys
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.settings import S4Settings
@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 ASK_S = 10
 
+LOCAL, REMOTE = "local", "remote"
+"""What a server at a URL is called: on this machine, or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -50,6 +53,11 @@ class Place:
     speed: float
     now_ms: int
     tick_interval_ms: int
+
+    @property
+    def real_money(self) -> bool:
+        """What a server elsewhere does with orders nobody here can know."""
+        return self.name in (LIVE_VENUE, REMOTE)
 
 
 async def find(venue: str, speed: float | None, session: aiohttp.ClientSession, *, option: str = "--venue") -> Place:
@@ -68,6 +76,7 @@ async def find(venue: str, speed: float | None, session: aiohttp.ClientSession, 
         hosts = local(venue)
     except ValueError as problem:
         raise UpProblem(f"{option}: {problem}") from problem
+    name = REMOTE if is_elsewhere(venue) else LOCAL
     told = await _ask(session, f"{venue}/admin/venue")
     if told is None:  # not a server of ours: it runs in its own time, at 1
         time = await _ask(session, f"{venue}/fapi/v1/time")
@@ -76,14 +85,14 @@ async def find(venue: str, speed: float | None, session: aiohttp.ClientSession, 
                 f"{option} {venue}: nothing there speaks the exchange's protocol. Start one with `chimera venue`, or"
                 " correct the address."
             )
-        return Place("local", hosts, speed or 1.0, int(time["serverTime"]), 0)
+        return Place(name, hosts, speed or 1.0, int(time["serverTime"]), 0)
     runs_at = float(told["speed"])
     if speed is not None and speed != runs_at:
         raise UpProblem(
             f"--speed {speed:g}: the exchange at {venue} runs at {runs_at:g}, and both must run alike. Leave it out,"
             f" or start it with `chimera venue --speed {speed:g}`."
         )
-    return Place("local", hosts, runs_at, int(told["now_ms"]), int(told["tick_interval_ms"]))
+    return Place(name, hosts, runs_at, int(told["now_ms"]), int(told["tick_interval_ms"]))
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> dict[str, float] | None:
@@ -111,7 +120,7 @@ def signer_of(s4: S4Settings, place: Place) -> Signer:
     """
     key, secret, path = s4.binance_key.get_secret_value(), s4.binance_secret.get_secret_value(), ""
     path = s4.binance_private_key_path
-    if place.name == "local" and not key:
+    if place.name == LOCAL and not key:
         key, secret = LOCAL_KEY, LOCAL_SECRET
     try:
         if path:
@@ -167,7 +176,7 @@ class Reached:
             self.venue,
             watched,
             self.clock,
-            real_money=self.place.name == LIVE_VENUE,
+            real_money=self.place.real_money,
             withdrawing_key_allowed=s4.withdrawing_key_allowed,
         )
 
@@ -178,15 +187,17 @@ async def reach(
     s4: S4Settings,
     stack: AsyncExitStack,
     *,
+    understood: bool = False,
     timeout_ms: int = TIMEOUT_MS,
     limits: SocketLimits | None = None,
 ) -> Reached:
-    """The exchange, open and with its account's key; `stack` closes it. For `timeout_ms` and `limits` see
-    `create_venue`.
+    """The exchange, open and with its account's key; `stack` closes it. For `understood` see `refuse_by_name`, for
+    `timeout_ms` and `limits` `create_venue`.
 
     Raises:
-        UpProblem: nothing there answers, or there is no key.
+        UpProblem: nothing there answers, there is no key, or it may not be sent there.
     """
+    refuse_by_name(venue, understood=understood)
     session = await stack.enter_async_context(aiohttp.ClientSession())
     place = await find(venue, speed, session)
     clock = LoopClock(place.now_ms, place.speed)
@@ -212,7 +223,7 @@ async def look_at(venue: str, symbols: tuple[str, ...], s4: S4Settings) -> list[
     """For `doctor`: the whole list, an exchange that does not answer being a finding as well."""
     async with AsyncExitStack() as stack:
         try:
-            reached = await reach(venue, None, s4, stack)
+            reached = await reach(venue, None, s4, stack, understood=True)  # nothing is ordered
         except UpProblem as problem:
             return [Finding("exchange", str(problem), level=Level.BAD)]
         return await reached.look(listed_keys(symbols), s4)
@@ -236,7 +247,7 @@ class RemoteSide:
             UpProblem: it cannot be reached, or its account may not be traded on as it is; every reason with its remedy.
         """
         async with AsyncExitStack() as stack:
-            reached = await reach(options.venue, options.speed, s4, stack)
+            reached = await reach(options.venue, options.speed, s4, stack, understood=options.understood)
             keys, watched = keys_for(options.symbols), listed_keys(options.symbols)
             findings = await reached.look(watched, s4)
             refused = why_not(findings)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.simulated_venue.journal import RESUME_MARGIN_MS, FileJournal
@@ -25,6 +26,7 @@ from chimera.domain.matching.exchange import Exchange
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Query
 from chimera.ports.venue import FactorFeed, Venue
+from chimera.runtime.guard import is_loopback
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], None]
 
@@ -42,13 +44,15 @@ class UpProblem(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
     """What `chimera up` was asked for. `service_ports`: S1 listens there, S12 eleven further on; None: not at all.
-    `venue`: sim, paper, testnet, live, or the URL of an exchange's server on this machine. `market_data`: where paper
-    takes its prices from: live, testnet or a URL. `speed` None: the venue's own.
+    `venue`: sim, paper, testnet, live, or the URL of an exchange's server. `understood`: whoever asked knows that it
+    may be real money. `market_data`: where paper takes its prices from: live, testnet or a URL. `speed` None: the
+    venue's own.
     `end_ms`: market time at which a new folder's warm-up ends and the market goes on; None: now."""
 
     data: Path
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
     venue: str = "sim"
+    understood: bool = False
     market_data: str = "live"
     warmup_days: int = 14
     speed: float | None = None
@@ -57,6 +61,61 @@ class UpOptions:
     port: int = 8080
     service_ports: int | None = None
     end_ms: int | None = None
+
+
+def refuse_by_name(venue: str, *, understood: bool) -> None:
+    """For every way to an account: what its name alone forbids, before anything is made or asked.
+
+    Raises:
+        UpProblem: it may be real money and nobody said so, or the key would go where it must not.
+    """
+    if venue == LIVE and not understood:
+        raise UpProblem(
+            "--venue live sends real orders for real money. If you mean it, add --i-understand; else --venue testnet"
+        )
+    if not is_url(venue):
+        return
+    host = _host_of(venue)
+    if host.split(".")[-2:][0].startswith("binance"):  # .com, .us, binancefuture.com, …
+        raise UpProblem(
+            f"--venue {venue}: Binance itself is not reached by its address. Use --venue live --i-understand for real"
+            " money, or --venue testnet."
+        )
+    if is_loopback(host):
+        return
+    if not venue.startswith("https://"):
+        raise UpProblem(
+            f"--venue {venue}: the key would cross the network in clear. Use https there, or a tunnel that ends on this"
+            " machine (http://127.0.0.1:PORT)."
+        )
+    if not understood:
+        raise UpProblem(
+            f"--venue {venue} is not on this machine, and what it does with orders may cost real money. If you mean it,"
+            " add --i-understand."
+        )
+
+
+def is_url(venue: str) -> bool:
+    return venue.startswith(("http://", "https://"))
+
+
+def is_elsewhere(venue: str) -> bool:
+    """The URL of a server that is not on this machine."""
+    return is_url(venue) and not is_loopback(_host_of(venue))
+
+
+def _host_of(url: str) -> str:
+    """
+    Raises:
+        UpProblem: it names none.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise UpProblem(f"{url} is no address of an exchange; write it like http://127.0.0.1:9900")
+    return host.rstrip(".")
 
 
 def called(venue: str) -> str:
@@ -75,7 +134,7 @@ class Side(Protocol):
 
     @property
     def name(self) -> str:
-        """For people: sim, paper, testnet, live, local."""
+        """For people: sim, paper, testnet, live, local, remote."""
         ...
 
     @property

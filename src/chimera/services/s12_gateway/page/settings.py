@@ -8,8 +8,8 @@ from chimera.contracts.instrument_key import InstrumentKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSettings:
-    """`storage` is the folder for the page library's own files; `venue` is sim, paper, testnet, local or live; `speed`
-    is market time per wall time, as shown."""
+    """`storage` is the folder for the page library's own files; `venue` is sim, paper, testnet, local, remote or
+    live; `speed` is market time per wall time, as shown."""
 
     env: str
     keys: tuple[InstrumentKey, ...]
@@ -19,5 +19,5 @@ class PageSettings:
 
     @property
     def is_live(self) -> bool:
-        """Real orders, real money."""
-        return self.venue == "live"
+        """Real orders, and what may be real money: of a server that is not on this machine nobody here knows."""
+        return self.venue in ("live", "remote")
