@@ -6,10 +6,11 @@ import pytest
 
 from chimera.adapters.binance.budget import Budget, Priority
 from chimera.adapters.binance.hosts import Site, local
-from chimera.adapters.binance.rest import Rest, Security
+from chimera.adapters.binance.rest import RECV_WINDOW_CHANGES_MS, Rest, Security
 from chimera.adapters.binance.signing import HmacSigner
 from chimera.adapters.binance.venue import BinanceVenue
 from chimera.adapters.clocks import LoopClock
+from chimera.contracts.settings import S5Settings
 from chimera.ports.venue import OutcomeUnknown, RateLimited, Refused, VenueError, VenueUnavailable
 from tests.loopback import free_ports
 
@@ -80,20 +81,34 @@ async def test_a_signed_request_is_what_the_documents_want(rest: Rest, exchange:
         assert (asked.query + asked.body).endswith(f"&signature={expected}")
         assert asked.headers["x-mbx-apikey"] == "the-key"
         assert START_MS + 5_000_000 <= int(asked.params["timestamp"]) < START_MS + 6_000_000
-        assert asked.params["recvWindow"] == "5000"
     assert post.query == ""
     assert post.body.startswith("symbol=BTCUSDT&newClientOrderId=a%3Ab%2Fc&")
     assert post.headers["content-type"] == "application/x-www-form-urlencoded"
     assert get.body == ""
 
 
+async def test_what_changes_something_is_too_old_before_its_silence_is_an_answer(
+    exchange: Canned, session: aiohttp.ClientSession
+) -> None:
+    """Accepted later than a lookup that did not find it, it would be there twice."""
+    exchange.say(f"POST {ORDER}", {})
+
+    for speed in (0.5, 1.0, 10.0, 60.0):
+        await place(rest_at(exchange.root, session, speed=speed))
+
+    windows_ms = [int(asked.params["recvWindow"]) for asked in exchange.asked]
+    assert windows_ms == [750, 1_500, 15_000, 60_000]
+    assert S5Settings().lookup_lag_ms > RECV_WINDOW_CHANGES_MS
+
+
 async def test_on_a_faster_clock_a_request_lives_as_long(exchange: Canned, session: aiohttp.ClientSession) -> None:
     exchange.say(f"GET {ORDER}", {})
 
+    await look(rest_at(exchange.root, session))
     await look(rest_at(exchange.root, session, speed=10.0))
     await look(rest_at(exchange.root, session, speed=60.0))
 
-    assert [asked.params["recvWindow"] for asked in exchange.asked] == ["50000", "60000"]
+    assert [asked.params["recvWindow"] for asked in exchange.asked] == ["5000", "50000", "60000"]
 
 
 @pytest.mark.parametrize(
