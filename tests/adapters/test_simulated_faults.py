@@ -750,3 +750,33 @@ def test_bars_that_close_in_a_shifted_market_are_shifted_wherever_they_are_asked
             assert ratios == [1.0] * 5 + [1.05] * 2
 
     run_virtual(play())
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+@pytest.mark.parametrize("step", range(2, 6))
+@pytest.mark.parametrize("tick", range(2, 11))
+def test_the_filters_are_exactly_as_they_were_after_the_last_change(tick: int, step: int, first_to_end: int) -> None:
+    async def drive() -> None:
+        async with opened() as floor:
+            before = floor.venue.rules.instruments
+            faults = [
+                Fault(kind=FaultKind.FILTERS_CHANGED, params={"tick_mult": tick, "step_mult": step}),
+                Fault(
+                    kind=FaultKind.FILTERS_CHANGED,
+                    symbol="BTCUSDT",
+                    market="FUT",
+                    params={"tick_mult": 3, "step_mult": 3},
+                ),
+            ]
+            numbers = floor.plan.arm(*faults)
+            last = faults[1 - first_to_end]
+            floor.plan.disarm(numbers[first_to_end])
+            for old, now in zip(before, floor.venue.rules.instruments, strict=True):
+                hit = last.applies(old.market, old.symbol)
+                assert now.tick_size == old.tick_size * (last.whole("tick_mult") if hit else 1)
+                assert now.min_qty == old.min_qty * (last.whole("step_mult") if hit else 1)
+            floor.plan.disarm(numbers[1 - first_to_end])
+            assert repr(floor.venue.rules.instruments) == repr(before)
+            await floor.venue.place(order("c", qty=D("0.011")))
+
+    run_virtual(drive())

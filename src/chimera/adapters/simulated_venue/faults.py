@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from math import prod
 from typing import TypeVar
 
 import structlog
@@ -25,6 +26,7 @@ from chimera.domain.execution.orders import (
     StreamReset,
     VenueOrder,
 )
+from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import Bar, MarketEvent, MarkPrice
 from chimera.domain.matching import refusals
 from chimera.domain.matching.faults import Asked, Fault, FaultKind, FaultPlan, Reach, Trait, Turn
@@ -92,6 +94,8 @@ class ExchangeFaults:
         self._host = host
         self._timer: Timer | None = None
         self._drained: dict[int, tuple[Market, Decimal]] = {}
+        self._filters: dict[int, Fault] = {}
+        self._unfiltered: dict[InstrumentKey, Instrument] = {}
         plan.changed.append(self.look)
 
     def look(self) -> None:
@@ -274,20 +278,28 @@ class ExchangeFaults:
             operator.freeze(name, market=fault.market, symbol=fault.symbol)
 
     def _change_filters(self, turn: Turn) -> None:
-        fault, operator = turn.fault, self.operator
-        tick, step = Decimal(fault.whole("tick_mult")), Decimal(fault.whole("step_mult"))
-        if not turn.begins:
-            tick, step = 1 / tick, 1 / step
-        for instrument in operator.listed(fault.market, fault.symbol):
+        """Every change counts from what is listed without any; the last one's end puts exactly that back."""
+        operator = self.operator
+        if turn.begins:
+            self._filters[turn.number] = turn.fault
+        else:
+            self._filters.pop(turn.number, None)
+        for now in operator.listed(turn.fault.market, turn.fault.symbol):
+            listed = self._unfiltered.setdefault(now.key, now)
+            faults = [fault for fault in self._filters.values() if fault.applies(now.market, now.symbol)]
+            tick = prod(fault.whole("tick_mult") for fault in faults)
+            step = prod(fault.whole("step_mult") for fault in faults)
             operator.replace_instrument(
                 replace(
-                    instrument,
-                    tick_size=(instrument.tick_size * tick).normalize(),
-                    step_size=(instrument.step_size * step).normalize(),
-                    min_qty=(instrument.min_qty * step).normalize(),
-                    market_step=(instrument.market_step * step).normalize(),
+                    now,
+                    tick_size=listed.tick_size * tick,
+                    step_size=listed.step_size * step,
+                    min_qty=listed.min_qty * step,
+                    market_step=listed.market_step * step,
                 )
             )
+            if not faults:
+                del self._unfiltered[now.key]
 
     def _futures_symbol(self, symbol: str) -> str:
         """The symbol asked for; else one with a position; else the first."""
