@@ -11,7 +11,7 @@ from chimera.adapters.binance.venue import BinanceVenue
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import IncomeKind, NewOrder
-from chimera.ports.venue import OutcomeUnknown, Refused, UnknownOrder, VenueUnavailable
+from chimera.ports.venue import OutcomeUnknown, RateLimited, Refused, UnknownOrder, VenueUnavailable
 from tests.ports.hand_clock import HandClock
 
 from .canned import Answer, Asked, Canned, refused
@@ -579,6 +579,19 @@ async def test_balances_of_both_markets_and_what_is_gone_is_told_as_nothing(
     }
     assert second[Market.SPOT, "BTC"] == 0
     assert exchange.of("GET /api/v3/account")[0].params["omitZeroBalances"] == "true"
+
+
+@pytest.mark.parametrize("site", [Site.FUTURES, Site.SPOT])
+async def test_balances_are_not_polled_through_a_429(venue: BinanceVenue, exchange: Canned, site: Site) -> None:
+    """That leads to the ban under which no stop can be placed."""
+    exchange.say("GET /fapi/v3/balance", [])
+    venue.budget.limit(site, 60_000)
+
+    with pytest.raises(RateLimited):
+        await venue.balances()
+
+    assert all(asked.path == "/fapi/v3/balance" for asked in exchange.asked)
+    assert len(exchange.asked) == (0 if site is Site.FUTURES else 1)
 
 
 async def test_isolated_margin_that_is_set_already_is_success(venue: BinanceVenue, exchange: Canned) -> None:

@@ -249,8 +249,11 @@ class Futures:
         )
 
     async def balances(self) -> Sequence[Balance]:
-        """Assets with money, those that had some since we began, and USDT. What is free: `parse_futures.balance_of`."""
-        rows = await self._signed_get("/fapi/v3/balance", weight=5, priority=Priority.PROTECTIVE)
+        """Assets with money, those that had some since we began, and USDT. What is free: `parse_futures.balance_of`.
+
+        No stop needs them: polls that went on through a 429 would end in the ban under which no stop can be placed.
+        """
+        rows = await self._signed_get("/fapi/v3/balance", weight=5)
         there = {balance.asset: balance for balance in understood(_each(parse.balance_of), rows)}
         self._assets.update((asset, None) for asset, each in there.items() if each.free or each.locked)
         zero = Decimal(0)
@@ -622,6 +625,11 @@ class Futures:
 
     def _now_ms(self) -> int:
         return self._rest.clocks[Site.FUTURES].now_ms()
+
+    async def fee_burn(self) -> bool:
+        """Whether fees are taken in BNB, at a discount, as long as the account has some."""
+        answer = await self._signed_get("/fapi/v1/feeBurn", weight=30)
+        return understood(lambda answer: _truth(answer["feeBurn"]), answer)
 
 
 def _trigger_of(order: NewOrder) -> dict[str, Param]:

@@ -113,10 +113,11 @@ class Spot:
     # --- the account
 
     async def account(self) -> Mapping[str, Any]:
-        """The raw answer: `canTrade`, `permissions`, `balances` other than zero, `commissionRates`, …"""
-        answer: Mapping[str, Any] = await self._signed_get(
-            "/api/v3/account", {"omitZeroBalances": True}, weight=20, priority=Priority.PROTECTIVE
-        )
+        """The raw answer: `canTrade`, `permissions`, `balances` other than zero, `commissionRates`, …
+
+        For its rank see the balances of futures.
+        """
+        answer: Mapping[str, Any] = await self._signed_get("/api/v3/account", {"omitZeroBalances": True}, weight=20)
         return answer
 
     async def balances(self) -> Sequence[Balance]:
