@@ -10,9 +10,12 @@ import pytest
 from chimera.adapters.kline_files import KlineFileError
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.venue_server.calls import Answer, Call, Route
+from chimera.venue_server.futures import words
 from chimera.venue_server.limits import LimitRules
 from chimera.venue_server.server import VenueOptions, open_exchange
 from tests.venue_server.running import BEGINS_MS, running_venue
+from tests.venue_server.staging import order_of, stage
 
 
 async def test_both_sites_tell_the_time_of_the_market() -> None:
@@ -92,3 +95,61 @@ def test_a_market_that_the_klines_do_not_reach_is_refused(tmp_path: Path) -> Non
 
 async def _open(options: VenueOptions, folder: Path) -> None:
     open_exchange(options, folder)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"quantity": "1e30"}, id="quantity beyond all digits"),
+        pytest.param({"price": "1e30"}, id="price beyond all digits"),
+        pytest.param({"price": "1e-30"}, id="price below all digits"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/fapi/v1/order", "/api/v3/order"])
+async def test_a_number_that_no_exchange_can_hold_is_refused(path: str, wrong: dict[str, str]) -> None:
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1", "price": "9"}
+    async with running_venue(still=True) as venue:
+        reply = await venue.signed("POST", path, **{**order, **wrong})
+
+    assert (reply.status, reply.body["code"]) == (400, -1100)
+
+
+async def test_a_time_that_no_calendar_has_is_refused() -> None:
+    async with running_venue() as venue:
+        reply = await venue.get("/fapi/v1/klines", symbol="BTCUSDT", interval="1M", startTime=10**17)
+
+    assert (reply.status, reply.body["code"]) == (400, -1100)
+
+
+async def test_a_signature_of_other_letters_is_only_wrong() -> None:
+    async with running_venue() as venue:
+        venue.extra_headers["X-MBX-APIKEY"] = venue.key
+        reply = await venue.get("/fapi/v3/balance", timestamp=venue.now_ms, signature="ü")
+
+    assert (reply.status, reply.body["code"]) == (400, -1022)
+
+
+async def test_what_fails_after_the_account_changed_is_told_as_unknown_and_its_fault_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no word for it")
+
+    monkeypatch.setattr(words, "placed", fails)
+    async with stage() as at:
+        ended: list[Answer] = []
+        after = at.venue.venue.floor.faults.after
+
+        async def watched(call: Call, route: Route, answer: Answer) -> Answer:
+            ended.append(answer)
+            return await after(call, route, answer)
+
+        monkeypatch.setattr(at.venue.venue.floor.faults, "after", watched)
+        reply = await at.api("POST", "v1/order", **order_of(price="50000"))
+        (kept,) = await at.done("GET", "v1/openOrders")
+        told = at.venue.venue.hosted.journal.state()
+
+    assert (reply.status, reply.body["code"]) == (500, -1000)
+    assert kept["origQty"] == "0.100"
+    assert len(told["order"]) == 1
+    assert [answer.status for answer in ended] == [500, 200]

@@ -43,6 +43,14 @@ SITE_HEADERS: dict[Site, list[tuple[bytes, bytes]]] = {
 }
 BODY_MAX = 1_000_000
 
+UNFORESEEN = (ArithmeticError, ValueError, TypeError, LookupError)
+"""What a parameter that nobody thought of ends in."""
+
+CHANGING = frozenset({"POST", "PUT", "DELETE"})
+UNKNOWN = Refusal(-1000, "An unknown error occurred while processing the request.")
+"""Also to a request that may have changed the account all the same."""
+UNREADABLE = Refusal(-1100, "Illegal characters found in a parameter.")
+
 SocketHandler = Callable[[dict[str, Any], Receive, Send], Any]
 
 
@@ -98,18 +106,24 @@ class VenueApp:
 
     async def ask(self, call: Call, route: Route) -> Answer:
         """What leaves as the answer, with everything that goes wrong on purpose; the WebSocket API asks here too."""
-        answer = await self._floor.faults.before(call, route)
-        if answer is None:
-            # Time may have passed in a fault that only delays: the exchange looks when the call arrives.
-            call.now_ms = self._floor.now_ms()
-            answer = self.answer(call, route)
-        return await self._floor.faults.after(call, route, answer)
+        answer: Answer | None = Answer(500, None)
+        try:
+            answer = await self._floor.faults.before(call, route)
+            if answer is None:
+                # Time may have passed in a fault that only delays: the exchange looks when the call arrives.
+                call.now_ms = self._floor.now_ms()
+                answer = self.answer(call, route)
+        finally:
+            # Whatever went wrong, a fault that began with this call ends with it.
+            answer = await self._floor.faults.after(call, route, answer or Answer(500, None))
+        return answer
 
     def answer(self, call: Call, route: Route) -> Answer:
         """What the exchange says to the call."""
         floor = self._floor
         now_ms = floor.real_ms()
         headers = list(SITE_HEADERS[route.site])
+        changes = False
         try:
             if route.site is not Site.ADMIN:
                 floor.limits.refuse_banned(call.address, now_ms)
@@ -119,6 +133,7 @@ class VenueApp:
             auth.check(floor.keys, call, route.security, route.site)
             if route.orders:
                 floor.limits.count_orders(route.site, route.orders, now_ms, route.orders_long)
+            changes = call.method in CHANGING
             status, value = 200, route.handler(call)
         except Refusal as refusal:
             status, value = STATUS_BY_CODE.get(refusal.code, 400), _refused(route.site, refusal)
@@ -128,6 +143,10 @@ class VenueApp:
         except Unsaved as error:
             log.error("the exchange could not write its journal", error=str(error))
             return Answer(500, None)
+        except UNFORESEEN:
+            log.exception("a request failed in a way nobody foresaw", method=call.method, path=call.path)
+            said = UNKNOWN if changes else UNREADABLE
+            status, value = STATUS_BY_CODE.get(said.code, 400), _refused(route.site, said)
         headers += floor.limits.headers(call.address, route.site, route.pool, now_ms)
         if route.orders:
             headers += floor.limits.order_headers(route.site, now_ms)

@@ -88,7 +88,7 @@ class KeyRing:
     def signed_by(self, key: ApiKey, payload: str, signature: str) -> bool:
         if key.secret:
             expected = hmac.new(key.secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
-            return hmac.compare_digest(expected, signature.lower())
+            return hmac.compare_digest(expected.encode(), signature.lower().encode())
         try:
             self._public[key.key].verify(base64.b64decode(signature), payload.encode())
         except (InvalidSignature, ValueError):

@@ -14,6 +14,9 @@ from chimera.domain.matching.refusals import Refusal
 
 T = TypeVar("T")
 
+DIGITS_MAX = 20
+"""Of a number, before the point and behind it."""
+
 
 class Site(Enum):
     """Which of the exchange's hosts a path belongs to: each has its own limits, headers and manners."""
@@ -75,9 +78,12 @@ class Call:
                 raise refusals.missing(name)
             return default
         try:
-            return int(value)
+            number = int(value)
         except ValueError:
             raise _illegal(name, "^[0-9]{1,20}$") from None
+        if abs(number) >= 10**DIGITS_MAX:
+            raise _illegal(name, "^[0-9]{1,20}$")
+        return number
 
     def maybe_whole(self, name: str) -> int | None:
         return self.whole(name) if self.params.get(name) else None
@@ -85,14 +91,14 @@ class Call:
     def number(self, name: str) -> Decimal:
         """
         Raises:
-            Refusal: -1102 when it is missing, -1100 when it is no finite decimal.
+            Refusal: -1102 when it is missing, -1100 when it is no finite decimal of at most 20 digits on either side.
         """
         value = self.text(name)
         try:
             number = Decimal(value)
         except InvalidOperation:
             number = Decimal("NaN")
-        if not number.is_finite():
+        if not number.is_finite() or number.adjusted() >= DIGITS_MAX or exponent_of(number) < -DIGITS_MAX:
             raise _illegal(name, r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
         return number
 
@@ -109,6 +115,13 @@ class Call:
         if value not in ("true", "false"):
             raise refusals.bad_parameter(name)
         return value == "true"
+
+
+def exponent_of(number: Decimal) -> int:
+    """Of a finite number's last digit: -2 for 0.10."""
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exponent
 
 
 def _illegal(name: str, legal: str) -> Refusal:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
-from chimera.domain.execution.orders import AccountChange, NewOrder, SelfTrade, VenueOrder
+from chimera.domain.execution.orders import NewOrder, SelfTrade, VenueOrder
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call, Route, Security
@@ -72,9 +72,7 @@ class FuturesOrders:
     # --- one order
 
     def place(self, call: Call) -> Any:
-        answer, changes = self._place(call, SelfTrade.EXPIRE_MAKER)
-        self._floor.settle(changes)
-        return answer
+        return self._place(call, SelfTrade.EXPIRE_MAKER)
 
     def test(self, call: Call) -> Any:
         order = self._read(call, SelfTrade.EXPIRE_MAKER)
@@ -90,17 +88,13 @@ class FuturesOrders:
         return words.queried(order, self._prints.of(order.symbol))
 
     def amend(self, call: Call) -> Any:
-        answer, changes = self._amend(call)
-        self._floor.settle(changes)
-        return answer
+        return self._amend(call)
 
     def cancel(self, call: Call) -> Any:
         symbol = call.text("symbol")
         out = self._prints.of(symbol)
         order_id, client_id = _named(call)
-        order, changes = self._cancel(symbol, order_id, client_id)
-        self._floor.settle(changes)
-        return words.placed(order, out)
+        return words.placed(self._cancel(symbol, order_id, client_id), out)
 
     def ask_open(self, call: Call) -> Any:
         order = self._find(call)
@@ -130,11 +124,7 @@ class FuturesOrders:
         if not 1 <= len(names) <= CANCEL_BATCH_MAX:
             raise Refusal(-4032, "Exceed maximum cancel order size.")
 
-        def cancel(name: tuple[str | None, str | None]) -> tuple[Any, tuple[AccountChange, ...]]:
-            order, changes = self._cancel(symbol, *name)
-            return words.placed(order, out), changes
-
-        return self._settled([lambda name=name: cancel(name) for name in names])  # type: ignore[misc]
+        return _answers([lambda name=name: words.placed(self._cancel(symbol, *name), out) for name in names])  # type: ignore[misc]
 
     def open_orders(self, call: Call) -> Any:
         symbol = call.maybe("symbol")
@@ -208,12 +198,13 @@ class FuturesOrders:
         if changes:
             self._floor.settle(changes)
 
-    def _place(self, call: Call, self_trade: SelfTrade) -> tuple[Any, tuple[AccountChange, ...]]:
+    def _place(self, call: Call, self_trade: SelfTrade) -> Any:
         full = reading.full_answer(call)
         new = self._read(call, self_trade)
         order, changes = self._floor.exchange.place(new, self._floor.clock.now_ms())
+        self._floor.settle(changes)
         out = self._prints.of(order.symbol)
-        return (words.placed(order, out) if full else words.accepted(order, out)), changes
+        return words.placed(order, out) if full else words.accepted(order, out)
 
     def _read(self, call: Call, self_trade: SelfTrade) -> NewOrder:
         symbol = call.text("symbol")
@@ -252,7 +243,7 @@ class FuturesOrders:
         self._drawn += 1
         return drawn_id(f"order/{self._floor.clock.now_ms()}/{self._drawn}")
 
-    def _amend(self, call: Call) -> tuple[Any, tuple[AccountChange, ...]]:
+    def _amend(self, call: Call) -> Any:
         symbol = call.text("symbol")
         out = self._prints.of(symbol)
         order_id, client_id = _named(call)
@@ -268,19 +259,21 @@ class FuturesOrders:
             venue_order_id=order_id,
             client_order_id=client_id,
         )
+        self._floor.settle(changes)
         answer = words.placed(order, out)
         answer["pair"] = symbol
         if modify_id is not None:
             answer["modifyId"] = modify_id
-        return answer, changes
+        return answer
 
-    def _cancel(
-        self, symbol: str, order_id: str | None, client_id: str | None
-    ) -> tuple[VenueOrder, tuple[AccountChange, ...]]:
+    def _cancel(self, symbol: str, order_id: str | None, client_id: str | None) -> VenueOrder:
         exchange, now_ms = self._floor.exchange, self._floor.clock.now_ms()
         if order_id is not None:
-            return exchange.cancel_number(FUT, symbol, order_id, now_ms)
-        return exchange.cancel(FUT, symbol, client_id or "", now_ms)
+            order, changes = exchange.cancel_number(FUT, symbol, order_id, now_ms)
+        else:
+            order, changes = exchange.cancel(FUT, symbol, client_id or "", now_ms)
+        self._floor.settle(changes)
+        return order
 
     def _find(self, call: Call) -> VenueOrder:
         """
@@ -299,7 +292,7 @@ class FuturesOrders:
             raise reading.unknown_order()
         return order
 
-    def _each(self, call: Call, do: Callable[[Call], tuple[Any, tuple[AccountChange, ...]]]) -> list[Any]:
+    def _each(self, call: Call, do: Callable[[Call], Any]) -> list[Any]:
         """One answer for each of `batchOrders`, a refusal being one too."""
         entries = _json_list(call, "batchOrders")
         if not 1 <= len(entries) <= BATCH_MAX:
@@ -309,18 +302,18 @@ class FuturesOrders:
             if not isinstance(entry, dict):
                 raise refusals.bad_parameter("batchOrders")
             singles.append(replace(call, params={name: _text(value) for name, value in entry.items()}))
-        return self._settled([lambda single=single: do(single) for single in singles])  # type: ignore[misc]
+        return _answers([lambda single=single: do(single) for single in singles])  # type: ignore[misc]
 
-    def _settled(self, works: list[Callable[[], tuple[Any, tuple[AccountChange, ...]]]]) -> list[Any]:
-        answers: list[Any] = []
-        for work in works:
-            try:
-                answer, changes = work()
-                self._floor.settle(changes)
-            except Refusal as refusal:
-                answer = {"code": refusal.code, "msg": refusal.text}
-            answers.append(answer)
-        return answers
+
+def _answers(works: list[Callable[[], Any]]) -> list[Any]:
+    answers: list[Any] = []
+    for work in works:
+        try:
+            answer = work()
+        except Refusal as refusal:
+            answer = {"code": refusal.code, "msg": refusal.text}
+        answers.append(answer)
+    return answers
 
 
 def _named(call: Call) -> tuple[str | None, str | None]:
