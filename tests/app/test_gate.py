@@ -18,8 +18,12 @@ from chimera.app.remote import find, look_at, reach
 from chimera.app.sides import UpProblem, refuse_by_name
 from chimera.contracts.enums import Market
 from chimera.contracts.settings import S4Settings
+from chimera.domain.matching.refusals import Refusal
 from chimera.ports.venue import Capabilities
 from chimera.services.s12_gateway.page.settings import PageSettings
+from chimera.venue_server.calls import Call
+from chimera.venue_server.futures.account import FuturesAccount
+from chimera.venue_server.spot.account import SpotAccount
 from tests.domain.builders import BTC_FUT, BTC_SPOT
 from tests.loopback import free_ports
 from tests.venue_server.running import KEY, SECRET, RunningVenue, running_venue
@@ -219,6 +223,9 @@ def test_a_delisted_symbol_is_told_from_an_unknown_one() -> None:
     assert "SETTLING" in finding.found
 
 
+NOW_MS = 1_790_000_000_000
+DAY_MS = 86_400_000
+
 ALL = Restrictions(
     ip_restricted=True,
     reading=True,
@@ -240,12 +247,65 @@ ALL = Restrictions(
         pytest.param(replace(ALL, withdrawals=True), True, Level.WARN, id="withdrawals, overruled"),
         pytest.param(replace(ALL, ip_restricted=False), False, Level.WARN, id="from anywhere"),
         pytest.param(replace(ALL, spot_trading=False), False, Level.BAD, id="no spot"),
+        pytest.param(replace(ALL, expires_at_ms=NOW_MS + 8 * DAY_MS), False, Level.OK, id="ends later"),
     ],
 )
 def test_a_key_for_real_money_must_not_be_able_to_withdraw(may: Restrictions, allowed: bool, level: Level) -> None:
-    (finding,) = permission_findings(may, True, allowed)
+    (finding,) = permission_findings(may, True, allowed, NOW_MS)
 
     assert finding.level is level
+
+
+@pytest.mark.parametrize(
+    ("expires_at_ms", "level", "says"),
+    [
+        pytest.param(NOW_MS, Level.BAD, "ended on 2026-09-21 14:13 UTC", id="ended"),
+        pytest.param(NOW_MS + 1, Level.WARN, "ends on 2026-09-21 14:13 UTC", id="ends now"),
+        pytest.param(NOW_MS + 7 * DAY_MS, Level.WARN, "ends on 2026-09-28 14:13 UTC", id="ends this week"),
+    ],
+)
+def test_a_key_whose_authority_ends_is_told_with_its_day(expires_at_ms: int, level: Level, says: str) -> None:
+    (finding,) = permission_findings(replace(ALL, expires_at_ms=expires_at_ms), True, False, NOW_MS)
+
+    assert finding.level is level
+    assert says in finding.found
+    assert "address of this machine" in finding.remedy
+
+
+async def test_an_account_that_may_not_trade_spot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SpotAccount.account
+    monkeypatch.setattr(SpotAccount, "account", lambda self, call: told(self, call) | {"canTrade": False})
+    async with running_venue() as venue:
+        found = bad(await look_at(venue.url, ("BTCUSDT",), GOOD))
+
+    assert list(found) == ["spot key"]
+    assert "Enable Spot" in found["spot key"].remedy
+
+
+@pytest.mark.parametrize(
+    ("answer", "level"),
+    [
+        pytest.param({"feeBurn": True}, Level.WARN, id="in BNB"),
+        pytest.param({"feeBurn": False}, Level.OK, id="in USDT"),
+        pytest.param(None, Level.INFO, id="not told"),
+    ],
+)
+async def test_fees_paid_in_bnb_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, bool] | None, level: Level
+) -> None:
+    def tell(self: FuturesAccount, call: Call) -> dict[str, bool]:
+        if answer is None:
+            raise Refusal(-5000, "Path /fapi/v1/feeBurn is invalid")
+        return answer
+
+    monkeypatch.setattr(FuturesAccount, "fee_burn", tell)
+    async with running_venue() as venue:
+        findings = await look_at(venue.url, ("BTCUSDT",), GOOD)
+
+    (fees,) = (finding for finding in findings if finding.what == "fees")
+    assert fees.level is level
+    assert why_not(findings) is None
+    assert level is not Level.WARN or "switch BNB" in fees.remedy
 
 
 def test_an_exchange_without_stops_or_pairs_is_refused_and_one_without_post_only_is_not() -> None:

@@ -5,6 +5,7 @@ Owns the list of what must be true, each with its cause and its remedy. The star
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 from chimera.adapters.binance.hosts import Site
 from chimera.adapters.binance.venue import BinanceVenue
@@ -18,6 +19,8 @@ from chimera.ports.venue import Capabilities, RateLimited, Refused, VenueError
 
 SKEW_MS_MAX = 1_000
 """SERVICES S1: above it S4 refuses every entry, so nothing would ever be traded."""
+
+EXPIRY_NOTICE_MS = 7 * 86_400_000
 
 KEY_PROBLEMS = {
     -1021: ("this machine's clock is off", "set the clock by NTP (for example `chronyc makestep`) and try again"),
@@ -58,8 +61,9 @@ async def examine(
         ("exchange's clock", lambda: clock_findings(venue, clock)),
         ("symbols", lambda: _symbols(venue, keys)),
         ("futures key", lambda: _futures_account(venue)),
+        ("fees", lambda: _fees(venue)),
         ("spot key", lambda: _spot_account(venue)),
-        ("key permissions", lambda: _permissions(venue, real_money, withdrawing_key_allowed)),
+        ("key permissions", lambda: _permissions(venue, real_money, withdrawing_key_allowed, clock.now_ms())),
     ]
     findings: list[Finding] = []
     for what, look in looks:
@@ -151,18 +155,51 @@ async def _futures_account(venue: BinanceVenue) -> list[Finding]:
     return findings or [Finding("futures key", "trades futures, one-way, single-asset")]
 
 
+async def _fees(venue: BinanceVenue) -> list[Finding]:
+    try:
+        in_bnb = await venue.futures.fee_burn()
+    except Refused:  # of the key itself others tell
+        return [Finding("fees", "this environment does not tell whether they are paid in BNB", level=Level.INFO)]
+    if not in_bnb:
+        return [Finding("fees", "futures fees are paid in USDT")]
+    return [
+        Finding(
+            "fees",
+            "futures fees are paid in BNB as long as there is some, and are booked here as if they were USDT: profits"
+            " and losses would be wrong",
+            "switch BNB for fees off in the futures preferences on the exchange's page, or keep no BNB in the futures"
+            " wallet",
+            Level.WARN,
+        )
+    ]
+
+
 async def _spot_account(venue: BinanceVenue) -> list[Finding]:
-    await venue.spot.balances()
-    return [Finding("spot key", "reads the spot account")]
+    account = await venue.spot.account()
+    if not account.get("canTrade", True):
+        return [
+            Finding(
+                "spot key",
+                "the account may not trade spot",
+                "tick Enable Spot & Margin Trading for the key, and see on the exchange's page whether the account is"
+                " restricted",
+                Level.BAD,
+            )
+        ]
+    return [Finding("spot key", "reads the spot account, which may trade")]
 
 
-async def _permissions(venue: BinanceVenue, real_money: bool, withdrawing_key_allowed: bool) -> list[Finding]:
+async def _permissions(
+    venue: BinanceVenue, real_money: bool, withdrawing_key_allowed: bool, now_ms: int
+) -> list[Finding]:
     if not venue.capabilities.transfers:
         return [Finding("key permissions", "this environment does not tell", level=Level.INFO)]
-    return permission_findings(await venue.wallet.restrictions(), real_money, withdrawing_key_allowed)
+    return permission_findings(await venue.wallet.restrictions(), real_money, withdrawing_key_allowed, now_ms)
 
 
-def permission_findings(may: Restrictions, real_money: bool, withdrawing_key_allowed: bool) -> list[Finding]:
+def permission_findings(
+    may: Restrictions, real_money: bool, withdrawing_key_allowed: bool, now_ms: int
+) -> list[Finding]:
     """What a key that trades by itself must and must not be allowed."""
     findings = []
     if may.withdrawals:
@@ -182,6 +219,18 @@ def permission_findings(may: Restrictions, real_money: bool, withdrawing_key_all
         findings.append(
             Finding(
                 "key permissions", "the key may not trade spot", "tick Enable Spot & Margin Trading for it", Level.BAD
+            )
+        )
+    if may.expires_at_ms is not None and may.expires_at_ms - now_ms <= EXPIRY_NOTICE_MS:
+        gone = may.expires_at_ms <= now_ms
+        until = datetime.fromtimestamp(may.expires_at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        findings.append(
+            Finding(
+                "key permissions",
+                f"the key's trading authority {'ended' if gone else 'ends'} on {until}",
+                "renew it on the exchange's page, best restricted to the address of this machine, or make a new key and"
+                " set S4_BINANCE_KEY and S4_BINANCE_SECRET",
+                Level.BAD if gone else Level.WARN,
             )
         )
     if real_money and not may.ip_restricted:

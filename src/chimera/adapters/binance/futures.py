@@ -631,6 +631,11 @@ class Futures:
         answer = await self._signed_get("/fapi/v1/feeBurn", weight=30)
         return understood(lambda answer: _truth(answer["feeBurn"]), answer)
 
+    async def fee_burn(self) -> bool:
+        """Whether fees are taken in BNB, at a discount, as long as the account has some."""
+        answer = await self._signed_get("/fapi/v1/feeBurn", weight=30)
+        return understood(lambda answer: _truth(answer["feeBurn"]), answer)
+
 
 def _trigger_of(order: NewOrder) -> dict[str, Param]:
     params: dict[str, Param] = {"workingType": order.working_type.value}
