@@ -1,3 +1,4 @@
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.state import MemorySnapshots
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.execution.orders import NewOco, NewOrder, SelfTrade
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, VenueUnavailable
 from tests.ports.hand_clock import HandClock
 
@@ -256,6 +257,61 @@ async def test_fills_are_searched_day_by_day_and_read_on_by_number(venue: Binanc
 
     assert (fill.client_order_id, fill.fee, fill.fee_asset, fill.maker) == ("a-1", Decimal("0.0005"), "BTC", True)
     assert exchange.of("GET /api/v3/myTrades")[-1].params["fromId"] == "9"
+
+
+async def test_a_market_order_may_be_sized_in_quote(venue: BinanceVenue, exchange: Canned) -> None:
+    exchange.say(f"POST {ORDER}", row())
+
+    await venue.place(new(type=OrderType.MARKET, price=None, qty=Decimal(0), quote_qty=Decimal("250.50")))
+
+    assert exchange.asked[0].params["quoteOrderQty"] == "250.5"
+    assert "quantity" not in exchange.asked[0].params
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(new(quote_qty=Decimal(250), qty=Decimal(0)), id="not a market order"),
+        pytest.param(new(type=OrderType.MARKET, price=None, quote_qty=Decimal(250)), id="with a quantity too"),
+        pytest.param(new(market=Market.FUT, type=OrderType.MARKET, price=None, quote_qty=Decimal(250)), id="futures"),
+        pytest.param(
+            new(market=Market.FUT, type=OrderType.STOP_MARKET, close_position=True, quote_qty=Decimal(250)),
+            id="futures, whatever is held",
+        ),
+    ],
+)
+async def test_a_size_in_quote_that_cannot_be_sent_is_refused_before(
+    venue: BinanceVenue, exchange: Canned, order: NewOrder
+) -> None:
+    with pytest.raises(Refused, match="a-1: a quote quantity is for spot MARKET orders"):
+        await venue.place(order)
+
+    assert exchange.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "order"),
+    [
+        pytest.param(ORDER, new(), id="spot"),
+        pytest.param("/fapi/v1/order", new(market=Market.FUT, type=OrderType.LIMIT), id="futures"),
+        pytest.param(
+            "/fapi/v1/algoOrder",
+            new(market=Market.FUT, type=OrderType.STOP_MARKET, stop_price=Decimal(70000)),
+            id="futures, conditional",
+        ),
+    ],
+)
+async def test_what_gives_way_to_oneself_is_said_where_it_is_not_the_usual(
+    venue: BinanceVenue, exchange: Canned, path: str, order: NewOrder
+) -> None:
+    exchange.say(f"POST {path}", refused(-4164, "too small"))
+
+    for mode in (SelfTrade.EXPIRE_MAKER, SelfTrade.EXPIRE_BOTH, SelfTrade.NONE):
+        with pytest.raises(Refused):
+            await venue.place(replace(order, stp=mode))
+
+    told_modes = [asked.params.get("selfTradePreventionMode") for asked in exchange.asked]
+    assert told_modes == [None, "EXPIRE_BOTH", "NONE"]
 
 
 async def test_names_of_many_orders_are_read_from_the_list_while_only_stops_may_ask(

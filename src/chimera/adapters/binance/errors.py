@@ -32,6 +32,8 @@ POSITION_MODE_UNCHANGED = -4059
 ASSETS_MODE_UNCHANGED = -4171
 BAD_TYPE = -1116
 """No such order type; we say so ourselves before anything is sent."""
+NOT_REQUIRED = -1106
+"""A parameter that this order does not take; said by ourselves, before anything is sent."""
 CLOCK_CODES = frozenset({-1021, -5028})
 """The request's time did not fit theirs: nothing happened, and a fresh time may."""
 

@@ -18,6 +18,7 @@ import structlog
 from chimera.adapters.binance import parse_futures as parse
 from chimera.adapters.binance import words
 from chimera.adapters.binance.budget import Priority
+from chimera.adapters.binance.calls import MarketCalls, OrderCalls, self_trade_of, size_of
 from chimera.adapters.binance.errors import (
     ASSETS_MODE_UNCHANGED,
     BAD_TYPE,
@@ -25,14 +26,11 @@ from chimera.adapters.binance.errors import (
     POSITION_MODE_UNCHANGED,
 )
 from chimera.adapters.binance.history import (
-    ASKED_ONE_BY_ONE,
     INCOME_MAX,
-    ORDERS_MAX,
     TRADES_MAX,
     Rows,
     closed_bars,
     income_since,
-    orders_between,
     trades_since,
 )
 from chimera.adapters.binance.hosts import Site
@@ -97,11 +95,21 @@ class FeeRates:
     taker: Decimal
 
 
-class Futures:
+ORDER_CALLS = OrderCalls(
+    site=Site.FUTURES,
+    market=Market.FUT,
+    one_path="/fapi/v1/order",
+    one_weight=1,
+    many_path="/fapi/v1/allOrders",
+    many_weight=5,
+    read=parse.order_of,
+)
+
+
+class Futures(MarketCalls):
     def __init__(self, rest: Rest, known: KnownOrders) -> None:
-        self._rest = rest
+        super().__init__(rest, known, ORDER_CALLS)
         self._clock: Clock = rest.clock
-        self._known = known
         self._leverages: dict[str, tuple[int, int]] = {}
         """Symbol to (leverage, when to ask again)."""
         self._intervals_h: dict[str, int] | None = None
@@ -111,7 +119,7 @@ class Futures:
     # --- the market, without a key
 
     async def exchange_info(self) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = await self._get("/fapi/v1/exchangeInfo", weight=1, priority=Priority.DATA)
+        answer: Mapping[str, Any] = await self._get("/fapi/v1/exchangeInfo", weight=1)
         self._rest.budget.learn_limits(Site.FUTURES, answer.get("rateLimits", ()))
         return answer
 
@@ -142,7 +150,7 @@ class Futures:
         """Hours between settlements, of the symbols whose interval was ever adjusted; 8 for all others."""
         if self._intervals_h is None or renew:
             # It has a limit of its own (500 in 5 minutes with fundingRate) and no weight.
-            rows = await self._get("/fapi/v1/fundingInfo", weight=0, priority=Priority.DATA)
+            rows = await self._get("/fapi/v1/fundingInfo", weight=0)
             self._intervals_h = understood(
                 lambda rows: {row["symbol"]: int(row["fundingIntervalHours"]) for row in rows}, rows
             )
@@ -161,20 +169,20 @@ class Futures:
         return top
 
     async def last_price(self, symbol: str) -> Decimal:
-        row = await self._get("/fapi/v1/ticker/price", {"symbol": symbol}, weight=1, priority=Priority.DATA)
+        row = await self._get("/fapi/v1/ticker/price", {"symbol": symbol}, weight=1)
         return understood(lambda row: Decimal(row["price"]), row)
 
     async def depth(self, symbol: str, levels: int) -> Mapping[str, Any]:
         """The raw snapshot: `lastUpdateId`, `E`, `T`, `bids`, `asks`. `levels` is 5, 10, 20, 50, 100, 500 or 1000."""
         weight = next(cost for most, cost in ((50, 2), (100, 5), (500, 10), (1_000, 20)) if levels <= most)
         answer: Mapping[str, Any] = await self._get(
-            "/fapi/v1/depth", {"symbol": symbol, "limit": levels}, weight=weight, priority=Priority.DATA
+            "/fapi/v1/depth", {"symbol": symbol, "limit": levels}, weight=weight
         )
         return answer
 
     async def mark(self, symbol: str) -> MarkPrice:
         await self.funding_intervals_h()
-        row = await self._get("/fapi/v1/premiumIndex", {"symbol": symbol}, weight=1, priority=Priority.DATA)
+        row = await self._get("/fapi/v1/premiumIndex", {"symbol": symbol}, weight=1)
         return understood(lambda row: parse.mark_of(row, self.interval_h(symbol)), row)
 
     async def klines(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
@@ -183,7 +191,6 @@ class Futures:
                 "/fapi/v1/klines",
                 {"symbol": symbol, "interval": interval, "startTime": from_ms, "endTime": to_ms, "limit": KLINES_MAX},
                 weight=KLINES_WEIGHT,
-                priority=Priority.DATA,
             )
             return rows
 
@@ -315,10 +322,11 @@ class Futures:
             "side": order.side.value,
             "type": _type_word(order),
         }
+        size = size_of(order)
         if order.close_position:
             params["closePosition"] = True
         else:
-            params["quantity"] = order.qty
+            params |= size
             if order.reduce_only:
                 params["reduceOnly"] = True
         if order.type in PRICED:
@@ -326,6 +334,7 @@ class Futures:
             params["price"] = order.price
             post_only = order.type is OrderType.LIMIT_MAKER
             params["timeInForce"] = (TimeInForce.GTX if post_only else order.time_in_force).value
+        params |= self_trade_of(order)
         if conditional:
             params = {"algoType": "CONDITIONAL", **params, **_trigger_of(order), "clientAlgoId": order.client_order_id}
             path = "/fapi/v1/algoOrder"
@@ -367,7 +376,7 @@ class Futures:
         """
         if not conditional:
             try:
-                return await self._regular(symbol, {"origClientOrderId": client_order_id})
+                return await self._one(symbol, {"origClientOrderId": client_order_id})
             except UnknownOrder as unknown:
                 algo = await self._algo(client_order_id)
                 if algo is None:
@@ -377,7 +386,7 @@ class Futures:
         if algo is not None and not algo.triggered:
             return self._known.see(algo)
         try:
-            made = await self._regular(symbol, _made_by(algo, client_order_id))
+            made = await self._one(symbol, _made_by(algo, client_order_id))
         except UnknownOrder:
             if algo is None:
                 raise
@@ -492,20 +501,8 @@ class Futures:
         known = self._known.get(Market.FUT, symbol, client_order_id)
         canceled = self._known.see(understood(parse.order_of, answer, changes=True))
         if known is None and canceled.filled_qty:
-            # The answer says not since when it was there, and whoever looks for its fills needs that.
             return await self._or_as_it_is(canceled)
         return canceled
-
-    async def _or_as_it_is(self, canceled: VenueOrder) -> VenueOrder:
-        try:
-            return await self._regular(canceled.symbol, {"orderId": int(canceled.venue_order_id)})
-        except (VenueUnavailable, Refused) as error:
-            log.warning("a canceled order cannot be asked for", order=canceled.client_order_id, why=str(error))
-            return canceled
-
-    async def _regular(self, symbol: str, by: Mapping[str, Param]) -> VenueOrder:
-        row = await self._signed_get("/fapi/v1/order", {"symbol": symbol, **by}, weight=1, priority=Priority.PROTECTIVE)
-        return self._known.see(understood(parse.order_of, row))
 
     async def _algo(self, client_order_id: str) -> VenueOrder | None:
         try:
@@ -527,33 +524,6 @@ class Futures:
     async def _trades(self, params: Mapping[str, Param]) -> Rows:
         rows: Rows = await self._signed_get("/fapi/v1/userTrades", params, weight=5, priority=Priority.PROTECTIVE)
         return rows
-
-    async def _names_of(self, symbol: str, order_ids: Sequence[int]) -> Mapping[int, str]:
-        unseen = [number for number in order_ids if self._known.client_id(Market.FUT, symbol, str(number)) is None]
-        if len(unseen) > ASKED_ONE_BY_ONE:
-
-            async def page(from_id: int) -> Rows:
-                rows: Rows = await self._signed_get(
-                    "/fapi/v1/allOrders",
-                    {"symbol": symbol, "orderId": from_id, "limit": ORDERS_MAX},
-                    weight=5,
-                    priority=Priority.PROTECTIVE,
-                )
-                return rows
-
-            for rows in await orders_between(page, unseen[0], unseen[-1]):
-                for order in understood(_each(parse.order_of), rows):
-                    self._known.see(order)
-        return {number: await self._client_id(symbol, number) for number in order_ids}
-
-    async def _client_id(self, symbol: str, order_id: int) -> str:
-        known = self._known.client_id(Market.FUT, symbol, str(order_id))
-        if known is not None:
-            return known
-        try:
-            return (await self._regular(symbol, {"orderId": order_id})).client_order_id
-        except UnknownOrder:
-            return f"venue-{order_id}"
 
     async def _leverage(self, row: Mapping[str, Any]) -> int:
         """Of a position that is held: rather as last known, or as its margin shows, than no position at all.
@@ -605,36 +575,6 @@ class Futures:
             weight=1,
             priority=Priority.PROTECTIVE,
         )
-
-    async def _get(
-        self, path: str, params: Mapping[str, Param] | None = None, *, weight: int, priority: Priority
-    ) -> Any:
-        return await self._rest.call(Site.FUTURES, "GET", path, params or {}, weight=weight, priority=priority)
-
-    async def _signed_get(
-        self,
-        path: str,
-        params: Mapping[str, Param] | None = None,
-        *,
-        weight: int,
-        priority: Priority = Priority.ENTRY,
-    ) -> Any:
-        return await self._rest.call(
-            Site.FUTURES, "GET", path, params or {}, security=Security.SIGNED, weight=weight, priority=priority
-        )
-
-    def _now_ms(self) -> int:
-        return self._rest.clocks[Site.FUTURES].now_ms()
-
-    async def fee_burn(self) -> bool:
-        """Whether fees are taken in BNB, at a discount, as long as the account has some."""
-        answer = await self._signed_get("/fapi/v1/feeBurn", weight=30)
-        return understood(lambda answer: _truth(answer["feeBurn"]), answer)
-
-    async def fee_burn(self) -> bool:
-        """Whether fees are taken in BNB, at a discount, as long as the account has some."""
-        answer = await self._signed_get("/fapi/v1/feeBurn", weight=30)
-        return understood(lambda answer: _truth(answer["feeBurn"]), answer)
 
 
 def _trigger_of(order: NewOrder) -> dict[str, Param]:

@@ -14,15 +14,13 @@ from chimera.adapters.binance import parse_futures as shared
 from chimera.adapters.binance import parse_spot as parse
 from chimera.adapters.binance import words
 from chimera.adapters.binance.budget import Priority
+from chimera.adapters.binance.calls import MarketCalls, OrderCalls, self_trade_of, size_of
 from chimera.adapters.binance.errors import BAD_TYPE
 from chimera.adapters.binance.futures import DAY_MS, FeeRates, of_symbol
 from chimera.adapters.binance.history import (
-    ASKED_ONE_BY_ONE,
-    ORDERS_MAX,
     TRADES_MAX,
     Rows,
     closed_bars,
-    orders_between,
     trades_since,
 )
 from chimera.adapters.binance.hosts import Site
@@ -33,7 +31,7 @@ from chimera.contracts.enums import Market, OrderType, Side, TimeInForce
 from chimera.domain.execution.orders import Balance, NewOco, NewOrder, VenueFill, VenueOrder
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import Bar, BookTop
-from chimera.ports.venue import OutcomeUnknown, Refused, UnknownOrder, VenueUnavailable
+from chimera.ports.venue import OutcomeUnknown, Refused, VenueUnavailable
 
 TRADES_WINDOW_MS = DAY_MS
 KLINES_MAX = 1_000
@@ -48,10 +46,20 @@ STOPPED = frozenset(
 log = structlog.get_logger(__name__)
 
 
-class Spot:
+ORDER_CALLS = OrderCalls(
+    site=Site.SPOT,
+    market=Market.SPOT,
+    one_path="/api/v3/order",
+    one_weight=4,
+    many_path="/api/v3/allOrders",
+    many_weight=20,
+    read=parse.order_of,
+)
+
+
+class Spot(MarketCalls):
     def __init__(self, rest: Rest, known: KnownOrders) -> None:
-        self._rest = rest
-        self._known = known
+        super().__init__(rest, known, ORDER_CALLS)
         self._assets: dict[str, None] = {"USDT": None}
         """Assets that were reported: one that is gone is reported as nothing, not left out."""
 
@@ -169,7 +177,7 @@ class Spot:
             "symbol": order.symbol,
             "side": order.side.value,
             "type": _type_word(order.type),
-            "quantity": order.qty,
+            **size_of(order),
         }
         if order.type in TIMED:
             params["timeInForce"] = order.time_in_force.value
@@ -179,6 +187,7 @@ class Spot:
         if order.type in STOPPED:
             assert order.stop_price is not None, f"{order.client_order_id}: a {order.type} needs a stop price"
             params["stopPrice"] = order.stop_price
+        params |= self_trade_of(order)
         params |= {"newClientOrderId": order.client_order_id, "newOrderRespType": "RESULT"}
         answer = await self._order_call("POST", "/api/v3/order", params, orders=1, priority=priority)
         return self._known.see(understood(parse.order_of, answer, changes=True))
@@ -250,45 +259,6 @@ class Spot:
 
     # --- parts
 
-    async def _one(self, symbol: str, by: Mapping[str, Param]) -> VenueOrder:
-        row = await self._signed_get("/api/v3/order", {"symbol": symbol, **by}, weight=4, priority=Priority.PROTECTIVE)
-        return self._known.see(understood(parse.order_of, row))
-
-    async def _or_as_it_is(self, canceled: VenueOrder) -> VenueOrder:
-        """Asked for once more: the answer says not since when it was there, and whoever looks for fills needs that."""
-        try:
-            return await self._one(canceled.symbol, {"orderId": int(canceled.venue_order_id)})
-        except (VenueUnavailable, Refused) as error:
-            log.warning("a canceled order cannot be asked for", order=canceled.client_order_id, why=str(error))
-            return canceled
-
-    async def _names_of(self, symbol: str, order_ids: Sequence[int]) -> Mapping[int, str]:
-        unseen = [number for number in order_ids if self._known.client_id(Market.SPOT, symbol, str(number)) is None]
-        if len(unseen) > ASKED_ONE_BY_ONE:
-
-            async def page(from_id: int) -> Rows:
-                rows: Rows = await self._signed_get(
-                    "/api/v3/allOrders",
-                    {"symbol": symbol, "orderId": from_id, "limit": ORDERS_MAX},
-                    weight=20,
-                    priority=Priority.PROTECTIVE,
-                )
-                return rows
-
-            for rows in await orders_between(page, unseen[0], unseen[-1]):
-                for order in understood(lambda rows: [parse.order_of(row) for row in rows], rows):
-                    self._known.see(order)
-        return {number: await self._client_id(symbol, number) for number in order_ids}
-
-    async def _client_id(self, symbol: str, order_id: int) -> str:
-        known = self._known.client_id(Market.SPOT, symbol, str(order_id))
-        if known is not None:
-            return known
-        try:
-            return (await self._one(symbol, {"orderId": order_id})).client_order_id
-        except UnknownOrder:
-            return f"venue-{order_id}"
-
     async def _trades(self, params: Mapping[str, Param]) -> Rows:
         rows: Rows = await self._signed_get("/api/v3/myTrades", params, weight=20, priority=Priority.PROTECTIVE)
         return rows
@@ -307,24 +277,6 @@ class Spot:
             priority=priority,
             changes=True,
         )
-
-    async def _get(self, path: str, params: Mapping[str, Param], *, weight: int) -> Any:
-        return await self._rest.call(Site.SPOT, "GET", path, params, weight=weight, priority=Priority.DATA)
-
-    async def _signed_get(
-        self,
-        path: str,
-        params: Mapping[str, Param] | None = None,
-        *,
-        weight: int,
-        priority: Priority = Priority.ENTRY,
-    ) -> Any:
-        return await self._rest.call(
-            Site.SPOT, "GET", path, params or {}, security=Security.SIGNED, weight=weight, priority=priority
-        )
-
-    def _now_ms(self) -> int:
-        return self._rest.clocks[Site.SPOT].now_ms()
 
 
 def _type_word(kind: OrderType) -> str:
