@@ -32,7 +32,7 @@ from chimera.contracts.messages import AlertEvent, OrderResult
 from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_CMD
-from chimera.domain.execution.orders import AccountChange, NewOrder, VenueFill, VenueOrder
+from chimera.domain.execution.orders import AccountChange, NewOrder, OrderUpdated, VenueFill, VenueOrder
 from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
 from chimera.services.s04_router.ledger import Ledger, Sent
@@ -668,6 +668,65 @@ def test_what_happens_while_a_new_stream_is_caught_up_with_is_not_lost() -> None
 
         assert venue.instead == {}
         assert (await order_of(floor, "s3-btc-e1-1")).status is OrderStatus.FILLED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_fills_are_booked_while_a_new_stream_cannot_be_caught_up_with() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", venue=Breaking)
+        await floor.world.snapshots.set(RECON_LAST_RUN.name(ENV), str(floor.world.clock.now_ms() + HOUR_MS))
+        venue: Any = floor.world.venue
+        await floor.enter(tp=None)
+        asked = 0
+
+        async def banned(call: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            raise VenueUnavailable("banned for the test")
+
+        venue.instead |= {"order": banned, "fills": banned}
+        venue.breaks = True
+        await floor.by_hand("web_1", Side.BUY, "0.001")
+        await floor.settle(5_000)
+        assert asked > 1
+        await floor.move("59300")
+
+        assert (await order_of(floor, "s3-btc-e1-1")).status is OrderStatus.FILLED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_a_change_carries_is_booked_though_what_it_counts_cannot_be_asked_for() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", venue=Meddled)
+        await floor.world.snapshots.set(RECON_LAST_RUN.name(ENV), str(floor.world.clock.now_ms() + HOUR_MS))
+        await floor.enter(tp=None)
+        told: list[VenueOrder] = []
+
+        async def banned(call: Any, *args: Any, **kwargs: Any) -> Any:
+            raise VenueUnavailable("banned for the test")
+
+        async def a_part(call: Any) -> AsyncIterator[Sequence[AccountChange]]:
+            async for changes in call():
+                for change in changes:
+                    if isinstance(change, OrderUpdated) and change.fill is not None:
+                        told.append(change.order)
+                        yield (replace(change, fill=replace(change.fill, qty=D("0.004"))),)
+                    else:
+                        yield (change,)
+
+        venue: Any = floor.world.venue
+        venue.instead |= {"fills": banned, "account_events": a_part}
+        await floor.stop("s4")
+        await floor.start("s4")
+        await floor.move("59300", settle_ms=5_000)
+
+        stopped = await order_of(floor, "s3-btc-e1-1")
+        assert told[-1].status is OrderStatus.FILLED
+        assert (stopped.status, stopped.filled_qty) == (OrderStatus.PARTIALLY_FILLED, D("0.004"))
         await floor.stop()
 
     run_virtual(scenario())

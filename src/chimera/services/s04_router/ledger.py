@@ -209,25 +209,30 @@ class Ledger:
     async def book(self, reported: VenueOrder, fills: Sequence[VenueFill] = ()) -> Order | None:
         """Take in what the exchange says of one order. None: it is not ours.
 
-        Fills that the report counts and nobody has shown us are fetched before the order becomes final.
+        What it carries is booked at once. Fills that it counts and nobody has shown us are fetched then; before they
+        are on file the order does not become final.
+
+        Raises:
+            VenueUnavailable: they cannot be had now. What was told is booked.
         """
-        async with self._writing:
-            entry = await self._entry(reported.client_order_id)
-            if entry is None:
-                entry = await self._adopt(reported)
-                if entry is None:
-                    return None
-            fresh = self._new_fills(entry, fills)
-            known_qty = sum((fill.qty for fill in entry.fills.values()), Decimal(0)) + sum(
-                (fill.qty for fill in fresh), Decimal(0)
-            )
-            if known_qty < money(reported.filled_qty):
-                # The list may lag behind the stream: what was told counts as well.
-                fresh = self._new_fills(entry, [*fills, *await self._ask_fills(reported)])
-            await self._take_in(entry, reported, fresh)
+        entry = await self._book_told(reported, fills)
+        if entry is None:
+            return None
+        if entry.order.filled_qty is None or entry.order.filled_qty < money(reported.filled_qty):
+            # Nobody waits for the answer: an exchange that does not give it must not keep others from being booked.
+            missing = await self._ask_fills(reported)
+            entry = await self._book_told(reported, [*fills, *missing]) or entry
         if reported.market is Market.SPOT:
             await self.holdings.renew()
         return entry.order
+
+    async def _book_told(self, reported: VenueOrder, fills: Sequence[VenueFill]) -> _Entry | None:
+        """None: not ours."""
+        async with self._writing:
+            entry = await self._entry(reported.client_order_id) or await self._adopt(reported)
+            if entry is not None:
+                await self._take_in(entry, reported, self._new_fills(entry, fills))
+            return entry
 
     async def refresh(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> Order | None:
         """Ask the exchange what became of an order, and book it.

@@ -215,6 +215,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         produces=("ord:result", "alerts"),
         start=start,
         stop=execute.stop,
-        background=(account.listen,),
+        background=(account.listen, account.catch_up),
         checks=checks,
     )

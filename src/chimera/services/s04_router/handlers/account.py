@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,11 +14,14 @@ from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
 from chimera.ports.randomness import Randomness
-from chimera.ports.venue import Venue
+from chimera.ports.venue import Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
+from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.handlers.recover import Recover
 from chimera.services.s04_router.ledger import Ledger
+
+IDLE_MS = 60_000
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,8 @@ class Account:
     randomness: Randomness
     metrics: Metrics
     teller: Teller
+    _owed: list[OrderUpdated | StreamReset] = field(default_factory=list)
+    _owing: Changed = field(default_factory=Changed)
 
     async def listen(self) -> None:
         """For ever. Listens first and asks second: what happens between the two is told, what happened before is asked
@@ -41,26 +46,65 @@ class Account:
         first = asyncio.ensure_future(anext(events, ()))
         try:
             await self.clock.sleep_until_ms(self.clock.now_ms())
-            await self._take_in(StreamReset(self.clock.now_ms()))
+            self._owe(StreamReset(self.clock.now_ms()))
             await self._take_in_all(await first)
         finally:
             first.cancel()
         async for changes in events:
             await self._take_in_all(changes)
 
+    async def catch_up(self) -> None:
+        """For ever: what the exchange has to be asked about, however long it cannot be, while `listen` goes on. Booking
+        never goes back, so that an old answer does no harm to what was told since."""
+        backoff = Backoff(self.clock, self.randomness)
+        while True:
+            if not self._owed:
+                await self._owing.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
+                continue
+            change = self._owed.pop(0)
+            try:
+                await self._settle(change)
+                backoff.reset()
+            except DependencyDown as down:
+                self._owe(change, first=True)
+                log.warning("the account is not caught up with", why=str(down))
+                await backoff.wait()
+            except Exception:
+                self._owe(StreamReset(self.clock.now_ms()))
+                raise
+
+    async def _settle(self, change: OrderUpdated | StreamReset) -> None:
+        if isinstance(change, OrderUpdated):
+            await self._order(change)
+        else:
+            await self.recover.catch_up()
+
+    def _owe(self, change: OrderUpdated | StreamReset, *, first: bool = False) -> None:
+        """One reset is enough, and goes first: it answers most of what else is owed."""
+        if isinstance(change, StreamReset):
+            self._owed[:] = [each for each in self._owed if not isinstance(each, StreamReset)]
+        self._owed.insert(0 if first or isinstance(change, StreamReset) else len(self._owed), change)
+        self._owing.tell()
+
     async def _take_in_all(self, changes: Sequence[AccountChange]) -> None:
         for change in changes:
             await self._take_in(change)
 
     async def _take_in(self, change: AccountChange) -> None:
-        """The exchange tells a change once, so that what cannot be booked now holds up what follows it."""
+        """The exchange tells a change once, so that one which cannot be written down holds up what follows it. One that
+        the exchange must be asked about does not: what it told of itself is booked, the rest is owed."""
+        if isinstance(change, StreamReset):
+            self._owe(change)
+        if not isinstance(change, OrderUpdated):
+            return
         backoff = Backoff(self.clock, self.randomness)
         while True:
             try:
-                if isinstance(change, OrderUpdated):
-                    await self._order(change)
-                elif isinstance(change, StreamReset):
-                    await self.recover.catch_up()
+                await self._order(change)
+                return
+            except VenueUnavailable as down:
+                log.warning("the exchange is to be asked about a change of the account", why=str(down))
+                self._owe(change)
                 return
             except DependencyDown as down:
                 log.warning("a change of the account waits", why=str(down))
