@@ -87,7 +87,7 @@ class StreamServer:
             peer.streams += asked["params"]
             return {"result": None, "id": asked["id"]}
         if asked["method"] == "LIST_SUBSCRIPTIONS":
-            return {"result": ["the-listen-key"], "id": asked["id"]}
+            return {"result": peer.streams or ["the-listen-key"], "id": asked["id"]}
         return {"id": asked["id"], "status": 200, "result": {"subscriptionId": 0}, "rateLimits": []}
 
 

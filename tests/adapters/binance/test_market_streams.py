@@ -267,6 +267,51 @@ async def test_a_stream_that_falls_silent_is_opened_again_though_others_speak(wo
     assert len(world.server.open_peers("/market")) == 1
 
 
+async def test_a_quiet_stream_does_not_cost_its_group_the_connection(world_of: Any) -> None:
+    world = world_of(stall_ms=1_000)
+    await world.listen(FUT)
+    [first] = world.server.open_peers("/public")
+
+    for update in range(45):
+        await world.server.say(DEPTH, depth(update, update, update - 1))
+        await world.server.say(MARK, mark(T0 + update))
+        if update % 14 == 13:
+            await world.server.say(TICKER, ticker(update))
+        await asyncio.sleep(0.1)
+
+    assert world.server.open_peers("/public") == [first]
+    assert {"LIST_SUBSCRIPTIONS"} == {asked["method"] for asked in first.asked[1:]}
+
+
+async def test_a_connection_on_which_nothing_is_received_is_replaced_though_it_answers(world_of: Any) -> None:
+    world = world_of(stall_ms=500)
+    await world.listen(FUT)
+    [first] = world.server.open_peers("/public")
+    await world.server.say(TICKER, ticker(1))
+    await world.server.say(DEPTH, depth(1, 1, 0))
+
+    await world.server.until(lambda: first not in world.server.peers)
+
+    assert [asked["method"] for asked in first.asked] == ["SUBSCRIBE"]
+
+
+async def test_a_stream_that_stays_silent_alone_is_asked_for_again_in_the_end(world_of: Any) -> None:
+    world = world_of(stall_ms=300)
+    await world.listen(FUT)
+    [first] = world.server.open_peers("/public")
+
+    async def others() -> None:
+        for update in range(1_000):
+            await world.server.say(DEPTH, depth(update, update, update - 1))
+            await asyncio.sleep(0.02)
+
+    speaking = asyncio.ensure_future(others())
+    await world.server.until(lambda: first not in world.server.peers)
+    speaking.cancel()
+
+    assert [asked["method"] for asked in first.asked[1:]] == ["LIST_SUBSCRIPTIONS"] * 2
+
+
 async def test_missed_bars_are_fetched_before_newer_ones_leave(world_of: Any) -> None:
     """A minute takes 100 ms here. The connection is away for several; the first question for them fails."""
     world = world_of(speed=600)

@@ -8,8 +8,9 @@ books begin with a snapshot and begin again after a gap. What cannot be true is 
     futures /market    aggTrade (the last price), kline_1m, markPrice@1s
     spot               bookTicker, depth@100ms, aggTrade, kline_1m
 
-A stream of the wrong group connects and stays silent, so that every stream is watched by itself. Trades are not: on a
-quiet market there are none.
+A stream of the wrong group connects and stays silent, so that every stream is watched by itself; one that is silent
+alone is borne with for longer, as a new connection costs all books of its group. Trades are not watched: on a quiet
+market there are none.
 """
 
 import asyncio
@@ -124,7 +125,7 @@ class _Group:
         self._owner.streams.heard += 1
         take, instrument, watch = route
         if watch is not None:
-            watch.spoke_ms = now_ms
+            watch.hear(now_ms)
         event = data["data"]
         try:
             take(instrument, event, now_ms)
@@ -142,7 +143,10 @@ class _Group:
             self._owner.missed(self)
 
     async def probe(self, socket: Socket) -> bool:
-        return True
+        clock = self._owner.clock
+        deadline_ms = clock.now_ms() + clock.work_ms(self._owner.limits.ack_ms)
+        listed = (await socket.ask("LIST_SUBSCRIPTIONS", None, deadline_ms)).get("result")
+        return not isinstance(listed, list) or set(self.routes) <= set(listed)
 
 
 class _Listener:

@@ -33,6 +33,8 @@ STREAMS_MAX = 1_024
 SEND_DISTANCE_MS = 250
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 PATIENCE_MAX = 16
+PATIENCE_ALONE = 4
+"""Limits for which one stream may be silent while others of a living connection speak."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,26 +96,41 @@ class Replace(StrEnum):
 
 @dataclass(slots=True)
 class Watch:
-    """One stream that has to speak. Its reader writes `spoke_ms`; a silent one is given ever more time, in vain."""
+    """One stream that has to speak. A silent one is given ever more time, until it has kept to its limit for long:
+    what is quiet by nature is not heard better for being asked for again."""
 
     name: str
     limit_ms: int
     """Market time."""
-    spoke_ms: int = 0
     patience: int = 1
-    _began_ms: int = 0
+    _heard_ms: int = 0
+    """When it spoke last, or when its connection began."""
+    _spoke: bool = False
+    _regular_since_ms: int = 0
 
     def begin(self, now_ms: int) -> None:
-        self._began_ms = now_ms
+        self._spoke = False
+        self._heard_ms = self._regular_since_ms = now_ms
+
+    def hear(self, now_ms: int) -> None:
+        if now_ms - self._heard_ms > self.limit_ms:
+            self._regular_since_ms = now_ms
+        self._heard_ms = now_ms
+        self._spoke = True
 
     @property
     def due_ms(self) -> int:
-        if self.spoke_ms > self._began_ms:
-            self.patience = 1
-        return max(self.spoke_ms, self._began_ms) + self.limit_ms * self.patience
+        return self._heard_ms + self.limit_ms * self.patience
+
+    def spoke_since(self, since_ms: int) -> bool:
+        return self._spoke and self._heard_ms > since_ms
 
     def lose_patience(self) -> None:
         self.patience = min(self.patience * 2, PATIENCE_MAX)
+
+    def is_regular(self, now_ms: int, stable_ms: int) -> bool:
+        """It has kept to its limit for so long, and speaks."""
+        return self._spoke and now_ms - self._heard_ms <= self.limit_ms and now_ms - self._regular_since_ms >= stable_ms
 
 
 class Socket:
@@ -360,6 +377,7 @@ class Line:
         # The jitter keeps connections that were opened together from being renewed together for ever.
         renew_ms = socket.opened_ms + clock.work_ms(int(limits.lifetime_ms * (0.95 + self.randomness.uniform() / 20)))
         probe_ms, dead_ms = clock.work_ms(limits.probe_ms), clock.work_ms(limits.dead_ms)
+        stable_ms = clock.work_ms(limits.stable_ms)
         while True:
             now_ms = clock.now_ms()
             if socket.ended:
@@ -370,16 +388,28 @@ class Line:
                 return Replace.RENEWED
             due_ms = renew_ms
             for watch in watches:
+                if watch.patience > 1 and watch.is_regular(now_ms, stable_ms):
+                    watch.patience = 1
                 if now_ms >= watch.due_ms:
                     log.warning("a stream is silent", stream=watch.name, limit_ms=watch.limit_ms * watch.patience)
+                    bearable = watch.patience < PATIENCE_ALONE
                     watch.lose_patience()
-                    return Replace.SILENT
+                    if not bearable or not await self._is_only(watch, socket):
+                        return Replace.SILENT
                 due_ms = min(due_ms, watch.due_ms)
             if self.probes:
                 if now_ms - socket.heard_ms >= probe_ms and not await self._is_alive(socket, socket.heard_ms + dead_ms):
                     return Replace.SILENT
                 due_ms = min(due_ms, socket.heard_ms + probe_ms)
             await socket.changed.wait_until(clock, due_ms)
+
+    async def _is_only(self, silent: Watch, socket: Socket) -> bool:
+        """Whether nothing but this stream is silent: another one spoke a moment ago, and the connection still is what
+        we subscribed. Answers alone prove nothing: connected is not receiving."""
+        now_ms, moment_ms = self.clock.now_ms(), silent.limit_ms // 2
+        if not any(watch.spoke_since(now_ms - moment_ms) for watch in self.reader.watches):
+            return False
+        return await self._is_alive(socket, now_ms + moment_ms)
 
     async def _is_alive(self, socket: Socket, deadline_ms: int) -> bool:
         heard_ms = socket.heard_ms
