@@ -163,8 +163,14 @@ class ScriptedFeed:
         self.clock = clock
         self.closes: dict[int, float] = {}
         """By open time."""
+        self.answers_at_ms = 0
+        self.fails: Exception | None = None
 
     async def bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        if self.clock.now_ms() < self.answers_at_ms:
+            await self.clock.sleep_until_ms(self.answers_at_ms)
+        if self.fails is not None:
+            raise self.fails
         return [
             Bar(Market.SPOT, self.symbol, "1h", at, close, close, close, close, 10.0)
             for at, close in sorted(self.closes.items())
@@ -209,8 +215,9 @@ def scripted_world(
     documents: SqliteDocuments | None = None,
     feed: bool = False,
     tick_interval_ms: int = 0,
+    speed: float = 1.0,
 ) -> tuple[World, ScriptedVenue]:
-    clock = LoopClock(start_ms)
+    clock = LoopClock(start_ms, speed)
     venue = ScriptedVenue(clock, tick_interval_ms=tick_interval_ms)
     world = World(
         clock=clock,

@@ -12,7 +12,7 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.max.feed import MaxFactorFeed
 from chimera.contracts.enums import Market
 from chimera.domain.market.quotes import Bar
-from chimera.ports.venue import RateLimited, Refused, VenueUnavailable
+from chimera.ports.venue import RateLimited, VenueUnavailable
 from tests.loopback import free_ports
 
 HOUR_MS = 3_600_000
@@ -106,7 +106,7 @@ async def test_nothing_is_asked_where_nothing_has_closed(feed: MaxFactorFeed, ex
     ("answer", "error"),
     [
         pytest.param({"status": 500, "text": "<html>"}, VenueUnavailable, id="server error"),
-        pytest.param({"status": 400, "text": "market does not exist"}, Refused, id="wrong question"),
+        pytest.param({"status": 403, "text": "not from your country"}, VenueUnavailable, id="refused"),
         pytest.param({"status": 429}, RateLimited, id="too many"),
         pytest.param({"text": "<html>maintenance</html>"}, VenueUnavailable, id="no JSON"),
         pytest.param({"text": '{"error": 1}'}, VenueUnavailable, id="no list"),

@@ -14,7 +14,7 @@ import orjson
 from chimera.contracts.enums import Market
 from chimera.domain.market.quotes import INTERVAL_MS, Bar
 from chimera.ports.clock import Clock
-from chimera.ports.venue import RateLimited, Refused, VenueUnavailable
+from chimera.ports.venue import RateLimited, VenueUnavailable
 from chimera.runtime.waiting import DeadlinePassed, until
 
 ROWS_MAX = 10_000
@@ -38,8 +38,8 @@ class MaxFactorFeed:
         """Closed bars with start_ms <= open_time < end_ms, oldest first.
 
         Raises:
-            VenueUnavailable: no answer, or one that cannot be read.
-            Refused: the question is wrong.
+            VenueUnavailable: no answer, one that cannot be read, or a refusal: it is not our exchange, and whatever
+                keeps us out (an address, a country) is waited for.
         """
         length_ms = INTERVAL_MS[interval]
         end_ms = min(end_ms, self._clock.now_ms() - length_ms + 1)
@@ -73,10 +73,8 @@ class MaxFactorFeed:
         if status == TOO_MANY:
             wait_ms = int(retry_after) * 1_000 if retry_after.isdecimal() else RETRY_AFTER_MS
             raise RateLimited("MAX limits our calls", wait_ms)
-        if status >= 500:
-            raise VenueUnavailable(f"MAX answers {status}")
         if status >= 400:
-            raise Refused(status, body.decode(errors="replace")[:TEXT_CHARS_MAX])
+            raise VenueUnavailable(f"MAX answers {status} {body.decode(errors='replace')[:TEXT_CHARS_MAX]}")
         return self._bars(body, length_ms)
 
     async def _get(self, params: dict[str, str]) -> tuple[int, str, bytes]:

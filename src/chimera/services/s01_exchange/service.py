@@ -129,8 +129,6 @@ def build(world: World, settings: Settings) -> Service:
         await instruments.register()
         await offset.measure()
         await klines.start()
-        if factor is not None:
-            await factor.start()
         await account.start()
         await treasury.start()
 

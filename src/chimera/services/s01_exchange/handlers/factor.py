@@ -38,7 +38,8 @@ class FactorBars:
     _told_open: int = field(default=-1)
 
     async def start(self) -> None:
-        """Fill the file; the newest bar on it before is told again, as nobody knows whether it was."""
+        """Fill the file. The newest bar on it is told again: nobody knows whether it was, and whoever read the file
+        before it was filled learns by it that there is more."""
         now_ms = self.clock.now_ms()
         end_ms = now_ms - now_ms % HOUR_MS
         since_ms = end_ms - self.window_ms
@@ -48,12 +49,12 @@ class FactorBars:
             await self._file(await self.feed.bars(INTERVAL, since_ms, end_ms), now_ms)
         if newest is None:
             newest = await self._edge()
-            self._told_open = end_ms - HOUR_MS if newest is None else newest
-        else:
-            self._told_open = max(newest - HOUR_MS, since_ms - HOUR_MS)
+        self._told_open = max(end_ms if newest is None else newest, since_ms) - HOUR_MS
 
     async def follow(self) -> None:
-        """Runs for ever."""
+        """Runs for ever. Nothing else waits for it: a factor may be missing, the exchange we trade at may not."""
+        if self._told_open < 0:
+            await self.start()
         while True:
             await self.poll()
             next_ms = self._told_open + 2 * HOUR_MS + SETTLE_MS
