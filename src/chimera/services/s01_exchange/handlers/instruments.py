@@ -79,11 +79,16 @@ class Instruments:
     clock: Clock
 
     async def renew(self) -> None:
-        """The exchange changes its rules while we run. One that does not tell, or lists an instrument no more, leaves
-        what is on file."""
+        """The exchange changes its rules while we run. One that does not tell leaves what is on file; an instrument
+        that it lists no more is not traded there."""
         try:
-            await self.register()
-        except (UnknownInstrument, VenueUnavailable) as why:
+            listed = await self._listed()
+            for key in self.keys:
+                if key in listed:
+                    await self._write(listed[key])
+                else:
+                    await self._delist(key)
+        except VenueUnavailable as why:
             log.warning("the exchange's rules were not renewed", why=str(why))
 
     async def register(self) -> None:
@@ -91,13 +96,26 @@ class Instruments:
         Raises:
             UnknownInstrument: naming what the exchange lacks.
         """
-        listed = {instrument.key: instrument for instrument in await self.venue.instruments()}
+        listed = await self._listed()
         missing = [str(key) for key in self.keys if key not in listed]
         if missing:
             raise UnknownInstrument(f"{self.venue.name} does not list {', '.join(missing)}; choose other symbols")
         for key in self.keys:
-            known = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
-            fees = Fees(await self.venue.taker_fee_ratio(key.market), await self.venue.maker_fee_ratio(key.market))
-            document = document_of(listed[key], known, self.clock.now_ms(), fees)
-            if known is None or known.but(updated_at=document.updated_at) != document:
-                await self.documents.put(INSTRUMENT_REGISTRY, document)
+            await self._write(listed[key])
+
+    async def _listed(self) -> dict[InstrumentKey, Instrument]:
+        return {instrument.key: instrument for instrument in await self.venue.instruments()}
+
+    async def _write(self, instrument: Instrument) -> None:
+        key = instrument.key
+        known = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
+        fees = Fees(await self.venue.taker_fee_ratio(key.market), await self.venue.maker_fee_ratio(key.market))
+        document = document_of(instrument, known, self.clock.now_ms(), fees)
+        if known is None or known.but(updated_at=document.updated_at) != document:
+            await self.documents.put(INSTRUMENT_REGISTRY, document)
+
+    async def _delist(self, key: InstrumentKey) -> None:
+        known = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
+        if known is not None and known.trading:
+            log.warning("the exchange does not list an instrument any more", key=str(key))
+            await self.documents.put(INSTRUMENT_REGISTRY, known.but(trading=False, updated_at=self.clock.now_ms()))
