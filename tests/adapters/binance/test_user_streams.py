@@ -94,6 +94,7 @@ class World:
         self.balances_down = 0
         self.meanwhile: dict[str, Any] | None = None
         """Said while positions are asked for."""
+        self.rate: float | None = 0.0001
         self.ledger: list[Income] = []
         self.ledger_asked = 0
         self.streams = UserStreams(
@@ -109,7 +110,7 @@ class World:
             balances=self._balances,
             positions=self._positions,
             income=self._income,
-            funding_rate=lambda symbol, at_ms: 0.0001,
+            funding_rate=lambda symbol, at_ms: self.rate,
             limits=SocketLimits(**({"backoff_first_ms": 10, "overlap_ms": 20} | limits)),
         )
         self.listeners: list[asyncio.Task[None]] = []
@@ -563,6 +564,21 @@ async def test_a_settlement_is_told_once_from_the_ledger(world_of: Any) -> None:
     await world.until(lambda: world.ledger_asked >= 3)
 
     assert world.of(FundingSettled) == [FundingSettled(T0 + 1, line, 0.0001)]
+
+
+async def test_a_rate_that_was_not_heard_is_not_made_up(world_of: Any) -> None:
+    world = world_of()
+    world.rate = None
+    await world.start()
+    line = Income(
+        tran_id=8, symbol="BTCUSDT", kind=IncomeKind.FUNDING_FEE, asset="USDT", amount=Decimal("-0.3"), ts=T0 + 1
+    )
+    world.ledger = [line]
+
+    await world.say(account(1, "FUNDING_FEE", [position("3")], S="BTCUSDT"))
+    await world.until(lambda: world.of(FundingSettled))
+
+    assert world.of(FundingSettled) == [FundingSettled(T0 + 1, line, None)]
 
 
 @pytest.mark.parametrize(

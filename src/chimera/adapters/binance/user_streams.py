@@ -538,7 +538,7 @@ class UserStreams:
                 continue
             self._settled.put(line.tran_id, None)
             rate = self._funding_rate(line.symbol, line.ts) if self._funding_rate is not None else None
-            self.tell(FundingSettled(line.ts, line, rate if rate is not None else 0.0))
+            self.tell(FundingSettled(line.ts, line, rate))
             for each in found:
                 if each in self._settlements:
                     self._settlements.remove(each)

@@ -326,9 +326,11 @@ class ListUpdated:
 
 @dataclass(frozen=True, slots=True)
 class FundingSettled:
+    """`rate` None: it was not heard."""
+
     ts: int
     income: Income
-    rate: float
+    rate: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,13 +166,16 @@ class Account:
         began_ms = self.clock.now_ms()
         for income in await self.venue.income(self._ledger_since_ms):
             if income.kind is IncomeKind.FUNDING_FEE:
-                await self._book(income, self.marks.rate_at(income.symbol, funding_time_of(income)))
+                await self._book(income)
         # The ledger may list a settlement some time after it was due.
         self._ledger_since_ms = max(self._ledger_since_ms, began_ms - DAY_MS)
         self._ledger_at_ms = began_ms + LEDGER_EVERY_MS
 
-    async def _book(self, income: Income, rate: float | None) -> None:
-        """On file once, then told. A rate that nobody told us is written as 0: the amount is what counts."""
+    async def _book(self, income: Income, rate: float | None = None) -> None:
+        """On file once, then told, with the rate that was announced where the settlement did not tell it. One that
+        nobody told us is written as 0: the amount is what counts."""
+        if rate is None:
+            rate = self.marks.rate_at(income.symbol, funding_time_of(income))
         if income.symbol not in self.symbols:
             log.warning("funding of a symbol that is not watched", symbol=income.symbol, amount=str(income.amount))
         funding_rate = exact(rate if rate is not None else 0.0)
