@@ -1,6 +1,7 @@
 """What S1 tells of the market and the account, and when."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -31,11 +32,13 @@ from chimera.domain.execution.orders import (
     IncomeKind,
     StreamReset,
 )
+from chimera.ports.venue import VenueUnavailable
 from chimera.ports.world import World
 from chimera.runtime.runner import Runner
 from chimera.services.s01_exchange.service import build
 from chimera.services.s01_exchange.settings import Settings
 from chimera.simulation.loop import run_virtual
+from tests.domain.builders import BTC_FUT, BTC_SPOT
 from tests.services.venue_script import (
     DAY,
     FUT,
@@ -64,6 +67,7 @@ def play(
     start_ms: int = NOON,
     feed: bool = False,
     tick_interval_ms: int = 0,
+    speed: float = 1.0,
     prepare: Callable[[World, ScriptedVenue], None] | None = None,
 ) -> Told:
     """Run S1 alone in virtual time while `scene` plays; what it told."""
@@ -71,7 +75,7 @@ def play(
 
     async def run() -> None:
         world, venue = scripted_world(
-            told, start_ms=start_ms, documents=documents, feed=feed, tick_interval_ms=tick_interval_ms
+            told, start_ms=start_ms, documents=documents, feed=feed, tick_interval_ms=tick_interval_ms, speed=speed
         )
         if prepare is not None:
             prepare(world, venue)
@@ -293,6 +297,19 @@ def test_a_settlement_that_stream_and_ledger_both_tell_is_booked_once() -> None:
     assert [(e.kind, e.amount_usdt) for e in told.of(FundingEvent)] == [(FundingKind.SETTLED, Decimal("-0.13"))]
 
 
+def test_a_settlement_whose_rate_was_not_told_has_the_rate_that_was_announced() -> None:
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        venue.market.put(mark(NOON - 5, rate=0.0003, funding_time=NOON))
+        await pass_ms(world, 100)
+        venue.account.put(FundingSettled(NOON + 3, settled(NOON + 3), None))
+        await pass_ms(world, 100)
+        record = await world.documents.get(FUNDING_RECORDS, f"FUT-BTCUSDT-{NOON}")
+        assert record is not None
+        assert record.funding_rate == Decimal("0.0003")
+
+    play(scene)
+
+
 def test_settlements_missed_while_down_are_booked_from_the_ledger() -> None:
     async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
         assert await world.documents.count(FUNDING_RECORDS) == 2
@@ -326,20 +343,41 @@ def test_rules_of_the_exchange_are_on_file_and_our_own_gates_stay() -> None:
     play(look, documents=documents)
 
 
+def test_an_instrument_that_is_listed_no_more_is_not_traded_and_the_others_are_renewed() -> None:
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        venue.listed = [replace(BTC_SPOT, step_size=Decimal("0.5"))]
+        await pass_ms(world, HOUR)
+        gone = await world.documents.get(INSTRUMENT_REGISTRY, "FUT-BTCUSDT")
+        there = await world.documents.get(INSTRUMENT_REGISTRY, "SPOT-BTCUSDT")
+        assert gone is not None
+        assert there is not None
+        assert (gone.trading, gone.tick_size) == (False, Decimal("0.1"))
+        assert (there.trading, there.step_size) == (True, Decimal("0.5"))
+        venue.listed = [BTC_FUT, BTC_SPOT]
+        await pass_ms(world, HOUR)
+        back = await world.documents.get(INSTRUMENT_REGISTRY, "FUT-BTCUSDT")
+        assert back is not None
+        assert back.trading
+
+    play(scene)
+
+
 @pytest.mark.parametrize(
-    ("offset_ms", "alerts"),
+    ("offset_ms", "speed", "alerts"),
     [
-        pytest.param(1_000, 0, id="a second is tolerated"),
-        pytest.param(-1_001, 1, id="more than a second is told once, not each minute"),
+        pytest.param(1_000, 1.0, 0, id="a second is tolerated"),
+        pytest.param(-1_001, 1.0, 1, id="more than a second is told once, not each minute"),
+        pytest.param(10_000, 10.0, 0, id="a second of ours in a fast market is tolerated"),
+        pytest.param(10_001, 10.0, 1, id="more than a second of ours in a fast market is told"),
     ],
 )
-def test_a_clock_that_is_off_is_told(offset_ms: int, alerts: int) -> None:
+def test_a_clock_that_is_off_is_told(offset_ms: int, speed: float, alerts: int) -> None:
     async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
         venue.offset_ms = offset_ms
         await pass_ms(world, 3 * MINUTE)
         assert await world.snapshots.get(CLOCK_OFFSET.name("dev")) == str(offset_ms)
 
-    told = play(scene)
+    told = play(scene, speed=speed)
 
     assert [event.code for event in told.of(AlertEvent)].count("CLOCK_SKEW") == alerts
 
@@ -380,9 +418,29 @@ def test_usdttwd_hours_are_on_file_and_told_as_they_close() -> None:
     told = play(scene, feed=True, prepare=prepare)
 
     assert [(e.symbol, e.interval, e.open_time - NOON) for e in told.of(KlineEvent)] == [
+        ("USDTTWD", "1h", -HOUR),
         ("USDTTWD", "1h", 0),
         ("USDTTWD", "1h", HOUR),
     ]
+
+
+def test_nothing_waits_for_the_factors_exchange() -> None:
+    def prepare(world: World, venue: ScriptedVenue) -> None:
+        assert isinstance(world.factor_feed, ScriptedFeed)
+        world.factor_feed.closes = {NOON + hour * HOUR: 32.0 + hour / 100 for hour in range(-30, 3)}
+        world.factor_feed.answers_at_ms = NOON + MINUTE
+        world.factor_feed.fails = VenueUnavailable("for the test")
+
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        assert isinstance(world.factor_feed, ScriptedFeed)
+        assert world.clock.now_ms() < NOON + MINUTE
+        await pass_ms(world, 5 * MINUTE)
+        assert await world.documents.count(FACTOR_BARS) == 0
+        world.factor_feed.fails = None
+        await pass_ms(world, MINUTE)
+        assert await world.documents.count(FACTOR_BARS) == 24
+
+    assert [event.open_time - NOON for event in play(scene, feed=True, prepare=prepare).of(KlineEvent)] == [-HOUR]
 
 
 def test_health_says_when_the_exchange_is_down() -> None:

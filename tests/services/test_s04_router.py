@@ -27,7 +27,14 @@ from chimera.contracts.enums import (
     Switch,
 )
 from chimera.contracts.flags import LadderRung
-from chimera.contracts.keys import KILL_SWITCH, RECON_LAST_RUN, SPOT_WAC
+from chimera.contracts.keys import (
+    CLOCK_OFFSET,
+    HEALTH_ROLLING,
+    HEALTH_STATE,
+    KILL_SWITCH,
+    RECON_LAST_RUN,
+    SPOT_WAC,
+)
 from chimera.contracts.messages import AlertEvent, OrderResult
 from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
@@ -35,12 +42,14 @@ from chimera.contracts.streams import ORD_CMD
 from chimera.domain.execution.orders import AccountChange, NewOrder, OrderUpdated, VenueFill, VenueOrder
 from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
+from chimera.runtime.kill_switch import KillSwitch, no_file
+from chimera.runtime.restraints import Restraints
 from chimera.services.s04_router.ledger import Ledger, Sent
-from chimera.services.s04_router.rules import LastGate
+from chimera.services.s04_router.rules import LastGate, forbidden, now_of
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.services.meddling import Meddled, meddled_floor
-from tests.services.small_world import Switchable
+from tests.services.small_world import Switchable, small_world
 from tests.services.trading_floor import BEGIN_MS, ENV, FUT, HOUR_MS, SPOT, Floor, tick
 
 D = Decimal
@@ -823,6 +832,38 @@ def test_a_kill_switch_between_acceptance_and_sending_stops_the_entry() -> None:
         assert await floor.world.documents.get(ORDERS, "s3-btc-e1") is None
         assert floor.position_qty() == 0
         await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("offset_ms", "kind"), [(10_000, None), (-10_001, "clock-skew")])
+def test_a_skew_of_the_clock_is_measured_in_our_own_time(offset_ms: int, kind: str | None) -> None:
+    async def scenario() -> None:
+        world = small_world()
+        clock = world.clock
+        clock.speed = 10.0
+        now_ms = clock.now_ms()
+        await world.snapshots.set(HEALTH_STATE.name(ENV), "GREEN")
+        await world.snapshots.set_hash(HEALTH_ROLLING.name(ENV), {"updated_at": str(now_ms)})
+        await world.snapshots.set(RECON_LAST_RUN.name(ENV), str(now_ms))
+        await world.snapshots.set(CLOCK_OFFSET.name(ENV), str(offset_ms))
+        restraints = Restraints(
+            env=ENV,
+            snapshots=world.snapshots,
+            documents=world.documents,
+            clock=clock,
+            kill_switch=KillSwitch(
+                snapshots=world.snapshots,
+                documents=world.documents,
+                clock=clock,
+                env=ENV,
+                file_present=no_file,
+            ),
+        )
+
+        reason = forbidden(now_of(await restraints.standing(), FUT))
+
+        assert (reason and reason[0]) == kind
 
     run_virtual(scenario())
 

@@ -22,6 +22,9 @@ HEALTH_OLD_MS = 180_000
 RECONCILED_OLD_MS = 180_000
 """A reconciliation older than this does not count. Source: SERVICES S5."""
 
+CLOCK_OFFSET_MAX_MS = 1_000
+"""Of our own work. Source: SERVICES S1."""
+
 PAUSES = system_state(PausesState)
 HALTS = system_state(HaltsState)
 
@@ -36,6 +39,8 @@ class Standing:
     halted_by: str | None
     reconciled: bool
     clock_offset_ms: int | None
+    clock_offset_max_ms: int
+    """As the offset, in market time."""
 
     def paused_by(self, key: InstrumentKey) -> str | None:
         """The pause that holds for `key`: everything, its market, or itself."""
@@ -80,6 +85,7 @@ class Restraints:
             reconciled=reconciled_at is not None
             and now_ms - int(reconciled_at) <= self.clock.work_ms(RECONCILED_OLD_MS),
             clock_offset_ms=None if offset is None else int(float(offset)),
+            clock_offset_max_ms=self.clock.work_ms(CLOCK_OFFSET_MAX_MS),
         )
 
     def _health(self, level: str | None, updated_at: str | None, now_ms: int) -> HealthLevel | None:

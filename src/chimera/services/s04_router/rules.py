@@ -27,10 +27,10 @@ class Now:
     halted_by: str | None
     reconciled: bool
     clock_offset_ms: int | None
+    clock_offset_max_ms: int
     breaker_open: bool = False
 
 
-CLOCK_OFFSET_MAX_MS = 1_000
 TRADING = "TRADING"
 """Status of an instrument that may be entered."""
 DAY_MS = 86_400_000
@@ -48,8 +48,11 @@ def forbidden(now: Now) -> tuple[str, str] | None:
         return "health-red", "system health is RED or unknown; exits and stops still pass"
     if not now.reconciled:
         return "not-reconciled", "the start-up reconciliation has not finished"
-    if now.clock_offset_ms is None or abs(now.clock_offset_ms) > CLOCK_OFFSET_MAX_MS:
-        return "clock-skew", f"our clock is {now.clock_offset_ms} ms off the exchange's (limit {CLOCK_OFFSET_MAX_MS})"
+    if now.clock_offset_ms is None or abs(now.clock_offset_ms) > now.clock_offset_max_ms:
+        return (
+            "clock-skew",
+            f"our clock is {now.clock_offset_ms} ms off the exchange's (limit {now.clock_offset_max_ms})",
+        )
     if now.breaker_open:
         return "breaker-open", "the exchange answered with too many errors; entries wait until the breaker closes"
     return None
@@ -247,4 +250,5 @@ def now_of(standing: Standing, key: InstrumentKey) -> Now:
         halted_by=standing.halted_by,
         reconciled=standing.reconciled,
         clock_offset_ms=standing.clock_offset_ms,
+        clock_offset_max_ms=standing.clock_offset_max_ms,
     )

@@ -22,6 +22,7 @@ ASKED = 5
 class ClockOffset:
     env: str
     skew_ms_max: int
+    """Of our own work: a market that runs faster than the wall shows the same skew as more."""
     venue: Venue
     snapshots: Snapshots
     clock: Clock
@@ -40,7 +41,7 @@ class ClockOffset:
         offset_ms = median_low(offsets)
         await self.snapshots.set(CLOCK_OFFSET.name(self.env), str(offset_ms))
         self.metrics.gauge("clock_offset_ms", offset_ms)
-        skewed = abs(offset_ms) > self.skew_ms_max
+        skewed = abs(offset_ms) > self.clock.work_ms(self.skew_ms_max)
         if skewed and not self._skewed:
             await self.teller.alert(
                 AlertCode.CLOCK_SKEW,
