@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 import polars as pl
 import pytest
@@ -83,6 +84,13 @@ async def test_klines_make_the_market_and_it_ends_where_they_end(tmp_path: Path)
     assert 59_990 < host.books[InstrumentKey(Market.FUT, "BTCUSDT")].last < 60_060
     (bar,) = host.feed.klines(InstrumentKey(Market.FUT, "BTCUSDT"), "1m", begins_ms - 60_000, begins_ms)
     assert (bar.open, bar.close) == (60_000.0 + (2 * 1_440 - 1) % 50, 60_001.0 + (2 * 1_440 - 1) % 50)
+    last_ms = first_ms + 60_000 * minutes
+    parts: list[Coroutine[Any, Any, None]] = []
+    replace(hosted, shown_until_ms=last_ms).open_market(lambda _, part: parts.append(part))
+    moved, kept = parts
+    kept.close()
+    with pytest.raises(MarketEnded, match=r"history ends.*another --state"):
+        await moved
     hosted.close()
 
 
@@ -153,3 +161,35 @@ async def test_what_fails_after_the_account_changed_is_told_as_unknown_and_its_f
     assert kept["origQty"] == "0.100"
     assert len(told["order"]) == 1
     assert [answer.status for answer in ended] == [500, 200]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({}, 200, id="a client"),
+        pytest.param({"Host": "localhost:1"}, 200, id="by name"),
+        pytest.param({"Host": "[::1]:1"}, 200, id="by the other loopback"),
+        pytest.param({"Host": "localhost:1", "Origin": "http://localhost:1"}, 200, id="the exchange named as origin"),
+        pytest.param({"Sec-Fetch-Site": "none"}, 200, id="typed into a browser"),
+        pytest.param({"Origin": "https://example.com"}, 403, id="a page"),
+        pytest.param({"Origin": "null"}, 403, id="a page of nowhere"),
+        pytest.param({"Sec-Fetch-Site": "cross-site"}, 403, id="a page's image"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, 403, id="a page on another port"),
+        pytest.param({"Host": "example.com"}, 403, id="a name that leads here"),
+        pytest.param({"Host": "localhost.example.com:9900"}, 403, id="a name that looks like here"),
+        pytest.param(
+            {"Host": "example.com:1", "Origin": "http://example.com:1"}, 403, id="a page behind a name that leads here"
+        ),
+    ],
+)
+async def test_web_pages_are_not_served(headers: dict[str, str], status: int) -> None:
+    async with running_venue() as venue:
+        venue.extra_headers.update(headers)
+        asked = await venue.get("/fapi/v1/time")
+        try:
+            async with venue.session.ws_connect(f"{venue.ws}/ws/btcusdt@bookTicker", headers=headers):
+                handshake = 200
+        except aiohttp.WSServerHandshakeError as refused:
+            handshake = refused.status
+
+    assert (asked.status, handshake) == (status, status)

@@ -43,6 +43,9 @@ SITE_HEADERS: dict[Site, list[tuple[bytes, bytes]]] = {
 }
 BODY_MAX = 1_000_000
 
+FORBIDDEN = Answer(403, b"{}")
+LOOPBACK_NAMES = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
+
 UNFORESEEN = (ArithmeticError, ValueError, TypeError, LookupError)
 """What a parameter that nobody thought of ends in."""
 
@@ -73,7 +76,7 @@ class VenueApp:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            answer = await self._http(scope, receive)
+            answer = FORBIDDEN if _from_a_page(scope) else await self._http(scope, receive)
             if answer.status == SILENCE:
                 await _gone(receive)
             elif answer.body is None:
@@ -81,7 +84,7 @@ class VenueApp:
             else:
                 await _send(answer, answer.body, send)
         elif scope["type"] == "websocket":
-            for prefix, serve in self._sockets:
+            for prefix, serve in () if _from_a_page(scope) else self._sockets:
                 if scope["path"].startswith(prefix):
                     await serve(scope, receive, send)
                     return
@@ -151,6 +154,24 @@ class VenueApp:
         if route.orders:
             headers += floor.limits.order_headers(route.site, now_ms)
         return Answer(status, orjson.dumps(value), headers, JSON.get(route.site, b"application/json"))
+
+
+def _from_a_page(scope: dict[str, Any]) -> bool:
+    """Whether a web page of somebody else's asks, through the browser of whoever runs us: the keys of a local exchange
+    are known to all, so the address is all that keeps strangers out. Names that lead to loopback are no proof."""
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"")
+    origin = headers.get(b"origin")
+    # Clients' own socket libraries name the exchange itself.
+    if origin is not None and origin.partition(b"://")[2] != host:
+        return True
+    if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        return True
+    address = (scope.get("client") or ("", 0))[0].removeprefix("::ffff:")
+    if address != "::1" and not address.startswith("127."):
+        return False
+    name = host if host.endswith(b"]") else host.rpartition(b":")[0] or host
+    return name.lower() not in LOOPBACK_NAMES
 
 
 def _refused(site: Site, refusal: Refusal) -> dict[str, Any]:
