@@ -212,6 +212,11 @@ class Futures(MarketCalls):
         multi = await self._signed_get("/fapi/v1/multiAssetsMargin", weight=30)
         return AccountModes(hedge=_truth(dual["dualSidePosition"]), multi_assets=_truth(multi["multiAssetsMargin"]))
 
+    async def fee_burn(self) -> bool:
+        """Whether fees are taken in BNB, at a discount, as long as the account has some."""
+        answer = await self._signed_get("/fapi/v1/feeBurn", weight=30)
+        return understood(lambda answer: _truth(answer["feeBurn"]), answer)
+
     async def set_one_way(self) -> None:
         """Already so is success."""
         await self._already_fine(
