@@ -191,3 +191,18 @@ def test_what_is_no_fault_is_named_with_its_value_and_the_remedy(row: dict[str, 
 
     assert refused.value.field == field
     assert remedy in str(refused.value)
+
+
+def test_what_is_over_is_still_read_and_costs_nothing() -> None:
+    plan = FaultPlan([Fault(kind=FaultKind.ANSWER_LOST) for _ in range(1_500)])
+    last = plan.armed[-1]
+    for _ in range(1_500):
+        assert plan.on_call(asked(), 0) is not None
+
+    assert plan.idle
+    assert plan.hits() == {FaultKind.ANSWER_LOST: 1_500}
+    assert len(plan.armed) == 1_000
+    assert plan.armed[-1] is last
+    assert last.over
+    assert plan.disarm(last.number) == 1
+    assert len(plan.armed) == 999

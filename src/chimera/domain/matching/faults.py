@@ -404,6 +404,9 @@ SPECS: Mapping[FaultKind, Spec] = MappingProxyType(
 NUMBERS: Mapping[FaultKind, tuple[int, ...]] = MappingProxyType({kind: spec.numbers for kind, spec in SPECS.items()})
 """Which faults of the reliability table a kind stands for."""
 
+SPENT_KEPT = 1_000
+"""Faults that are over and can still be read one by one; of those before, only the hits are counted."""
+
 DRAWN = tuple(kind for kind, spec in SPECS.items() if spec.draws)
 DRAWN_IN_PROCESS = tuple(kind for kind in DRAWN if SPECS[kind].in_process)
 
@@ -545,6 +548,8 @@ class FaultPlan:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._armed: dict[int, Armed] = {}
+        self._spent: dict[int, Armed] = {}
+        self._forgotten: dict[FaultKind, int] = {}
         self._number = 0
         self._turns: list[Turn] = []
         self.changed: list[Callable[[], None]] = []
@@ -554,13 +559,13 @@ class FaultPlan:
 
     @property
     def armed(self) -> tuple[Armed, ...]:
-        """In the order of arming, what is over included."""
-        return tuple(self._armed.values())
+        """In the order of arming; of what is over, the last `SPENT_KEPT`."""
+        return tuple(sorted((*self._spent.values(), *self._armed.values()), key=lambda armed: armed.number))
 
     @property
     def idle(self) -> bool:
         """True when nothing can happen any more."""
-        return not self._turns and all(armed.over for armed in self._armed.values())
+        return not self._turns and not self._armed
 
     def arm(self, *faults: Fault) -> tuple[int, ...]:
         numbers = tuple(self._add(fault) for fault in faults)
@@ -569,17 +574,18 @@ class FaultPlan:
 
     def disarm(self, number: int | None = None) -> int:
         """Forget one, or all; those under way end. Returns how many there were."""
-        gone = [armed for armed in self._armed.values() if number in (None, armed.number)]
+        gone = [armed for armed in self.armed if number in (None, armed.number)]
         for armed in gone:
-            del self._armed[armed.number]
+            self._armed.pop(armed.number, None)
+            self._spent.pop(armed.number, None)
             if armed.began_ms is not None and not armed.over:
                 self._turns.append(Turn(armed.number, armed.fault, begins=False))
         self._tell()
         return len(gone)
 
     def hits(self) -> dict[FaultKind, int]:
-        counts: dict[FaultKind, int] = {}
-        for armed in self._armed.values():
+        counts = dict(self._forgotten)
+        for armed in self.armed:
             counts[armed.fault.kind] = counts.get(armed.fault.kind, 0) + armed.hits
         return counts
 
@@ -588,10 +594,10 @@ class FaultPlan:
     def on_call(self, asked: Asked, now_ms: int) -> Fault | None:
         """What bends this call; the first armed wins. Ask `turns` after it: the call may have begun something."""
         chosen: Fault | None = None
-        for armed in self._armed.values():
+        for armed in list(self._armed.values()):
             fault = armed.fault
             spec = fault.spec
-            if spec.reach in (Reach.EVENTS, Reach.MARKET) or armed.over or not fault.pattern:
+            if spec.reach in (Reach.EVENTS, Reach.MARKET) or not fault.pattern:
                 continue
             if spec.reach is Reach.CALL:
                 if chosen is None and self._fits(fault, asked, now_ms) and self._occurs(armed, now_ms):
@@ -605,11 +611,10 @@ class FaultPlan:
     def on_event(self, reach: Reach, name: str, market: Market | None, symbol: str, now_ms: int) -> Fault | None:
         """What bends this event of an account or market stream. `name` as the exchange calls it: `ORDER_TRADE_UPDATE`,
         `executionReport`; `depth`, `bookTicker`, `kline`, `markPrice`, `aggTrade`."""
-        for armed in self._armed.values():
+        for armed in list(self._armed.values()):
             fault = armed.fault
             if (
                 fault.spec.reach is reach
-                and not armed.over
                 and now_ms >= fault.at_ms
                 and fnmatchcase(name, fault.pattern)
                 and fault.applies(market, symbol)
@@ -622,12 +627,12 @@ class FaultPlan:
         """What of EXCHANGE and SOCKETS begins or ends by now, each once, in that order."""
         for armed in list(self._armed.values()):
             fault = armed.fault
-            if fault.spec.reach not in (Reach.EXCHANGE, Reach.SOCKETS) or armed.over:
+            if fault.spec.reach not in (Reach.EXCHANGE, Reach.SOCKETS):
                 continue
             if armed.began_ms is None and not fault.pattern and now_ms >= fault.at_ms:
                 self._begin(armed, now_ms)
             if armed.ends_ms is not None and now_ms >= armed.ends_ms:
-                armed.over = True
+                self._spend(armed)
                 self._turns.append(Turn(armed.number, fault, begins=False))
         turns = tuple(self._turns)
         self._turns.clear()
@@ -639,7 +644,6 @@ class FaultPlan:
             armed.ends_ms if armed.began_ms is not None else armed.fault.at_ms
             for armed in self._armed.values()
             if armed.fault.spec.reach in (Reach.EXCHANGE, Reach.SOCKETS)
-            and not armed.over
             and (armed.began_ms is not None or not armed.fault.pattern)
         ]
         known = [at_ms for at_ms in times if at_ms is not None]
@@ -649,14 +653,14 @@ class FaultPlan:
         """The fault of this kind that began and has not ended."""
         for armed in self._armed.values():
             fault = armed.fault
-            if fault.kind is kind and armed.began_ms is not None and not armed.over and fault.applies(market, symbol):
+            if fault.kind is kind and armed.began_ms is not None and fault.applies(market, symbol):
                 return fault
         return None
 
     # --- from and to elsewhere
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [armed.fault.to_json() for armed in self._armed.values()]
+        return [armed.fault.to_json() for armed in self.armed]
 
     @classmethod
     def from_json(cls, rows: Sequence[Mapping[str, Any]]) -> "FaultPlan":
@@ -728,16 +732,27 @@ class FaultPlan:
             armed.began_ms = now_ms
         if fault.lasts_ms:
             if now_ms >= armed.began_ms + fault.lasts_ms:
-                armed.over = True
+                self._spend(armed)
                 return False
             armed.hits += 1
             return True
         armed.hits += 1
-        armed.over = armed.seen >= fault.nth + fault.count - 1
+        if armed.seen >= fault.nth + fault.count - 1:
+            self._spend(armed)
         return True
 
     def _begin(self, armed: Armed, now_ms: int, asked: Asked | None = None) -> None:
         armed.began_ms = now_ms
         armed.hits += 1
         self._turns.append(Turn(armed.number, armed.fault, begins=True, asked=asked))
-        armed.over = armed.fault.spec.once and not armed.fault.lasts_ms
+        if armed.fault.spec.once and not armed.fault.lasts_ms:
+            self._spend(armed)
+
+    def _spend(self, armed: Armed) -> None:
+        """It is over: it stays to be read, and nothing looks at it any more."""
+        armed.over = True
+        self._spent[armed.number] = self._armed.pop(armed.number)
+        if len(self._spent) > SPENT_KEPT:
+            oldest = self._spent.pop(next(iter(self._spent)))
+            kind = oldest.fault.kind
+            self._forgotten[kind] = self._forgotten.get(kind, 0) + oldest.hits
