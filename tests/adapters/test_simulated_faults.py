@@ -1,7 +1,7 @@
 """Faults on demand behind the venue port: each kind armed, and what a caller and a listener meet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,7 +12,8 @@ import pytest
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.simulated_venue.feed import Tick
-from chimera.adapters.simulated_venue.journal import NoJournal
+from chimera.adapters.simulated_venue.journal import JournalError, NoJournal
+from chimera.adapters.simulated_venue.operator import Operator
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.app.simulated_market import Market, MarketPlan
 from chimera.contracts.enums import Market as MarketKind
@@ -27,6 +28,7 @@ from chimera.domain.execution.orders import (
     VenueOrder,
 )
 from chimera.domain.market.quotes import Bar, BookTop, MarketEvent, MarkPrice
+from chimera.domain.matching.account import StateRow
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.faults import SPECS, Fault, FaultKind, FaultPlan
 from chimera.ports.venue import (
@@ -778,5 +780,52 @@ def test_the_filters_are_exactly_as_they_were_after_the_last_change(tick: int, s
             floor.plan.disarm(numbers[1 - first_to_end])
             assert repr(floor.venue.rules.instruments) == repr(before)
             await floor.venue.place(order("c", qty=D("0.011")))
+
+    run_virtual(drive())
+
+
+def test_money_that_is_in_use_elsewhere_is_not_given_back_and_the_rest_is() -> None:
+    async def drive() -> None:
+        async with opened(Fault(kind=FaultKind.NO_FUNDS, duration_ms=1_000)) as floor:
+            with pytest.raises(InsufficientFunds):
+                await floor.venue.place(order())
+            floor.venue.exchange.deposit(MarketKind.SPOT, "USDT", D(-15_000), floor.venue.clock.now_ms())
+            await floor.wait(1_001)
+            free = {each.market: each.free for each in floor.venue.exchange.balances() if each.asset == "USDT"}
+            assert free == {MarketKind.FUT: D(5_000), MarketKind.SPOT: D(0)}
+
+    run_virtual(drive())
+
+
+class FullDisk(NoJournal):
+    """A disk that may be full for a while."""
+
+    full = False
+
+    def commit(self, rows: Sequence[StateRow]) -> None:
+        if self.full:
+            raise JournalError("no room")
+
+
+def test_a_disk_that_is_full_for_a_tick_ends_nothing_and_the_fill_is_told_later() -> None:
+    async def drive() -> None:
+        async with opened() as floor:
+            disk = FullDisk()
+            floor.venue.journal = disk
+            resting = order(
+                "a", type=OrderType.LIMIT, price=D(round(floor.mid * D("0.95"))), time_in_force=TimeInForce.GTC
+            )
+            await floor.venue.place(resting)
+            disk.full = True
+            floor.plan.arm(Fault(kind=FaultKind.LEVERAGE_CHANGED), Fault(kind=FaultKind.OUTAGE, duration_ms=500))
+            assert floor.plan.next_ms() is not None
+            floor.plan.disarm()
+            Operator(floor.venue).shift("crash", -1_000)
+            await floor.wait(1)
+            assert floor.statuses("a") == [OrderStatus.NEW]
+            disk.full = False
+            floor.tick()
+            await floor.wait(1)
+            assert floor.statuses("a") == [OrderStatus.NEW, OrderStatus.FILLED]
 
     run_virtual(drive())

@@ -1,7 +1,10 @@
 """The server itself: it answers, signs are checked, limits bite, the account survives a restart."""
 
 import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -9,6 +12,7 @@ import polars as pl
 import pytest
 
 from chimera.adapters.kline_files import KlineFileError
+from chimera.app.hosted_exchange import MarketEnded
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.venue_server.calls import Answer, Call, Route
@@ -193,3 +197,13 @@ async def test_web_pages_are_not_served(headers: dict[str, str], status: int) ->
             handshake = refused.status
 
     assert (asked.status, handshake) == (status, status)
+
+
+async def test_the_window_of_a_request_is_real_time_at_any_speed() -> None:
+    async with running_venue(speed=10) as venue:
+
+        async def sent(real_ms: int) -> int:
+            asked = await venue.signed("GET", "/fapi/v3/balance", timestamp=venue.now_ms + real_ms * 10)
+            return asked.status
+
+        assert [await sent(real_ms) for real_ms in (900, -3_000, 3_000, -60_000)] == [200, 200, 400, 400]

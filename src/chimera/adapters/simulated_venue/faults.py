@@ -15,6 +15,7 @@ from typing import TypeVar
 import structlog
 
 from chimera.adapters.simulated_venue.host import ExchangeHost
+from chimera.adapters.simulated_venue.journal import JournalError
 from chimera.adapters.simulated_venue.operator import Operator
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
 from chimera.contracts.instrument_key import InstrumentKey
@@ -129,6 +130,9 @@ class ExchangeFaults:
             except Refusal as refusal:
                 # The account cannot do that now, as a human would find; the plan goes on.
                 log.info("a fault found nothing to do", kind=turn.fault.kind.value, why=refusal.text)
+            except JournalError as error:
+                # It is done, and told as soon as it is written down.
+                log.error("what a fault did is not written down yet", kind=turn.fault.kind.value, why=str(error))
 
     # --- around a call
 
@@ -246,11 +250,14 @@ class ExchangeFaults:
         if turn.begins:
             asked = turn.asked.market if turn.asked is not None else None
             market = Market(turn.fault.market or asked or Market.FUT)
-            self._drained[turn.number] = (market, self.operator.drain(market))
+            self._drained[turn.number] = (market, self.operator.free_usdt(market))
+            self.operator.drain(market)
             return
         market, amount = self._drained.pop(turn.number, (Market.FUT, Decimal(0)))
+        source = Market.SPOT if market is Market.FUT else Market.FUT
+        amount = min(amount, self.operator.free_usdt(source))  # some of it may be in use there by now
         if amount > 0:
-            self.operator.move(Market.SPOT if market is Market.FUT else Market.FUT, amount)
+            self.operator.move(source, amount)
 
     def _gap(self, fault: Fault, name: str) -> None:
         """The price jumps over the limit of the newest spot stop, or as far from where it is."""

@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import structlog
+
 from chimera.adapters.simulated_venue.feed import MarketFeed, Tick
-from chimera.adapters.simulated_venue.journal import Journal
+from chimera.adapters.simulated_venue.journal import Journal, JournalError
 from chimera.contracts.enums import Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import AccountChange
@@ -22,6 +24,8 @@ from chimera.ports.clock import Clock
 Observer = Callable[[str, object], None]
 OnTick = Callable[[Tick], None]
 OnChanges = Callable[[Sequence[AccountChange]], None]
+
+log = structlog.get_logger(__name__)
 
 
 class ExchangeHost:
@@ -55,6 +59,7 @@ class ExchangeHost:
         """Bends each tick before the account sees it, so that a shifted market is shifted for everybody alike."""
         self.ended = asyncio.Event()
         self._observe = observe
+        self._untold: list[AccountChange] = []
 
     async def run(self, from_ms: int) -> None:
         """Let the market go on from `from_ms`, for ever or until its source ends."""
@@ -67,7 +72,8 @@ class ExchangeHost:
         self.ended.set()
 
     def apply(self, tick: Tick) -> None:
-        """One instant of the market: the account reacts, then everybody hears of it."""
+        """One instant of the market: the account reacts, then everybody hears of it. What it did to the account is told
+        with a later tick where it cannot be written down now."""
         if self.shape is not None:
             tick = self.shape(tick)
         now_ms = self.clock.now_ms()
@@ -78,12 +84,16 @@ class ExchangeHost:
         for mark in tick.marks:
             self.marks[mark.symbol] = mark
             changes += self.exchange.on_mark(mark, now_ms)
-        self.journal.mark_tick(tick.ts)
-        if changes:
-            self.settle(changes)
-        else:
-            # What nobody is told of, but a restart must know: how far a trailing stop has come.
-            self.journal.commit(self.exchange.drain_rows())
+        self._untold += changes
+        try:
+            self.journal.mark_tick(tick.ts)
+            if self._untold:
+                self.settle(())
+            else:
+                # What nobody is told of, but a restart must know: how far a trailing stop has come.
+                self.journal.commit(self.exchange.drain_rows())
+        except JournalError as error:
+            log.error("what a tick did is not written down yet", untold=len(self._untold), why=str(error))
         for tell in self.on_tick:
             tell(tick)
 
@@ -100,15 +110,17 @@ class ExchangeHost:
         """Durable first, told second; the clock never resumes before what the exchange has stamped.
 
         Raises:
-            JournalError: the changes stand, and nobody was told.
+            JournalError: the changes stand, and are told once a later call has written them down.
         """
+        self._untold += changes
         self.journal.mark_time(self.clock.now_ms())
         self.journal.commit(self.exchange.drain_rows())
-        for change in changes:
+        durable, self._untold = tuple(self._untold), []
+        for change in durable:
             if self._observe is not None:
                 self._observe("venue", change)
         for tell in self.on_changes:
-            tell(changes)
+            tell(durable)
 
     def _open_side(self, symbol: str) -> Side | None:
         for position in self.exchange.positions():

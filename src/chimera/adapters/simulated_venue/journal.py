@@ -101,9 +101,9 @@ class FileJournal:
         Raises:
             JournalError: they are not durable.
         """
-        if not rows:
-            return
         self._owed += rows
+        if not self._owed:
+            return
         with self._transaction():
             for row in self._owed:
                 if row.row is None:
@@ -128,11 +128,25 @@ class FileJournal:
             raise JournalError(f"{self._path} cannot be written: {error}. Make room on its disk.") from error
 
     def mark_time(self, now_ms: int) -> None:
-        os.pwrite(self._clock, now_ms.to_bytes(8, "big"), 0)
+        """
+        Raises:
+            JournalError: it is not written.
+        """
+        self._mark(now_ms, 0)
 
     def mark_tick(self, ts: int) -> None:
-        """The market was shown up to `ts`."""
-        os.pwrite(self._clock, ts.to_bytes(8, "big"), 8)
+        """The market was shown up to `ts`.
+
+        Raises:
+            JournalError: it is not written.
+        """
+        self._mark(ts, 8)
+
+    def _mark(self, ts: int, offset: int) -> None:
+        try:
+            os.pwrite(self._clock, ts.to_bytes(8, "big"), offset)
+        except OSError as error:
+            raise JournalError(f"{self._path.parent} cannot be written: {error}. Make room on its disk.") from error
 
     def times_ms(self) -> tuple[int, int]:
         """Where the clock stood, and the last tick that was shown.

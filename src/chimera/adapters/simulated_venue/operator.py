@@ -355,11 +355,14 @@ class Operator:
 
     def drain(self, market: Market) -> Decimal:
         """A human moves everything that is free to the other wallet; returns how much."""
-        for balance in self._host.exchange.balances(market):
-            if balance.asset == "USDT" and balance.free > 0:
-                self.move(market, balance.free)
-                return balance.free
-        return Decimal(0)
+        free_usdt = self.free_usdt(market)
+        if free_usdt > 0:
+            self.move(market, free_usdt)
+        return free_usdt
+
+    def free_usdt(self, market: Market) -> Decimal:
+        balances = self._host.exchange.balances(market)
+        return sum((balance.free for balance in balances if balance.asset == "USDT"), Decimal(0))
 
     def move(self, source: Market, amount_usdt: Decimal) -> None:
         """A human's transfer out of `source`.
