@@ -109,6 +109,34 @@ def test_a_sped_up_market_passes_faster_than_our_own_work(run: Run) -> None:
     assert 0.019 <= took_s < 15
 
 
+@pytest.mark.parametrize("speed", [1.0, 1_000.0])
+def test_a_clock_that_slept_is_advanced_at_once_and_its_timers_run_late_never_early(run: Run, speed: float) -> None:
+    async def go() -> tuple[int, list[int]]:
+        clock, ran = LoopClock(START_MS, speed), []
+        before_ms, step_ms = clock.now_ms(), clock.work_ms(20)
+        clock.call_at_ms(START_MS + step_ms, lambda: ran.append(clock.now_ms() - START_MS - step_ms))
+        clock.advance(10_000_000)
+        moved_ms = clock.now_ms() - before_ms
+        at_ms = clock.now_ms() + 2 * step_ms
+        await clock.sleep_until_ms(at_ms)
+        ran.append(clock.now_ms() - at_ms)
+        return moved_ms, ran
+
+    moved_ms, (set_before, set_after) = run(go())
+
+    assert moved_ms >= 10_000_000
+    assert set_before >= 10_000_000
+    assert 0 <= set_after < 10_000_000
+
+
+def test_a_clock_is_not_put_back(run: Run) -> None:
+    async def go() -> None:
+        LoopClock(START_MS).advance(-1)
+
+    with pytest.raises(ValueError, match="does not go back"):
+        run(go())
+
+
 @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
 def test_a_speed_that_is_none_is_refused(run: Run, speed: float) -> None:
     async def go() -> None:

@@ -1,7 +1,8 @@
 """The clock of every world: a running loop's own time, anchored to an epoch and scaled by a speed.
 
 On a system loop that is monotonic real time; on a virtual loop it is virtual time. The wall is read once, at the start,
-so a wall clock that jumps cannot move the timeline; `wall_ms` is there for whoever wants to compare.
+so a wall clock that jumps cannot move the timeline; `wall_ms` is there for whoever wants to compare. Monotonic time
+stands still while the machine is suspended: whoever follows an exchange makes up for it with `LoopClock.advance`.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ def steady_ms() -> int:
 
 
 class LoopClock:
-    """Market time = start_ms + loop time since creation * speed. Create it inside the running loop."""
+    """Market time = start_ms + loop time since creation * speed + what it was advanced by. Create it inside the running
+    loop."""
 
     def __init__(self, start_ms: int, speed: float = 1.0) -> None:
         if not speed > 0 or not math.isfinite(speed):
@@ -50,6 +52,18 @@ class LoopClock:
             self._read_s = loop_s
             self._read_ms = self._start_ms + int((loop_s - self._zero_s) * 1_000 * self._speed + _TURN_MS)
         return self._read_ms
+
+    def advance(self, ms: int) -> None:
+        """Make up for market time that the loop slept through. Timers that are set keep their loop time: they run late
+        by as much, never early.
+
+        Raises:
+            ValueError: backwards, which time never goes.
+        """
+        if ms < 0:
+            raise ValueError(f"a clock does not go back: {ms} ms")
+        self._start_ms += ms
+        self._read_ms += ms
 
     def work_ms(self, duration_ms: int) -> int:
         return int(duration_ms * self._speed)

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from chimera.adapters.binance.venue import create_venue
+from chimera.adapters.binance.venue import BinanceVenue, create_venue
 from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.max.feed import MaxFactorFeed
@@ -27,6 +27,7 @@ from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import DataFolder
+from chimera.app.exchange_time import follow_time
 from chimera.app.gate import SKEW_MS_MAX, clock_findings, why_not
 from chimera.app.hosted_exchange import mark_clock
 from chimera.app.remote import Place, find, opened, require_symbols
@@ -198,16 +199,14 @@ def _can_be(event: BookTop | MarkPrice) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperSide:
     venue: PaperVenue
+    market: BinanceVenue
     factor_feed: FactorFeed
+    clock: LoopClock
     keys: tuple[InstrumentKey, ...]
     watched: tuple[InstrumentKey, ...]
     journal: FileJournal
     stack: AsyncExitStack
     name: str = "paper"
-
-    @property
-    def clock(self) -> Clock:
-        return self.venue.clock
 
     @classmethod
     async def open(cls, options: UpOptions, folder: DataFolder, documents: SqliteDocuments) -> "PaperSide":
@@ -252,6 +251,8 @@ class PaperSide:
                 exchange = Exchange.restore(rules, state)
             return cls(
                 venue=PaperVenue(live, exchange=exchange, rules=rules, clock=clock, journal=journal),
+                market=live,
+                clock=clock,
                 factor_feed=MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock),
                 keys=keys,
                 watched=watched,
@@ -262,6 +263,7 @@ class PaperSide:
 
     def before_house(self, spawn: Spawn) -> None:
         spawn("paper clock", mark_clock(self.journal, self.clock))
+        spawn("exchange's time", follow_time(self.clock, self.market.rest.clocks))
         spawn("paper market", self.venue.follow(self.watched))
 
     def after_house(self, spawn: Spawn) -> None:

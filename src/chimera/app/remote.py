@@ -21,6 +21,7 @@ from chimera.adapters.binance.ws import SocketLimits
 from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.max.feed import MaxFactorFeed
+from chimera.app.exchange_time import follow_time
 from chimera.app.findings import Finding, Level
 from chimera.app.gate import examine, symbol_findings, why_not
 from chimera.app.sides import LIVE as LIVE_VENUE
@@ -30,7 +31,6 @@ from chimera.app.simulated_market import keys_for, listed_keys
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.settings import S4Settings
 from chimera.domain.market.instrument import Instrument
-from chimera.ports.clock import Clock
 from chimera.ports.venue import FactorFeed, VenueError
 
 LOCAL_KEY, LOCAL_SECRET = "chimera-local-key", "chimera-local-secret"
@@ -168,7 +168,7 @@ class Reached:
 
     place: Place
     venue: BinanceVenue
-    clock: Clock
+    clock: LoopClock
     factor_feed: FactorFeed
 
     async def look(self, watched: Sequence[InstrumentKey], s4: S4Settings) -> list[Finding]:
@@ -235,7 +235,7 @@ class RemoteSide:
     name: str
     venue: BinanceVenue
     factor_feed: FactorFeed
-    clock: Clock
+    clock: LoopClock
     keys: tuple[InstrumentKey, ...]
     watched: tuple[InstrumentKey, ...]
     stack: AsyncExitStack
@@ -268,7 +268,8 @@ class RemoteSide:
         raise AssertionError("the stack swallows nothing")
 
     def before_house(self, spawn: Spawn) -> None:
-        """The exchange runs by itself."""
+        if self.clock.speed == 1:
+            spawn("exchange's time", follow_time(self.clock, self.venue.rest.clocks))
 
     def after_house(self, spawn: Spawn) -> None:
         """The exchange runs by itself."""

@@ -24,6 +24,11 @@ class ServerClock:
     def now_ms(self) -> int:
         return self._clock.now_ms() + self.offset_ms
 
+    def advanced(self, ms: int) -> None:
+        """Our clock was advanced: what is known of theirs stays as it was."""
+        self._offsets = deque((offset - ms for offset in self._offsets), maxlen=ASKED)
+        self.offset_ms -= ms
+
     async def ask(self) -> int:
         """The server's time when it answered; it wrote that half a round trip before we read it."""
         asked_ms = self._clock.now_ms()
