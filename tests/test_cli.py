@@ -23,11 +23,14 @@ from chimera import __version__
 from chimera.app.data_folder import DataFolderProblem, open_folder
 from chimera.app.people import set_password
 from chimera.app.stream_map import stream_map
+from chimera.cli import VENUES
+from chimera.simulation.bench import BENCHES, BenchVenue
 from tests.loopback import free_ports, is_free
 from tests.process.system import MARKET_BEGINS_MS
 
 COMMANDS = (
     ("up",),
+    ("venue",),
     ("replay",),
     ("download",),
     ("decide",),
@@ -261,6 +264,13 @@ def test_an_export_to_where_nothing_can_be_written_is_refused(tmp_path: Path) ->
 
 def test_the_map_is_the_one_that_the_services_declare() -> None:
     assert chimera("map").stdout.strip() == stream_map().strip()
+
+
+def test_the_benches_and_venues_that_there_are_stand_in_the_help() -> None:
+    bench, up = chimera("bench", "--help").stdout, chimera("up", "--help").stdout
+
+    assert all(name in bench for name in (*BENCHES, *BenchVenue))
+    assert all(name in up for name in (*VENUES, "URL", "--i-understand"))
 
 
 def test_a_bench_that_is_none_is_refused() -> None:
