@@ -141,7 +141,7 @@ def test_a_secret_is_known_by_its_looks(tmp_path: Path) -> None:
 
     assert isinstance(signer_of("k", "0123456789abcdef"), HmacSigner)
     assert isinstance(signer_of("k", pem), Ed25519Signer)
-    assert isinstance(signer_of("k", str(file)), Ed25519Signer)
+    assert isinstance(signer_of("k", "", str(file)), Ed25519Signer)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,6 @@ def test_a_secret_is_known_by_its_looks(tmp_path: Path) -> None:
     [
         pytest.param("", "empty", id="nothing"),
         pytest.param("-----BEGIN PRIVATE KEY-----\nhello\n-----END PRIVATE KEY-----", "PEM", id="no key inside"),
-        pytest.param("/nowhere/key.pem", "cannot be read", id="no such file"),
         pytest.param(
             generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
             "ed25519",
@@ -163,3 +162,12 @@ def test_what_cannot_sign_says_how_it_should_look_and_not_what_it_is(secret: str
 
     assert "hello" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_key_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    binary = tmp_path / "key.der"
+    binary.write_bytes(b"\xff\xfe")
+
+    for path in (tmp_path / "missing.pem", binary):
+        with pytest.raises(BadSecret, match=f"the key file {path} cannot be read"):
+            signer_of("k", "", str(path))

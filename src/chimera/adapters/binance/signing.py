@@ -87,20 +87,20 @@ class Ed25519Signer:
         return "Ed25519Signer(…)"
 
 
-def signer_of(key: str, secret: str) -> Signer:
-    """The signer for a secret as a person has it: the text or the file of a PEM key, or the letters of an HMAC secret.
+def signer_of(key: str, secret: str, pem_path: str = "") -> Signer:
+    """The signer for a secret as a person has it: the letters of an HMAC secret, or a private key in PEM form, as text
+    or in the file at `pem_path`, which goes first.
 
     Raises:
         BadSecret: it is none of these.
     """
-    if "PRIVATE KEY" in secret:
-        return Ed25519Signer(key, secret)
-    if secret.endswith(".pem"):
+    if pem_path:
         try:
-            return Ed25519Signer(key, Path(secret).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadSecret(f"the key file cannot be read: {error.strerror}") from None
-    return HmacSigner(key, secret)
+            return Ed25519Signer(key, Path(pem_path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise BadSecret(f"the key file {pem_path} cannot be read: {why}") from None
+    return Ed25519Signer(key, secret) if "PRIVATE KEY" in secret else HmacSigner(key, secret)
 
 
 def text(value: Param) -> str:
