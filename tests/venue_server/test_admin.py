@@ -1,15 +1,18 @@
 """What whoever runs the exchange may ask of it, and how nonsense is refused."""
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from chimera.contracts.enums import Market
-from chimera.domain.matching.faults import FaultKind
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.matching.faults import Fault, FaultKind
 from chimera.venue_server.calls import Call
 from chimera.venue_server.server import VenueServer
-from tests.venue_server.running import Reply
+from tests.venue_server.running import Reply, running_venue
 from tests.venue_server.staging import D, Stage, order_of, stage
 
 
@@ -281,3 +284,31 @@ async def test_the_ledger_holds_everything() -> None:
         assert {each["kind"] for each in told["income"]} == {"COMMISSION", "TRANSFER"}
         assert [D(each["amount"]) for each in told["transfers"]] == [10]
         assert {each["asset"] for each in told["balances"]} == {"USDT"}
+
+
+async def test_where_outages_left_prices_is_one_shift_outlives_a_restart_and_is_cleared(tmp_path: Path) -> None:
+    shown: list[float] = []
+
+    async def at(steps: Callable[[Stage], Awaitable[None]]) -> None:
+        async with running_venue(state=tmp_path, still=True) as venue:
+            on = Stage(venue)
+            on.show("60000.00")
+            await steps(on)
+            shown.append(float(venue.venue.hosted.host.books[InstrumentKey(Market.FUT, "BTCUSDT")].last))
+
+    async def outages(on: Stage) -> None:
+        for _ in range(5):
+            on.venue.venue.plan.disarm(*on.venue.venue.plan.arm(Fault(kind=FaultKind.OUTAGE, params={"bps": 100})))
+        assert (await done(on, "POST", "market", {}))["bends"] == ["lasting"]
+
+    async def nothing(on: Stage) -> None:
+        pass
+
+    async def clear(on: Stage) -> None:
+        assert (await done(on, "POST", "market", {"clear": True}))["bends"] == []
+
+    for steps in (outages, nothing, clear, nothing):
+        await at(steps)
+
+    raised = pytest.approx(60_000 * 1.01**5, abs=0.1)
+    assert shown == [raised, raised, 60_000, 60_000]

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from chimera.adapters.chance import SeededRandomness
-from chimera.adapters.simulated_venue.operator import Operator
+from chimera.adapters.simulated_venue.operator import LASTING, Operator
 from chimera.contracts.enums import Market, Side
 from chimera.domain.matching.codec import to_row
 from chimera.domain.matching.exchange import Changes
@@ -412,7 +412,7 @@ class _Ground:
 
     def _clear(self) -> None:
         for name in self._operator.bends:
-            if name.startswith((SHIFT, MARK)):
+            if name.startswith((SHIFT, MARK, LASTING)):
                 self._operator.unbend(name)
 
     def _replacing(self, part: Body, **changes: Any) -> Callable[[], object]:

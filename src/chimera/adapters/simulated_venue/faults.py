@@ -200,8 +200,7 @@ class ExchangeFaults:
                 operator.freeze(name)
             case FaultKind.OUTAGE:
                 operator.unbend(name)
-                if fault.whole("bps"):
-                    operator.shift(f"{name}-after", fault.whole("bps"))
+                operator.shift_lastingly(fault.whole("bps"))
             case FaultKind.SYMBOL_HALTED:
                 self._halt(turn, name)
             case FaultKind.FILTERS_CHANGED:

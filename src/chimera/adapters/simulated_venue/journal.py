@@ -32,6 +32,10 @@ class Journal(Protocol):
 
     def mark_tick(self, ts: int) -> None: ...
 
+    def meta(self, key: str) -> Any: ...
+
+    def set_meta(self, values: Mapping[str, Any]) -> None: ...
+
 
 class NoJournal:
     """For worlds that end with their process: nothing is kept."""
@@ -43,6 +47,12 @@ class NoJournal:
         pass
 
     def mark_tick(self, ts: int) -> None:
+        pass
+
+    def meta(self, key: str) -> Any:
+        return None
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
         pass
 
 

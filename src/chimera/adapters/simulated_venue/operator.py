@@ -2,15 +2,19 @@
 
 Owns interventions and how they are taken back: prices bent for everybody, symbols halted, filters changed, money moved,
 orders placed, canceled or filled behind the client's back. What it does to the account is durable and told like any
-other change; what it does to prices and instruments ends with the process.
+other change, and so is where prices stand after outages; all else that it does to prices and instruments ends with the
+process.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+
+import structlog
 
 from chimera.adapters.simulated_venue.feed import MarketFeed, OpenSide, Tick
 from chimera.adapters.simulated_venue.host import ExchangeHost
+from chimera.adapters.simulated_venue.journal import JournalError
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce, WorkingType
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import AccountChange, NewOrder, VenueOrder
@@ -21,9 +25,18 @@ from chimera.domain.matching.refusals import Refusal
 
 Bend = Callable[[Tick], Tick]
 
+log = structlog.get_logger(__name__)
+
 BPS = Decimal(10_000)
 WHOLE_BOOK = Decimal("0.2")
 """So far from the mark nothing that is bound to it trades."""
+
+LASTING = "lasting"
+LASTING_RATIOS = (Decimal("0.1"), Decimal(10))
+"""How far outages may move the market in all, so that no price comes near nothing."""
+
+SHIFTS_KEPT = 100
+"""Shifts that are over and that bars still show; older bars lose theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,8 @@ class Operator:
         self._marks: dict[str, MarkPrice] = {}
         self._shifts: list[_Shift] = []
         self._orders = 0
+        self._lasting = Decimal(1)
+        self._go_on()
 
     # --- prices, for everybody
 
@@ -95,6 +110,9 @@ class Operator:
         if self._bends.pop(name, None) is None:
             return
         self._end_shift(name)
+        if name == LASTING:
+            self._lasting = Decimal(1)
+            self._keep_lasting()
         self.show()
         if not self._bends:
             self._host.shape = None
@@ -119,12 +137,24 @@ class Operator:
 
     def shift(self, name: str, bps: int, *, market: str = "", symbol: str = "") -> None:
         """Everything `bps` higher: books, marks, and the bars that close from now on, wherever they are asked for."""
-        ratio = 1 + Decimal(bps) / BPS
+        self._shift(name, 1 + Decimal(bps) / BPS, market, symbol)
+
+    def shift_lastingly(self, bps: int) -> None:
+        """Everything `bps` higher than it is, from now on and after a restart, until `unbend(LASTING)`."""
+        if not bps:
+            return
+        low, high = LASTING_RATIOS
+        self._lasting = min(high, max(low, self._lasting * (1 + Decimal(bps) / BPS)))
+        self._shift(LASTING, self._lasting)
+        self._keep_lasting()
+
+    def _shift(self, name: str, ratio: Decimal, market: str = "", symbol: str = "") -> None:
         self._end_shift(name)
         self._shifts.append(_Shift(name, market, symbol, float(ratio), self._host.clock.now_ms()))
-        if not isinstance(self._host.feed, _ShiftedFeed):
-            self._host.feed = _ShiftedFeed(self._host.feed, self._shifts)
+        self._show_bars_shifted()
+        self.bend(name, self._shifting(ratio, market, symbol))
 
+    def _shifting(self, ratio: Decimal, market: str = "", symbol: str = "") -> Bend:
         def bent(tick: Tick) -> Tick:
             return Tick(
                 tick.ts,
@@ -133,7 +163,7 @@ class Operator:
                 tuple(_shifted_bar(bar, float(ratio)) if _is(bar, market, symbol) else bar for bar in tick.bars),
             )
 
-        self.bend(name, bent)
+        return bent
 
     def set_mark(self, name: str, symbol: str, *, bps: int = 0, price: Decimal | None = None) -> None:
         """The mark alone: at `price`, or `bps` away from where it would be."""
@@ -411,10 +441,36 @@ class Operator:
 
     # --- inside
 
+    def _go_on(self) -> None:
+        """The market stands where outages before the restart left it."""
+        kept = self._host.journal.meta(LASTING)
+        if kept is None:
+            return
+        self._shifts += [_Shift(**row) for row in kept["shifts"]]
+        self._show_bars_shifted()
+        self._lasting = Decimal(kept["ratio"])
+        if self._lasting != 1:
+            self._host.shape = self._shape
+            self._bends[LASTING] = self._shifting(self._lasting)
+
+    def _keep_lasting(self) -> None:
+        shifts = [asdict(shift) for shift in self._shifts if shift.name == LASTING]
+        try:
+            self._host.journal.set_meta({LASTING: {"ratio": str(self._lasting), "shifts": shifts}})
+        except JournalError as error:
+            log.error("where prices stand after an outage is not kept over a restart", why=str(error))
+
+    def _show_bars_shifted(self) -> None:
+        if not isinstance(self._host.feed, _ShiftedFeed):
+            self._host.feed = _ShiftedFeed(self._host.feed, self._shifts)
+
     def _end_shift(self, name: str) -> None:
         for index, shift in enumerate(self._shifts):
             if shift.name == name and shift.until_ms is None:
                 self._shifts[index] = replace(shift, until_ms=self._host.clock.now_ms())
+        over = [shift for shift in self._shifts if shift.until_ms is not None]
+        for shift in over[:-SHIFTS_KEPT]:
+            self._shifts.remove(shift)
 
     def _shape(self, tick: Tick) -> Tick:
         for book in tick.books:
