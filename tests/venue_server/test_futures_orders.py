@@ -1,11 +1,13 @@
 """The regular book of futures: what is answered, what fills, what is refused, and how."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from chimera.contracts.enums import Market
 from tests.venue_server.running import running_venue
 from tests.venue_server.staging import Stage, order_of, stage
 
@@ -421,3 +423,17 @@ async def test_what_was_ordered_is_there_after_a_restart(tmp_path: Any) -> None:
         found = await Stage(venue).done("GET", "v1/openOrder", **BTC, origClientOrderId="mine")
 
     assert (found["orderId"], found["status"]) == (order["orderId"], "NEW")
+
+
+async def test_a_coarser_step_hides_nothing_of_what_is_held() -> None:
+    async with stage() as at:
+        await at.order(type="MARKET", quantity="0.101")
+        exchange = at.venue.venue.floor.exchange
+        fine = exchange.instrument(Market.FUT, "BTCUSDT")
+        coarse = Decimal("0.01")
+        exchange.replace_instrument(replace(fine, step_size=coarse, market_step=coarse, min_qty=coarse))
+        (position,) = await at.done("GET", "v3/positionRisk", symbol="BTCUSDT")
+        (order,) = await at.done("GET", "v1/allOrders", symbol="BTCUSDT")
+        (trade,) = await at.done("GET", "v1/userTrades", symbol="BTCUSDT")
+
+    assert (position["positionAmt"], order["executedQty"], trade["qty"]) == ("0.101", "0.101", "0.101")

@@ -155,3 +155,14 @@ async def test_clients_that_ask_for_margin_pairs_learn_that_there_are_none() -> 
         pairs = await at.venue.get("/sapi/v1/margin/allPairs")
 
     assert (pairs.status, pairs.body) == (200, [])
+
+
+async def test_a_clock_that_is_wrong_on_purpose_shows_no_bar_of_the_future() -> None:
+    async with running_venue(still=True) as venue:
+        host = venue.venue.hosted.host
+        venue.venue.floor.offset_ms = 3 * 3_600_000
+        spot = (await venue.get("/api/v3/klines", symbol="BTCUSDT", interval="1m")).body
+        factor = (await venue.get("/api/v3/k", market="usdttwd", period=60)).body
+
+        assert spot[-1][0] <= host.clock.now_ms()
+        assert factor[-1][0] * 1_000 <= host.clock.now_ms()

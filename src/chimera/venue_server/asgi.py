@@ -133,7 +133,7 @@ class VenueApp:
             weight = route.weight if isinstance(route.weight, int) else route.weight(call)
             if weight or route.pool:
                 floor.limits.weigh(call.address, route.site, weight, route.pool, now_ms)
-            auth.check(floor.keys, call, route.security, route.site)
+            auth.check(floor.keys, call, route.security, route.site, floor.clock.speed)
             if route.orders:
                 floor.limits.count_orders(route.site, route.orders, now_ms, route.orders_long)
             changes = call.method in CHANGING

@@ -47,7 +47,7 @@ class MaxBars:
         if not 1 <= limit <= LIMIT_MAX:
             raise Refusal(INVALID, f"limit must be between 1 and {LIMIT_MAX}")
         since_s = call.maybe_whole("timestamp")
-        length_ms, now_ms = period * MINUTE_MS, self._floor.now_ms()
+        length_ms, now_ms = period * MINUTE_MS, self._floor.clock.now_ms()
         if since_s is None:
             from_ms, until_ms = (now_ms // length_ms - limit + 1) * length_ms, now_ms
         else:

@@ -66,7 +66,7 @@ class Print:
         self.no_quote = format(ZERO.quantize(self._quote), "f")
 
     def price(self, price: Decimal | None) -> str:
-        return format(price.quantize(self._price), "f") if price else self.no_price
+        return padded(price, self._price) if price else self.no_price
 
     def rate(self, price: float) -> str:
         """A bar's price, which is a float on the tick."""
@@ -80,16 +80,22 @@ class Print:
         return format(amount, f".{self.price_places + self.qty_places}f")
 
     def qty(self, qty: Decimal) -> str:
-        return format(qty.quantize(self._qty), "f") if qty else self.no_qty
+        return padded(qty, self._qty) if qty else self.no_qty
 
     def quote(self, amount: Decimal) -> str:
-        return format(amount.quantize(self._quote), "f") if amount else self.no_quote
+        return padded(amount, self._quote) if amount else self.no_quote
 
     def average(self, order: VenueOrder) -> str:
         """The average price of the fills."""
         if not order.filled_qty:
             return self.no_price
         return format((order.filled_quote / order.filled_qty).quantize(self._average), "f")
+
+
+def padded(number: Decimal, unit: Decimal) -> str:
+    """With the digits of `unit` and, where it has more, its own: what came about under finer rules stays what it is."""
+    coarse = number.quantize(unit)
+    return format(coarse if coarse == number else number.normalize(), "f")
 
 
 def digits(number: Decimal) -> int:

@@ -148,7 +148,7 @@ class SpotMarket:
             start_ms=call.maybe_whole("startTime"),
             end_ms=call.maybe_whole("endTime"),
             limit=reading.limit_of(call),
-            now_ms=self._floor.now_ms(),
+            now_ms=self._floor.clock.now_ms(),
         )
         return [_kline(candle) for candle in candles]
 
@@ -160,7 +160,7 @@ class SpotMarket:
             start_ms=None,
             end_ms=None,
             limit=AVERAGE_MINUTES,
-            now_ms=self._floor.now_ms(),
+            now_ms=self._floor.clock.now_ms(),
         )
         volume = sum(candle.volume for candle in candles)
         worth = sum(candle.quote_volume for candle in candles)
@@ -341,7 +341,9 @@ class SpotMarket:
         """The last 24 h in whole hours and the running one."""
         book = self._floor.book(SPOT, symbol)
         key = InstrumentKey(SPOT, symbol)
-        hours = self._floor.tape.candles(key, "1h", start_ms=None, end_ms=None, limit=24, now_ms=self._floor.now_ms())
+        hours = self._floor.tape.candles(
+            key, "1h", start_ms=None, end_ms=None, limit=24, now_ms=self._floor.clock.now_ms()
+        )
         trades = self._floor.tape.trades(key)
         volume, worth = sum(hour.volume for hour in hours), sum(hour.quote_volume for hour in hours)
         first, last = hours[0].open, float(book.last)
