@@ -146,6 +146,8 @@ async def test_pages_of_the_ledger_follow_each_other() -> None:
         assert await page(startTime=0, limit=2) == whole[:2]
         assert await page(startTime=0, limit=2, page=2) == whole[2:4]
         assert await page(limit=2) == whole[-2:]
+        assert await page(limit=2, page=2) == whole[-4:-2]
+        assert [line for number in (3, 2, 1) for line in await page(limit=len(whole) // 2, page=number)] == whole
         assert {line["incomeType"] for line in await page(incomeType="REALIZED_PNL")} == {"REALIZED_PNL"}
         assert await page(symbol="ETHUSDT") == []
         assert (await at.refused("GET", "v1/income", page=0))[0] == -1130

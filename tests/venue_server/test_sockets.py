@@ -298,3 +298,20 @@ async def test_nothing_is_left_of_a_connection_that_has_gone() -> None:
             await venue.venue.floor.clock.sleep_until_ms(venue.now_ms + 10)
 
         assert hub.market.listened == 0
+
+
+@pytest.mark.parametrize("events", ["events=ORDER_TRADE_UPDATE&listenKey={}", "listenKey={}&events=ORDER_TRADE_UPDATE"])
+async def test_a_private_socket_lists_its_listen_key_and_hears_the_events_named_with_it(events: str) -> None:
+    async with running_venue() as venue:
+        key = (await venue.signed("POST", "/fapi/v1/listenKey")).body["listenKey"]
+        async with listening(venue, f"/private/ws?{events.format(key)}") as socket:
+            listed = (await socket.ask("LIST_SUBSCRIPTIONS"))["result"]
+            socket.said.clear()
+            await venue.signed("POST", "/fapi/v1/leverage", symbol="BTCUSDT", leverage=3)
+            order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+            await venue.signed("POST", "/fapi/v1/order", **order)
+            told = (await socket.next())["e"]
+            await socket.ask("UNSUBSCRIBE", key)
+            left = (await socket.ask("LIST_SUBSCRIPTIONS", request_id=2))["result"]
+
+    assert (listed, told, left) == ([key], "ORDER_TRADE_UPDATE", [])

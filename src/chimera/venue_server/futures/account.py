@@ -239,8 +239,9 @@ class FuturesAccount:
             and (symbol is None or income.symbol == symbol)
             and (kind is None or income.kind.value == kind)
         ]
-        if start_ms is None and page == 1:
-            chosen = found[-limit:]
+        if start_ms is None:  # the newest page is the first
+            last = max(0, len(found) - (page - 1) * limit)
+            chosen = found[max(0, last - limit) : last]
         else:
             chosen = found[(page - 1) * limit : page * limit]
         return [

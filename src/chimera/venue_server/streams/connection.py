@@ -197,11 +197,11 @@ class Connection(Listener):
                     self._listen(name)
             case "UNSUBSCRIBE":
                 for name in control.streams(request):
-                    if name in self.streams:
-                        del self.streams[name]
+                    if name in self.streams or name in self.keys:
+                        self.streams.pop(name, None)
                         self._source.leave(self, name)
             case "LIST_SUBSCRIPTIONS":
-                return list(self.streams)
+                return list(dict.fromkeys((*self.keys, *self.streams)))
             case "SET_PROPERTY":
                 self.combined = control.combined(request)
             case _:

@@ -174,15 +174,17 @@ class Hub(Streams):
             return None
         streams = [name for name in rest.split("/") if name and not name.isdigit()]
         keys: dict[str, frozenset[str]] = {}
-        key = ""
+        key, events = "", EVERY
         for name, value in parse_qsl(scope["query_string"].decode("latin-1")):
             if name == "streams":
                 streams += [each for each in value.split("/") if each]
             elif name == "listenKey" and group is Group.PRIVATE:
-                key = value
-                keys[key] = EVERY
+                # Events that stand before every key are those of the first one.
+                key, keys[value], events = value, events, EVERY
             elif name == "events" and key:
                 keys[key] = frozenset(value.split("/"))
+            elif name == "events":
+                events = frozenset(value.split("/"))
         return Connection(
             self,
             self._floor.clock,
