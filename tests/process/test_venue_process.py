@@ -116,6 +116,7 @@ def test_what_cannot_be_traded_on_is_refused_at_the_start_and_named_by_the_docto
     )
 
     assert started.returncode == 2, started.stderr
+    assert not (tmp_path / "var").exists(), "a start that was refused claimed the folder"
     assert all(word in started.stderr for word in says), started.stderr
     assert looked.returncode == 1
     bad = [each for each in json.loads(looked.stdout.splitlines()[-1]) if each["level"] == "bad"]

@@ -29,7 +29,18 @@ from chimera.app.front import Front
 from chimera.app.house import House
 from chimera.app.registry import START_ORDER, Settings
 from chimera.app.serving import listen, server, stop
-from chimera.app.sides import PAPER, SIM, Side, SimSide, UpOptions, UpProblem, called, plan_of, refuse_by_name
+from chimera.app.sides import (
+    PAPER,
+    SIM,
+    Side,
+    SimSide,
+    StartRefused,
+    UpOptions,
+    UpProblem,
+    called,
+    plan_of,
+    refuse_by_name,
+)
 from chimera.app.worlds import one_process_world
 from chimera.contracts.settings import ChimeraSettings, S1Settings, S3Settings, S4Settings
 from chimera.ports.world import World
@@ -98,6 +109,10 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         raise
     try:
         await _run(options, folder, socks, shared, s1, s3, s4, say)
+    except StartRefused:
+        # A mistyped address must not claim the folder for an exchange that was never traded on.
+        folder.close_unused()
+        raise
     finally:
         folder.close()
 
@@ -160,7 +175,10 @@ async def _run(
             for note in _kept_from_before(options, folder):
                 say(note)
         progress.note = "starting the services"
-        embedded = await Embedded.open(options, folder, shared, s1, s3, s4)
+        try:
+            embedded = await Embedded.open(options, folder, shared, s1, s3, s4)
+        except UpProblem as problem:
+            raise StartRefused(str(problem)) from problem
         try:
             await embedded.serve(front, serving, socks, link_token, api_token)
             say("Trading. The page is live.")

@@ -7,15 +7,15 @@ server on this machine may run faster and from another day, so the system's cloc
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 import orjson
 import structlog
 
+from chimera.adapters.binance import signing
 from chimera.adapters.binance.hosts import PRODUCTION, TESTNET, Hosts, local
 from chimera.adapters.binance.rest import TIMEOUT_MS
-from chimera.adapters.binance.signing import BadSecret, Ed25519Signer, HmacSigner, Signer
+from chimera.adapters.binance.signing import Signer
 from chimera.adapters.binance.venue import BinanceVenue, create_venue
 from chimera.adapters.binance.ws import SocketLimits
 from chimera.adapters.chance import SystemRandomness
@@ -118,17 +118,12 @@ def signer_of(s4: S4Settings, place: Place) -> Signer:
     Raises:
         UpProblem: no key, or one that cannot sign.
     """
-    key, secret, path = s4.binance_key.get_secret_value(), s4.binance_secret.get_secret_value(), ""
-    path = s4.binance_private_key_path
+    key, secret = s4.binance_key.get_secret_value(), s4.binance_secret.get_secret_value()
     if place.name == LOCAL and not key:
         key, secret = LOCAL_KEY, LOCAL_SECRET
     try:
-        if path:
-            return Ed25519Signer(key, Path(path).read_text(encoding="utf-8"))
-        return HmacSigner(key, secret)
-    except OSError as error:
-        raise UpProblem(f"S4_BINANCE_PRIVATE_KEY_PATH={path}: cannot be read: {error.strerror}") from error
-    except BadSecret as problem:
+        return signing.signer_of(key, secret, s4.binance_private_key_path)
+    except signing.BadSecret as problem:
         raise UpProblem(
             f"{place.name}: {problem}. Set S4_BINANCE_KEY and S4_BINANCE_SECRET (or S4_BINANCE_PRIVATE_KEY_PATH) to a"
             " key of this exchange; for prices alone use --venue paper."

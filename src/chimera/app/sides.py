@@ -41,6 +41,10 @@ class UpProblem(Exception):
     """The system cannot start as asked; the text says why and what to do."""
 
 
+class StartRefused(UpProblem):
+    """The exchange, or its account, is not as it must be: nothing was traded."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
     """What `chimera up` was asked for. `service_ports`: S1 listens there, S12 eleven further on; None: not at all.
