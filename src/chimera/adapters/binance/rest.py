@@ -29,12 +29,12 @@ from chimera.ports.venue import OutcomeUnknown, RateLimited, Refused, VenueError
 T = TypeVar("T")
 
 RECV_WINDOW_MS = 5_000
-"""Of questions, real time: how old a request may be when it is accepted. The exchange's default."""
+"""Of questions, real time: how old a request may be when it is accepted. The exchange's default; an
+exchange whose market runs faster measures it in real time all the same."""
 RECV_WINDOW_CHANGES_MS = 1_500
 """Of what changes something, real time. Shorter than the 2 s after which the silence of a lookup is taken for an answer
 (the setting `lookup_lag_ms` of S5), with room for clocks that differ: a request that was held up on its way must not be
 accepted when it was already found missing, and sent anew."""
-RECV_WINDOW_MS_MAX = 60_000
 TIMEOUT_MS = 10_000
 """The exchange gives up on its own matching after this time (-1007)."""
 CONNECT_TIMEOUT_MS = 5_000
@@ -81,8 +81,6 @@ class Rest:
         self.budget = budget
         self._signers = {Site.FUTURES: signer_futures, Site.SPOT: signer_spot, Site.WALLET: signer_spot}
         self._timeout_ms = timeout_ms
-        self.recv_window_ms = min(RECV_WINDOW_MS_MAX, int(RECV_WINDOW_MS * max(1.0, clock.speed)))
-        self.recv_window_changes_ms = min(RECV_WINDOW_MS_MAX, max(1, clock.work_ms(RECV_WINDOW_CHANGES_MS)))
         futures = ServerClock(clock, lambda: self.time_ms(Site.FUTURES))
         spot = ServerClock(clock, lambda: self.time_ms(Site.SPOT))
         self.clocks = {Site.FUTURES: futures, Site.SPOT: spot, Site.WALLET: spot}
@@ -162,7 +160,7 @@ class Rest:
                 params,
                 self.signer(site),
                 timestamp_ms=self.clocks[site].now_ms(),
-                recv_window_ms=self.recv_window_changes_ms if changes else self.recv_window_ms,
+                recv_window_ms=RECV_WINDOW_CHANGES_MS if changes else RECV_WINDOW_MS,
             )
         else:
             query = encoded(params)

@@ -25,7 +25,7 @@ from chimera.adapters.binance.history import (
 )
 from chimera.adapters.binance.hosts import Site
 from chimera.adapters.binance.known import KnownOrders
-from chimera.adapters.binance.rest import Rest, Security, understood
+from chimera.adapters.binance.rest import RECV_WINDOW_MS, Rest, Security, understood
 from chimera.adapters.binance.signing import Param, ws_signed
 from chimera.contracts.enums import Market, OrderType, Side, TimeInForce
 from chimera.domain.execution.orders import Balance, NewOco, NewOrder, VenueFill, VenueOrder
@@ -255,7 +255,7 @@ class Spot(MarketCalls):
     async def subscription_params(self) -> Mapping[str, str | int]:
         """Signed parameters of `userDataStream.subscribe.signature`, good for one use and a short time."""
         signer = self._rest.signer(Site.SPOT)
-        return ws_signed({}, signer, timestamp_ms=self._now_ms(), recv_window_ms=self._rest.recv_window_ms)
+        return ws_signed({}, signer, timestamp_ms=self._now_ms(), recv_window_ms=RECV_WINDOW_MS)
 
     # --- parts
 
