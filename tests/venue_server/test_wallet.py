@@ -89,3 +89,18 @@ async def test_coins_are_those_that_are_traded() -> None:
 
         assert {coin["coin"]: coin["free"] for coin in coins} == {"BTC": "0", "USDT": "10000"}
         assert all(type(coin["trading"]) is bool for coin in coins)
+
+
+async def test_no_more_places_move_than_an_asset_has() -> None:
+    async with running_venue() as venue:
+        asked = {"type": "MAIN_UMFUTURE", "asset": "USDT"}
+        whole = await venue.signed("POST", TRANSFER, **asked, amount="0.1234567800")
+        reply = await venue.signed("POST", TRANSFER, **asked, amount="0.123456789")
+        async with venue.session.post(
+            f"{venue.url}/admin/account", json={"deposit": {"amount": "0.123456789"}}
+        ) as response:
+            deposit = await response.json()
+
+        assert whole.status == 200
+        assert (reply.status, reply.body["code"], deposit["code"]) == (400, -1111, -1111)
+        assert await spot_usdt(venue) == Decimal("9999.87654322")

@@ -20,7 +20,7 @@ from chimera.domain.matching.exchange import Changes
 from chimera.domain.matching.faults import DRAWN, SPECS, Fault, FaultError, FaultKind, FaultPlan
 from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.auth import ApiKey
-from chimera.venue_server.calls import Call, Handler, Route, Site
+from chimera.venue_server.calls import Call, Handler, Route, Site, refuse_too_precise
 from chimera.venue_server.floor import Floor
 
 HERE = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
@@ -293,6 +293,7 @@ class _Ground:
             if body.has(name):
                 part = body.part(name)
                 market, asset, amount = self._market(part), part.text("asset", "USDT"), part.above_zero("amount")
+                refuse_too_precise(amount)
                 part.end()
                 work.append(partial(self._deposit, market, asset, sign * amount))
         if body.has("dual_side"):

@@ -17,6 +17,9 @@ T = TypeVar("T")
 DIGITS_MAX = 20
 """Of a number, before the point and behind it."""
 
+AMOUNT_PLACES = 8
+"""Of every asset, behind the point."""
+
 
 class Site(Enum):
     """Which of the exchange's hosts a path belongs to: each has its own limits, headers and manners."""
@@ -102,6 +105,16 @@ class Call:
             raise _illegal(name, r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
         return number
 
+    def amount(self, name: str) -> Decimal:
+        """Of an asset.
+
+        Raises:
+            Refusal: as for a number, and -1111 for more places than an asset has.
+        """
+        number = self.number(name)
+        refuse_too_precise(number)
+        return number
+
     def maybe_number(self, name: str) -> Decimal | None:
         return self.number(name) if self.params.get(name) else None
 
@@ -115,6 +128,15 @@ class Call:
         if value not in ("true", "false"):
             raise refusals.bad_parameter(name)
         return value == "true"
+
+
+def refuse_too_precise(amount: Decimal) -> None:
+    """
+    Raises:
+        Refusal: -1111, it has more places than an asset.
+    """
+    if exponent_of(amount.normalize()) < -AMOUNT_PLACES:
+        raise refusals.qty_too_precise()
 
 
 def exponent_of(number: Decimal) -> int:

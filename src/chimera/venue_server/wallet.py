@@ -88,7 +88,7 @@ class Wallet:
 
     def transfer(self, call: Call) -> Any:
         source, target = _direction(call)
-        asset, amount = call.text("asset"), call.number("amount")
+        asset, amount = call.text("asset"), call.amount("amount")
         if not self._key(call).transfers:
             raise Refusal(-1002, "You are not authorized to execute this request.")
         transfer, changes = self._floor.exchange.transfer(source, target, asset, amount, self._floor.clock.now_ms())
