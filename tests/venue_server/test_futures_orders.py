@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chimera.contracts.enums import Market
+from chimera.domain.matching.records import OrderRecord
 from tests.venue_server.running import running_venue
 from tests.venue_server.staging import Stage, order_of, stage
 
@@ -437,3 +438,17 @@ async def test_a_coarser_step_hides_nothing_of_what_is_held() -> None:
         (trade,) = await at.done("GET", "v1/userTrades", symbol="BTCUSDT")
 
     assert (position["positionAmt"], order["executedQty"], trade["qty"]) == ("0.101", "0.101", "0.101")
+
+
+async def test_history_makes_views_only_of_what_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage() as at:
+        await at.order(price="50000")
+        await at.stop(triggerPrice="50000")
+        seen: list[OrderRecord] = []
+        view = OrderRecord.view
+        monkeypatch.setattr(OrderRecord, "view", lambda record: seen.append(record) or view(record))
+        later_ms = at.venue.now_ms + 60_000
+        for path in ("allOrders", "allAlgoOrders"):
+            assert await at.done("GET", f"v1/{path}", **BTC, startTime=later_ms) == []
+
+    assert seen == []

@@ -18,7 +18,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.venue_server.calls import Answer, Call, Route
 from chimera.venue_server.futures import words
 from chimera.venue_server.limits import LimitRules
-from chimera.venue_server.server import VenueOptions, open_exchange
+from chimera.venue_server.server import VenueOptions, VenueProblem, open_exchange
 from tests.venue_server.running import BEGINS_MS, running_venue
 from tests.venue_server.staging import order_of, stage
 
@@ -207,3 +207,16 @@ async def test_the_window_of_a_request_is_real_time_at_any_speed() -> None:
             return asked.status
 
         assert [await sent(real_ms) for real_ms in (900, -3_000, 3_000, -60_000)] == [200, 200, 400, 400]
+
+
+@pytest.mark.parametrize("error", [None, OSError("no more files")])
+async def test_without_its_doors_the_exchange_stops_and_says_why(error: OSError | None) -> None:
+    async def doors() -> None:
+        if error is not None:
+            raise error
+
+    async with running_venue() as venue:
+        task = asyncio.get_running_loop().create_task(doors(), name="http venue")
+        task.add_done_callback(venue.venue.doors_closed)
+        with pytest.raises(VenueProblem, match="http venue"):
+            await venue.venue.until_broken(asyncio.Event())

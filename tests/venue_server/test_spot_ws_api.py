@@ -332,3 +332,19 @@ async def test_an_answer_that_is_no_json_is_an_unknown_error() -> None:
         answer = await api.ask("ping")
 
         assert (answer["status"], answer["error"]["code"]) == (502, -1000)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param('{"id":1,"method":"ping","params":' + "[" * 100_000, id="brackets without end"),
+        pytest.param('{"id":"\\ud800","method":"ping"}', id="half a letter"),
+    ],
+)
+async def test_what_no_answer_could_repeat_is_refused(sent: str) -> None:
+    async with running_venue() as venue, api_socket(venue) as api:
+        await api.socket.send_str(sent)
+        refused = await api.answer()
+
+        assert (refused["id"], refused["status"], refused["error"]["code"]) == (None, 400, -1135)
+        assert (await api.ask("ping"))["status"] == 200

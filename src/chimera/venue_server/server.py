@@ -91,6 +91,7 @@ async def serve(options: VenueOptions, say: Callable[[str], None]) -> None:
         venue = VenueServer(hosted, keys, options.limits)
         web = server(venue.app, streams=True)
         task = loop.create_task(web.serve(sockets=[sock]), name="http venue")
+        task.add_done_callback(venue.doors_closed)
         try:
             venue.open()
             first = keys.all[0]
@@ -275,6 +276,12 @@ class VenueServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.hosted.close()
 
+    def doors_closed(self, task: "asyncio.Task[None]") -> None:
+        """The HTTP server ended: on a stop of ours nobody listens any more, at any other time the exchange stops."""
+        self._ended(task)
+        if self._broken is None:
+            self._break(f"{task.get_name()} ended by itself")
+
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(self._ended)
@@ -284,6 +291,9 @@ class VenueServer:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("a part of the exchange failed", part=task.get_name(), exc_info=error)
-            self._broken = f"{task.get_name()}: {error}"
-            if self._stopping is not None:
-                self._stopping.set()
+            self._break(f"{task.get_name()}: {error}")
+
+    def _break(self, why: str) -> None:
+        self._broken = why
+        if self._stopping is not None:
+            self._stopping.set()

@@ -446,6 +446,16 @@ class Exchange:
         """The futures algo book: what has not triggered yet, oldest first."""
         return tuple(record.view() for record in self._open_records(Market.FUT, symbol) if _in_algo_book(record))
 
+    def booked_orders(self, symbol: str | None, since_ms: int) -> tuple[VenueOrder, ...]:
+        """Those of futures that came into the regular book, or became what they are there, at or after `since_ms`."""
+        return tuple(
+            record.view()
+            for record in self._account.orders.values()
+            if record.market is Market.FUT
+            and (symbol is None or record.symbol == symbol)
+            and max(record.created_at_ms, record.triggered_at_ms) >= since_ms
+        )
+
     def orders(self, market: Market, symbol: str | None = None, since_ms: int = 0) -> tuple[VenueOrder, ...]:
         """Every order ever accepted and created at or after `since_ms`, oldest first."""
         if symbol is not None:
@@ -463,6 +473,12 @@ class Exchange:
             for record in self._account.lists.values()
             if symbol is None or record.symbol == symbol
         )
+
+    def open_order_lists(self) -> tuple[VenueOrderList, ...]:
+        """Those of which an order is open, oldest first."""
+        numbers = {int(each.order_list_id) for each in self._open_records(Market.SPOT, None) if each.order_list_id}
+        lists = (self._account.lists[number] for number in sorted(numbers))
+        return tuple(self._account.list_view(record) for record in lists if not record.done)
 
     def order_list(self, *, list_id: str | None = None, list_client_id: str | None = None) -> VenueOrderList | None:
         """By the exchange's number, or the newest under the list's own client id."""

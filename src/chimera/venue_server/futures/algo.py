@@ -103,7 +103,7 @@ class FuturesAlgo:
         start_ms, end_ms = reading.week(call, now_ms)
         found = [
             order
-            for order in self._floor.exchange.orders(FUT, symbol)
+            for order in self._floor.exchange.orders(FUT, symbol, start_ms)
             if order.conditional
             and start_ms <= order.created_at_ms <= end_ms
             and (first_id is None or int(order.venue_algo_id or 0) >= first_id)

@@ -143,7 +143,7 @@ class FuturesOrders:
         start_ms, end_ms = reading.week(call, now_ms)
         found = [
             order
-            for order in self._floor.exchange.orders(FUT, symbol)
+            for order in self._floor.exchange.booked_orders(symbol, start_ms)
             if words.in_regular_book(order)
             and start_ms <= words.created_at_ms(order) <= end_ms
             and (first_id is None or int(order.venue_order_id) >= first_id)

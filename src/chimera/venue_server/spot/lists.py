@@ -193,7 +193,7 @@ class SpotLists:
         return words.listed(found)
 
     def open(self, call: Call) -> Any:
-        return [words.listed(found) for found in self._floor.exchange.order_lists() if found.status != "ALL_DONE"]
+        return [words.listed(found) for found in self._floor.exchange.open_order_lists()]
 
     def all(self, call: Call) -> Any:
         start_ms, end_ms = reading.span_of(call)

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import orjson
+import structlog
 
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
+from chimera.venue_server.asgi import UNKNOWN
 from chimera.venue_server.auth import not_allowed
 from chimera.venue_server.calls import SILENCE, Answer, Call, Handler, Route, Security, Site
 from chimera.venue_server.floor import Floor, Receive, Send
@@ -25,6 +27,8 @@ from chimera.venue_server.spot.account import order_limits, weight_limit
 from chimera.venue_server.streams.connection import ABNORMAL, POLICY, Connection
 from chimera.venue_server.streams.hub import Hub
 from chimera.venue_server.streams.names import Group
+
+log = structlog.get_logger(__name__)
 
 PATH = "/ws-api/v3"
 CONNECT_WEIGHT = 2
@@ -161,6 +165,13 @@ class _Session(Connection):
     async def _serve(self, text: str | bytes) -> None:
         request = _Request()
         try:
+            await self._answer_to(text, request)
+        except Exception:
+            log.exception("a request failed in a way nobody foresaw", method=request.method)
+            self._reply(request, 500, error={"code": UNKNOWN.code, "msg": UNKNOWN.text})
+
+    async def _answer_to(self, text: str | bytes, request: "_Request") -> None:
+        try:
             _read(text, request)
             route = self._route(request.method)
             call = self._call(request, route)
@@ -219,7 +230,7 @@ class _Session(Connection):
     def _error(self, answer: Answer) -> Any:
         """What an error answer of the REST says here; one that is no JSON says only that something failed."""
         if not answer.content_type.startswith(b"application/json"):
-            return {"code": -1000, "msg": "An unknown error occurred while processing the request."}
+            return {"code": UNKNOWN.code, "msg": UNKNOWN.text}
         error = orjson.loads(answer.body or b"{}")
         wait_s = next((int(value) for name, value in answer.headers if name == b"retry-after"), None)
         if wait_s is not None:
@@ -324,6 +335,7 @@ def _read(text: str | bytes, request: _Request) -> None:
         Refusal: -1135, it is no request.
     """
     try:
+        orjson.loads(text)  # refuses what could be read but not answered: lone surrogates, thousands of brackets
         # Numbers stay as they were written: they are part of what was signed.
         message = json.loads(text, parse_float=str)
     except ValueError:
