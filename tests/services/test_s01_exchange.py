@@ -32,7 +32,7 @@ from chimera.domain.execution.orders import (
     IncomeKind,
     StreamReset,
 )
-from chimera.ports.venue import VenueUnavailable
+from chimera.ports.venue import KeyRefused, RateLimited, VenueUnavailable
 from chimera.ports.world import World
 from chimera.runtime.runner import Runner
 from chimera.services.s01_exchange.service import build
@@ -380,6 +380,27 @@ def test_a_clock_that_is_off_is_told(offset_ms: int, speed: float, alerts: int) 
     told = play(scene, speed=speed)
 
     assert [event.code for event in told.of(AlertEvent)].count("CLOCK_SKEW") == alerts
+
+
+def key_refused() -> VenueUnavailable:
+    unavailable = VenueUnavailable("-2015 Invalid API-key, IP, or permissions for action.")
+    unavailable.__cause__ = KeyRefused(-2015, "Invalid API-key, IP, or permissions for action.")
+    return unavailable
+
+
+@pytest.mark.parametrize(
+    ("fails", "code"),
+    [
+        pytest.param(RateLimited("banned", 120_000), "RATE_LIMITED", id="limited"),
+        pytest.param(key_refused(), "KEY_PERMISSIONS", id="the key is refused"),
+    ],
+)
+def test_whoever_is_limited_or_whose_key_is_refused_is_told_by_name(fails: VenueUnavailable, code: str) -> None:
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        venue.fails = fails
+        await pass_ms(world, MINUTE)
+
+    assert code in [event.code for event in play(scene).of(AlertEvent)]
 
 
 def test_a_silent_book_is_told_once_for_each_silence() -> None:

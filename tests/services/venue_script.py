@@ -99,6 +99,7 @@ class ScriptedVenue:
         self.listed: list[Instrument] = [BTC_FUT, BTC_SPOT]
         self.offset_ms = 0
         self.down = False
+        self.fails: VenueUnavailable | None = None
         self.klines_asked: list[tuple[str, int, int]] = []
 
     def close_bars(self, key: InstrumentKey, interval: str, since_ms: int, until_ms: int) -> None:
@@ -154,6 +155,8 @@ class ScriptedVenue:
     def _answer(self) -> None:
         if self.down:
             raise VenueUnavailable("the script says so")
+        if self.fails is not None:
+            raise self.fails
 
 
 class ScriptedFeed:

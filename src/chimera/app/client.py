@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME
+from chimera.app.data_folder import API_TOKEN_NAME, EXCHANGE_NAME, RUN_NAME
 
 TIMEOUT_S = 15.0
 """Longer than any call of ours takes; a decision that opens waits half a second for its order."""
@@ -58,12 +58,21 @@ class Running:
         return f"{self.host}:{self.port}"
 
 
+def _venue_of(data: Path) -> str:
+    """The exchange that the folder belongs to, as the start wants it named; nothing for the usual one."""
+    try:
+        venue = json.loads((data / EXCHANGE_NAME).read_text(encoding="utf-8"))["venue"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return "" if venue == "sim" else f" --venue {venue}"
+
+
 def running_on(data: Path) -> Running:
     """
     Raises:
         NotRunning: no folder, nothing started on it, or what was started has ended.
     """
-    start = f"start one with: chimera up --data {data}"
+    start = f"start one with: chimera up --data {data}{_venue_of(data)}"
     if not data.is_dir():
         raise NotRunning(f"there is no data folder {data}; name the right one with --data, or {start}")
     path = data / RUN_NAME

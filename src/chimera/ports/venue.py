@@ -8,6 +8,7 @@ VenueError
 │   ├── WouldTrigger        ... the stop's price is already passed: close at market instead
 │   ├── WouldTake           ... a post-only order would have taken
 │   ├── NothingToReduce     ... the position is flat or smaller than thought
+│   ├── KeyRefused          ... the API key may not do that, or not any more: a person must look
 │   ├── DuplicateOrder      ... an open order has this id: the first attempt landed, look it up
 │   └── UnknownOrder        ... cancel or query of an order that is not open or not known
 └── OutcomeUnknown          do not resend: look the order up by its client id
@@ -73,6 +74,10 @@ class WouldTake(Refused):
 
 
 class NothingToReduce(Refused):
+    pass
+
+
+class KeyRefused(Refused):
     pass
 
 

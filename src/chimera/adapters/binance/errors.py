@@ -15,6 +15,7 @@ from chimera.adapters.binance.hosts import Site
 from chimera.ports.venue import (
     DuplicateOrder,
     InsufficientFunds,
+    KeyRefused,
     NothingToReduce,
     OutcomeUnknown,
     RateLimited,
@@ -91,6 +92,11 @@ FAILURES: tuple[Failure, ...] = (
     Failure(VenueUnavailable, f"{_WALLET}: server busy", site=Site.WALLET, code=-1004),
     Failure(VenueUnavailable, _FUT, code=-1021),
     Failure(VenueUnavailable, _FUT, code=-5028),
+    # --- the key, or whoever signs with it
+    Failure(KeyRefused, _FUT, code=-1022),
+    Failure(KeyRefused, _FUT, code=-2008),
+    Failure(KeyRefused, _FUT, code=-2014),
+    Failure(KeyRefused, _FUT, code=-2015),
     # --- the same order again
     Failure(DuplicateOrder, _FUT, code=-4116),
     Failure(DuplicateOrder, _SPOT, site=Site.SPOT, code=-2010, text="duplicate order"),

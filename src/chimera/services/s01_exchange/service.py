@@ -90,6 +90,7 @@ def build(world: World, settings: Settings) -> Service:
         snapshots=world.snapshots,
         clock=clock,
         marks=marks,
+        teller=teller,
     )
     offset = ClockOffset(
         env=env,

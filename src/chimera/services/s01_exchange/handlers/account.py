@@ -11,10 +11,11 @@ import structlog
 
 from chimera.contracts.collections import BALANCES_SNAPSHOTS, FUNDING_RECORDS
 from chimera.contracts.documents import BalanceSnapshot, FundingRecord
-from chimera.contracts.enums import FundingKind, Market
+from chimera.contracts.enums import FundingKind, Market, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import WALLET_FUT, WALLET_SPOT
 from chimera.contracts.messages import AccountEvent, FundingEvent
+from chimera.contracts.metrics import AlertCode
 from chimera.contracts.streams import ACCT_EVENTS, MKT_FUNDING
 from chimera.domain.exact import exact
 from chimera.domain.execution.orders import (
@@ -29,7 +30,8 @@ from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Put, Query
 from chimera.ports.state import Snapshots
-from chimera.ports.venue import Venue
+from chimera.ports.venue import KeyRefused, RateLimited, Venue, VenueUnavailable
+from chimera.runtime.telling import Teller
 from chimera.services.s01_exchange.handlers.marks import Marks
 
 HOUR_MS = 3_600_000
@@ -65,6 +67,7 @@ class Account:
     snapshots: Snapshots
     clock: Clock
     marks: Marks
+    teller: Teller
     _told: dict[tuple[Market, str], Balance] = field(default_factory=dict)
     _changes: int = 0
     _full_at_ms: int = 0
@@ -92,7 +95,19 @@ class Account:
                     await self.poll()
 
     async def poll(self) -> None:
-        """Ask for everything; tell what differs from what was told."""
+        """Ask for everything; tell what differs from what was told. Whoever is limited, or whose key is refused, is
+        told by name: everything else that asks only waits."""
+        try:
+            await self._poll()
+        except RateLimited as limited:
+            await self.teller.alert(AlertCode.RATE_LIMITED, Severity.WARN, str(limited))
+            raise
+        except VenueUnavailable as down:
+            if isinstance(down.__cause__, KeyRefused):
+                await self.teller.alert(AlertCode.KEY_PERMISSIONS, Severity.FATAL, str(down))
+            raise
+
+    async def _poll(self) -> None:
         changes = self._changes
         balances = await self.venue.balances()
         # An answer that a change overtook may be older than the change: the next poll is not far.
