@@ -71,6 +71,8 @@ PLENTY = Decimal(1_000_000_000)
 MID = Decimal(100)
 HALF_SPREAD = Decimal("0.001")
 TOP_QTY = Decimal(1_000)
+LEVELS = 5
+"""Of a book: a connector asks for more where there are fewer."""
 RANGE_RATIO = 0.002
 """High and low of every hour around its price: what the average range, and with it the stop's distance, follows."""
 
@@ -190,8 +192,15 @@ class Ground:
         return Exchange(self.rules, spot_balances={"USDT": PLENTY}, fut_balances={"USDT": PLENTY})
 
 
-Opened = tuple[ExchangeHost, Venue]
-"""The exchange, and how the services reach it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The exchange, and how the services reach it. `echo_ms` is as in `Crowd`."""
+
+    host: ExchangeHost
+    venue: Venue
+    echo_ms: int = 0
+
+
 OpenExchange = Callable[[Ground], AbstractAsyncContextManager[Opened]]
 
 
@@ -201,7 +210,7 @@ async def in_process(ground: Ground) -> AsyncIterator[Opened]:
         exchange=ground.exchange(), rules=ground.rules, feed=ground.feed, clock=ground.clock, journal=NoJournal()
     )
     venue.watch = ground.watch
-    yield venue, venue
+    yield Opened(host=venue, venue=venue)
 
 
 class _WatchedVenue(SimulatedVenue):
@@ -231,15 +240,17 @@ class Crowd:
     watch: Stopwatch
     closed: int = 0
     """Entries that have ended, filled and protected or refused, and whose instrument is free again."""
-    _ended: "asyncio.Queue[OrderResult]" = field(default_factory=asyncio.Queue)
-    _up: bool = False
+    echo_ms: int = 0
+    """How long after an entry the exchange still tells what it did to the book, which would enter a free one again."""
+    _ended: "asyncio.Queue[tuple[int, OrderResult]]" = field(default_factory=asyncio.Queue)
+    _up: set[InstrumentKey] = field(default_factory=set)
 
     def book(self, key: InstrumentKey) -> Tick:
         """A best price of one instrument, not the same as the last."""
         now_ms = self.world.clock.now_ms()
-        self._up = not self._up
-        mid = MID + HALF_SPREAD if self._up else MID
-        steps = (HALF_SPREAD, HALF_SPREAD * 2, HALF_SPREAD * 3)
+        self._up ^= {key}
+        mid = MID + HALF_SPREAD if key in self._up else MID
+        steps = [HALF_SPREAD * number for number in range(1, LEVELS + 1)]
         top = BookTop(
             ts=now_ms,
             market=key.market,
@@ -283,7 +294,7 @@ class Crowd:
     def on_message(self, stream: str, message: Message) -> None:
         self.watch.on_message(stream, message)
         if isinstance(message, OrderResult) and message.final and message.purpose is Purpose.ENTRY:
-            self._ended.put_nowait(message)
+            self._ended.put_nowait((self.world.clock.now_ms() + self.echo_ms, message))
 
     async def close_positions(self) -> None:
         """Close what was opened as soon as its entry has ended, so that its instrument can be entered again. For ever.
@@ -291,7 +302,8 @@ class Crowd:
         The stop and the target are cancelled as S6 would; the position goes behind the services' back.
         """
         while True:
-            result = await self._ended.get()
+            free_ms, result = await self._ended.get()
+            await self.until(free_ms)
             now_ms = self.world.clock.now_ms()
             self.host.settle(self.host.exchange.cancel_all(Market.FUT, result.symbol, now_ms, conditional=True))
             self._close_position(result.symbol)
@@ -349,8 +361,8 @@ async def open_crowd(
             watch=watch,
         )
         try:
-            async with open_exchange(ground) as (host, venue):
-                crowd = await _build(ground, host, venue, keys, resting, documents)
+            async with open_exchange(ground) as opened:
+                crowd = await _build(ground, opened, keys, resting, documents)
                 closing = asyncio.get_running_loop().create_task(crowd.close_positions(), name="close")
                 try:
                     await _start(crowd, signal)
@@ -371,8 +383,7 @@ def _listed(key: InstrumentKey) -> Instrument:
 
 async def _build(
     ground: Ground,
-    host: ExchangeHost,
-    venue: Venue,
+    opened: Opened,
     keys: tuple[InstrumentKey, ...],
     resting: tuple[InstrumentKey, ...],
     documents: SqliteDocuments,
@@ -385,7 +396,7 @@ async def _build(
         clock=clock,
         randomness=SeededRandomness(7),
         documents=documents,
-        venue=venue,
+        venue=opened.venue,
         factor_feed=SimulatedFactorFeed(ground.feed, clock),
         objects=MemoryObjects(),
         peers=peers,
@@ -418,7 +429,7 @@ async def _build(
     runners = {service_id: Runner(service, world, ENV) for service_id, service in services.items()}
     for service_id, runner in runners.items():
         peers.add(service_id, runner.all_routes())
-    crowd = Crowd(world, host, keys, resting, peers, runners, ground.watch)
+    crowd = Crowd(world, opened.host, keys, resting, peers, runners, ground.watch, echo_ms=opened.echo_ms)
     told.append(crowd)
     return crowd
 

@@ -15,13 +15,14 @@ from urllib.parse import parse_qs
 from chimera.adapters.binance.hosts import local
 from chimera.adapters.binance.signing import HmacSigner
 from chimera.adapters.binance.venue import create_venue
+from chimera.adapters.binance.ws import SocketLimits
 from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.simulated_venue.host import ExchangeHost
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.app.hosted_exchange import HostedExchange
 from chimera.app.remote import LOCAL_KEY, LOCAL_SECRET
 from chimera.app.serving import listen, server, stop
-from chimera.simulation.bench.crowd import ARRIVED, Ground, Opened, Stopwatch
+from chimera.simulation.bench.crowd import ARRIVED, QUIET_MS, Ground, Opened, Stopwatch
 from chimera.simulation.bench.ports import free_port
 from chimera.venue_server.asgi import VenueApp
 from chimera.venue_server.auth import ApiKey, KeyRing
@@ -31,6 +32,8 @@ from chimera.venue_server.server import VenueServer
 
 HOST = "127.0.0.1"
 UNLIMITED = LimitRules(scale=1_000_000)
+ECHO_MS = 1_500
+"""A fill is a public trade, depth is pushed every 100 ms, and S2 tells an instrument a second later at most."""
 
 
 @asynccontextmanager
@@ -56,11 +59,12 @@ async def over_http(ground: Ground) -> AsyncIterator[Opened]:
             snapshots=None,
             signer_futures=signer,
             signer_spot=signer,
+            limits=SocketLimits(stall_ms=QUIET_MS, kline_stall_ms=QUIET_MS),
         )
         try:
             await connector.open()
             await connector.instruments()  # and with them the limits, which this server has raised
-            yield host, connector
+            yield Opened(host=host, venue=connector, echo_ms=ECHO_MS)
         finally:
             await connector.close()
             await stop((web, serving))
