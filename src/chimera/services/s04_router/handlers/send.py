@@ -187,7 +187,8 @@ class Send:
                 await self.ledger.refresh(key, client_order_id, conditional=False)
             except VenueUnavailable as down:
                 log.warning("waiting for fills", order=client_order_id, why=str(down))
-            await backoff.wait()
+            if not self._is_final(client_order_id):
+                await backoff.wait()
             deadline_ms = self.clock.now_ms() + within_ms(self.clock, self.fill_wait_ms)
 
     def _is_final(self, client_order_id: str) -> bool:
