@@ -220,3 +220,21 @@ async def test_without_its_doors_the_exchange_stops_and_says_why(error: OSError 
         task.add_done_callback(venue.venue.doors_closed)
         with pytest.raises(VenueProblem, match="http venue"):
             await venue.venue.until_broken(asyncio.Event())
+
+
+async def test_added_keys_and_listen_keys_outlive_a_restart(tmp_path: Path) -> None:
+    async with running_venue(state=tmp_path) as venue:
+        listen_key = (await venue.signed("POST", "/fapi/v1/listenKey")).body["listenKey"]
+        added = {"action": "add", "key": "second", "secret": "its-secret", "trades_spot": False, "ips": ["127.0.0.1"]}
+        async with venue.session.post(f"{venue.url}/admin/keys", json=added) as response:
+            assert response.status == 200
+        before = venue.venue.floor.keys.all
+
+    async with running_venue(state=tmp_path) as venue:
+        kept = await venue.signed("PUT", "/fapi/v1/listenKey")
+        venue.key, venue.secret = "second", "its-secret"
+        asked = await venue.signed("GET", "/fapi/v3/balance")
+        after = venue.venue.floor.keys.all
+
+    assert (kept.status, kept.body["listenKey"], asked.status) == (200, listen_key, 200)
+    assert after == before

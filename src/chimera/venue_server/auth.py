@@ -7,6 +7,7 @@ timestamp < server time + 1000 and server time - timestamp <= recvWindow. Source
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from cryptography.exceptions import InvalidSignature
@@ -43,6 +44,8 @@ class KeyRing:
     def __init__(self, *keys: ApiKey) -> None:
         self._keys = {key.key: key for key in keys}
         self._public: dict[str, Ed25519PublicKey] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a key was added, changed or revoked."""
 
     @property
     def all(self) -> tuple[ApiKey, ...]:
@@ -61,6 +64,7 @@ class KeyRing:
                 raise ValueError("public_key is no Ed25519 key")
             self._public[key.key] = public
         self._keys[key.key] = key
+        self.on_change()
 
     def change(self, name: str, **permissions: object) -> ApiKey:
         """
@@ -68,10 +72,12 @@ class KeyRing:
             KeyError: no such key.
         """
         self._keys[name] = changed = replace(self._keys[name], **permissions)  # type: ignore[arg-type]
+        self.on_change()
         return changed
 
     def revoke(self, name: str) -> None:
         self._keys.pop(name, None)
+        self.on_change()
 
     def known(self, name: str | None, address: str) -> ApiKey:
         """

@@ -7,7 +7,7 @@ doors open. Being killed at any moment is only an early stop: what was answered 
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import structlog
 
 from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.simulated_venue.host import ExchangeHost
-from chimera.adapters.simulated_venue.journal import RESUME_MARGIN_MS, FileJournal
+from chimera.adapters.simulated_venue.journal import RESUME_MARGIN_MS, FileJournal, JournalError
 from chimera.adapters.simulated_venue.operator import Operator
 from chimera.app.hosted_exchange import HostedExchange
 from chimera.app.remote import LOCAL_KEY, LOCAL_SECRET
@@ -31,7 +31,7 @@ from chimera.venue_server.asgi import SocketHandler, VenueApp
 from chimera.venue_server.auth import ApiKey, KeyRing
 from chimera.venue_server.calls import Route
 from chimera.venue_server.faults import ServerFaults
-from chimera.venue_server.floor import Floor
+from chimera.venue_server.floor import Floor, Unsaved
 from chimera.venue_server.futures import futures_routes
 from chimera.venue_server.futures.listen_keys import ListenKeys
 from chimera.venue_server.limits import LimitRules, Limits
@@ -134,8 +134,19 @@ def open_exchange(options: VenueOptions, folder: Path) -> tuple[HostedExchange[E
     except BaseException:
         journal.close()
         raise
-    keys = KeyRing(ApiKey(key=options.api_key or kept["api_key"], secret=options.api_secret or kept["api_secret"]))
+    keys = _keys(options, kept, journal.meta("keys") or [])
     return HostedExchange(host=host, journal=journal, market=market, shown_until_ms=tick_ms), keys
+
+
+def _keys(options: VenueOptions, kept: dict[str, Any], rows: list[dict[str, Any]]) -> KeyRing:
+    """The exchange's own key first, whatever became of it: whoever starts the exchange can ask it; then those added."""
+    name, secret = options.api_key or kept["api_key"], options.api_secret or kept["api_secret"]
+    ring = KeyRing(ApiKey(key=name, secret=secret))
+    for row in rows:
+        key = ApiKey(**{**row, "ips": tuple(row["ips"])})
+        asked_anew = key.key == name and options.api_secret
+        ring.add(replace(key, secret=secret, public_key="") if asked_anew else key)
+    return ring
 
 
 def _new_exchange(options: VenueOptions, journal: FileJournal) -> dict[str, Any]:
@@ -225,6 +236,11 @@ class VenueServer:
         self.hosted = hosted
         self.floor = Floor(host=hosted.host, keys=keys, limits=Limits(limits, hosted.clock.speed))
         self.listen_keys = ListenKeys()
+        speed = hosted.clock.speed
+        rows = hosted.journal.meta("listen_keys") or []
+        self.listen_keys.restore([(key, of, int(until_ms / speed)) for key, of, until_ms in rows], self.floor.real_ms())
+        self.listen_keys.on_change = self._keep_keys
+        keys.on_change = self._keep_keys
         self.hub = Hub(self.floor, self.listen_keys)
         self.plan = faults if faults is not None else FaultPlan()
         self._operator = Operator(hosted.host)
@@ -234,6 +250,21 @@ class VenueServer:
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: str | None = None
         self._stopping: asyncio.Event | None = None
+
+    def _keep_keys(self) -> None:
+        """
+        Raises:
+            Unsaved: the journal failed.
+        """
+        speed = self.hosted.clock.speed
+        meta = {
+            "keys": [asdict(key) for key in self.floor.keys.all],
+            "listen_keys": [(key, of, int(until_ms * speed)) for key, of, until_ms in self.listen_keys.rows()],
+        }
+        try:
+            self.hosted.journal.set_meta(meta)
+        except JournalError as error:
+            raise Unsaved(str(error)) from error
 
     def _routes(self) -> list[Route]:
         return [

@@ -6,7 +6,7 @@ key has at most one: asking again gives the same one and a new hour. Whoever str
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from chimera.domain.matching.refusals import Refusal
@@ -34,6 +34,8 @@ class ListenKeys:
 
     def __init__(self) -> None:
         self.on_end: list[OnEnd] = []
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a key was given, kept or closed; not when one's time is over, which its row says itself."""
         self._by_api_key: dict[str, _Given] = {}
         self._by_listen_key: dict[str, _Given] = {}
         self._count = 0
@@ -48,6 +50,7 @@ class ListenKeys:
             given = _Given(letters(hmac.digest(secret.encode(), named.encode(), "sha512"), LENGTH), api_key, 0)
             self._by_api_key[api_key] = self._by_listen_key[given.listen_key] = given
         given.until_ms = now_ms + LIFE_MS
+        self.on_change()
         return given.listen_key
 
     def keep(self, api_key: str, now_ms: int) -> str:
@@ -60,6 +63,7 @@ class ListenKeys:
         if given is None:
             raise gone()
         given.until_ms = now_ms + LIFE_MS
+        self.on_change()
         return given.listen_key
 
     def close(self, api_key: str) -> None:
@@ -71,6 +75,7 @@ class ListenKeys:
         if given is None:
             raise gone()
         self._end(given)
+        self.on_change()
 
     def alive(self, listen_key: str, now_ms: int) -> bool:
         given = self._by_listen_key.get(listen_key)
@@ -84,6 +89,17 @@ class ListenKeys:
         """As if the hour of every key were over."""
         for given in list(self._by_listen_key.values()):
             self._end(given)
+        self.on_change()
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """Listen key, API key and until when, for `restore`."""
+        return [(given.listen_key, given.api_key, given.until_ms) for given in self._by_listen_key.values()]
+
+    def restore(self, rows: Iterable[tuple[str, str, int]], now_ms: int) -> None:
+        for listen_key, api_key, until_ms in rows:
+            # A clock that now runs at another speed counts real time otherwise.
+            given = _Given(listen_key, api_key, min(until_ms, now_ms + LIFE_MS))
+            self._by_api_key[api_key] = self._by_listen_key[listen_key] = given
 
     async def watch(self, clock: Clock, real_ms: Callable[[], int]) -> None:
         """End keys when their time has come, for ever."""
