@@ -498,15 +498,16 @@ class UserStreams:
                 await backoff.wait()
 
     async def _tell_account(self, cause: str, symbols: set[str]) -> None:
-        balances = tuple(each for each in await self._balances() if each.market is Market.FUT)
-        if balances:
-            self.tell(BalancesChanged(self.clock.now_ms(), cause, balances))
+        # Positions first: they are told even while our own budget keeps balances back.
         if symbols and self._positions is not None:
             self._overtaken.clear()
             open_ones = {each.symbol: each for each in await self._positions()}
             # What was heard meanwhile is newer than the answer may be: told already where flat, else asked for again.
             for symbol in sorted(symbols - self._overtaken):
                 self.tell(PositionChanged(self.clock.now_ms(), symbol, open_ones.get(symbol)))
+        balances = tuple(each for each in await self._balances() if each.market is Market.FUT)
+        if balances:
+            self.tell(BalancesChanged(self.clock.now_ms(), cause, balances))
 
     async def _look_for_settlements(self) -> None:
         """For ever: the ledger's lines for the settlements that were announced. It lists them a moment later."""
