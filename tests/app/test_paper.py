@@ -14,7 +14,7 @@ import pytest
 
 from chimera.adapters.simulated_venue.journal import FileJournal, NoJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
-from chimera.app.data_folder import DataFolder, open_folder
+from chimera.app.data_folder import DataFolder, DataFolderProblem, open_folder
 from chimera.app.embedded import up
 from chimera.app.paper import START_USDT, PaperSide, PaperVenue, tick_of
 from chimera.app.sides import UpOptions, UpProblem
@@ -29,6 +29,7 @@ from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.ports.venue import Refused, VenueUnavailable
 from tests.domain.builders import BTC_FUT, BTC_SPOT
+from tests.loopback import free_ports
 from tests.ports.hand_clock import START_MS, HandClock
 from tests.venue_server.running import BEGINS_MS, running_venue
 
@@ -383,6 +384,7 @@ async def side_on(data: Path, url: str, **but: Any) -> AsyncIterator[PaperSide]:
 @asynccontextmanager
 async def documents_of(data: Path) -> AsyncIterator[tuple[DataFolder, SqliteDocuments]]:
     folder = open_folder(data)
+    folder.claim("paper", exchange_inside=False)
     documents = SqliteDocuments.in_thread(folder.documents)
     try:
         yield folder, documents
@@ -534,3 +536,31 @@ async def test_speed_is_refused_before_anything_is_made(tmp_path: Path) -> None:
         await up(UpOptions(data=tmp_path / "data", venue="paper", speed=10.0), {}, print)
 
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_start_that_the_source_refuses_leaves_no_folder_behind_and_claims_none(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_ports()}"
+    there = tmp_path / "there"
+    there.mkdir()
+    for data in (tmp_path / "data", there):
+        for asked in ({"venue": "paper", "market_data": nobody}, {"venue": nobody}):
+            with pytest.raises(UpProblem, match="does not answer"):
+                await up(UpOptions(data=data, port=free_ports(), **asked), {}, print)
+
+    assert list(tmp_path.iterdir()) == [there]
+    assert not list((there / "venue").iterdir())
+    async with running_venue() as source, side_on(there, source.url) as side:
+        assert not await side.venue.positions()
+
+
+async def test_a_folder_in_use_is_not_forgotten_when_its_source_is_away(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with running_venue() as source, trading_on(data, source.url):
+        pass
+    with pytest.raises(UpProblem, match="does not answer"):
+        await up(UpOptions(data=data, venue="paper", market_data=source.url, port=free_ports()), {}, print)
+
+    with pytest.raises(DataFolderProblem, match="belongs to --venue paper"):
+        await up(UpOptions(data=data, venue="sim", port=free_ports()), {}, print)
+    async with documents_of(data) as (_, documents):
+        assert await documents.get(ORDERS, "in") is not None

@@ -38,6 +38,8 @@ class DataFolder:
     path: Path
     _lock: IO[str]
     _made: bool
+    _claimed: bool = False
+    """By this process, now."""
 
     @property
     def documents(self) -> Path:
@@ -85,6 +87,14 @@ class DataFolder:
             self.refuse_half()
         if not path.exists():
             self.write_json(EXCHANGE_NAME, {"venue": venue})
+            self._claimed = True
+
+    def forget(self) -> None:
+        """A start with new documents was refused before they held anything: the folder is as it was found."""
+        for path in self.path.glob(f"{DOCUMENTS_NAME}*"):
+            path.unlink()
+        if self._claimed:
+            (self.path / EXCHANGE_NAME).unlink()
 
     def refuse_half(self) -> None:
         """

@@ -296,11 +296,14 @@ class Embedded:
         Raises:
             UpProblem: this exchange cannot be traded on as things are.
         """
+        new = folder.is_new
         documents = SqliteDocuments.in_thread(folder.documents)
         try:
             side = await open_side(options, folder, documents, s4)
         except BaseException:
             await documents.close()
+            if new:
+                folder.forget()
             raise
         peers = LocalPeers()
         world = one_process_world(

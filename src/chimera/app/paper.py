@@ -26,7 +26,7 @@ from chimera.adapters.simulated_venue.feed import OpenSide, Tick
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
-from chimera.app.data_folder import DataFolder
+from chimera.app.data_folder import EXCHANGE_NAMES, DataFolder
 from chimera.app.exchange_time import follow_time
 from chimera.app.gate import SKEW_MS_MAX, clock_findings, why_not
 from chimera.app.hosted_exchange import mark_clock
@@ -215,15 +215,15 @@ class PaperSide:
             UpProblem: the market cannot be reached, does not list a symbol, or is another than the account's.
         """
         async with AsyncExitStack() as stack:
-            journal = FileJournal(folder.venue)
-            stack.callback(journal.close)
-            kept = journal.meta("paper")
-            state = journal.state()
+            # A refused start leaves no exchange behind: only an account makes one.
+            journal = _journal(folder, stack) if (folder.venue / EXCHANGE_NAMES[0]).exists() else None
+            kept = None if journal is None else journal.meta("paper")
+            state = {} if journal is None else journal.state()
             await _refuse_half(kept is None, bool(state.get("order")), documents, folder)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             place = await find(options.market_data, None, session, option="--market-data")
             _refuse_other(place, kept, options, folder)
-            stood_ms = place.now_ms if kept is None else journal.times_ms()[0]
+            stood_ms = place.now_ms if journal is None or kept is None else journal.times_ms()[0]
             clock = _clock_after(await resumes_at_ms_of(stood_ms, STALL_MAX_MS, documents, folder), place, options)
             live = create_venue(
                 name=place.name,
@@ -244,6 +244,7 @@ class PaperSide:
             if refused is not None:
                 raise UpProblem(refused)
             rules = ExchangeRules(instruments=instruments)
+            journal = journal or _journal(folder, stack)
             if kept is None:
                 exchange = _new_account(rules, journal, clock.now_ms(), place)
             else:
@@ -272,6 +273,12 @@ class PaperSide:
     async def close(self) -> None:
         self.journal.mark_time(self.clock.now_ms())
         await self.stack.aclose()
+
+
+def _journal(folder: DataFolder, stack: AsyncExitStack) -> FileJournal:
+    journal = FileJournal(folder.venue)
+    stack.callback(journal.close)
+    return journal
 
 
 async def _refuse_half(new: bool, has_orders: bool, documents: SqliteDocuments, folder: DataFolder) -> None:
