@@ -94,6 +94,11 @@ def test_the_version_is_the_packages() -> None:
         pytest.param(("--port", "http"), ("--port",), id="a port that is no number"),
         pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
         pytest.param(("--venue", "nasdaq"), ("--venue", "sim"), id="an unknown venue"),
+        pytest.param(
+            ("--venue", "live", "--i-understand"),
+            ("S4_TESTNET", "--venue testnet"),
+            id="real money against the setting",
+        ),
         pytest.param(("--venue", "live"), ("--i-understand", "testnet"), id="real money by accident"),
         pytest.param(
             ("--venue", "https://fapi.binance.com", "--i-understand"),

@@ -87,6 +87,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "working_type",
             "sync_wait_ms",
             "stop_tries_max",
+            "testnet",
             "gate_notional_usdt_max",
             "gate_day_notional_usdt_max",
             "gate_orders_per_s_max",

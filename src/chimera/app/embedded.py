@@ -30,6 +30,7 @@ from chimera.app.house import House
 from chimera.app.registry import START_ORDER, Settings
 from chimera.app.serving import listen, server, stop
 from chimera.app.sides import (
+    LIVE,
     PAPER,
     SIM,
     Side,
@@ -99,6 +100,8 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     refuse_by_name(options.venue, understood=options.understood)
     shared = ChimeraSettings.from_env(env)
     s1, s3, s4 = S1Settings.from_env(env), S3Settings.from_env(env), S4Settings.from_env(env)
+    if options.venue == LIVE and env.get("S4_TESTNET", "").strip() and s4.testnet:
+        raise UpProblem("--venue live: S4_TESTNET is true, which forbids real money. Unset it, or use --venue testnet")
     folder = open_folder(options.data)
     try:
         folder.claim(options.venue, exchange_inside=options.venue == SIM)
