@@ -94,11 +94,6 @@ def test_the_version_is_the_packages() -> None:
         pytest.param(("--port", "http"), ("--port",), id="a port that is no number"),
         pytest.param(("--speed", "0"), ("--speed",), id="time that stands still"),
         pytest.param(("--venue", "nasdaq"), ("--venue", "sim"), id="an unknown venue"),
-        pytest.param(
-            ("--venue", "live", "--i-understand"),
-            ("S4_TESTNET", "--venue testnet"),
-            id="real money against the setting",
-        ),
         pytest.param(("--venue", "live"), ("--i-understand", "testnet"), id="real money by accident"),
         pytest.param(
             ("--venue", "https://fapi.binance.com", "--i-understand"),
@@ -120,6 +115,13 @@ def test_a_start_with_bad_words_is_refused_before_anything_is_made(
     told = chimera("up", "--data", str(tmp_path / "var"), *words)
 
     refused(told, *says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_that_forbids_real_money_wins_over_the_command_line(tmp_path: Path) -> None:
+    told = chimera("up", "--data", str(tmp_path / "var"), "--venue", "live", "--i-understand", S4_TESTNET="true")
+
+    refused(told, "S4_TESTNET", "--venue testnet")
     assert list(tmp_path.iterdir()) == []
 
 
