@@ -1,6 +1,7 @@
 """The simulated exchange behind Binance's own REST and WebSocket protocol.
 
 calls      a request, an answer, a route
+numbers    how they are written
 floor      what every route shares: the running exchange, keys, limits, faults, who listens
 auth       keys, signatures, the time window
 limits     weights and order counts, 429 and 418

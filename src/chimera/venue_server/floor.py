@@ -5,7 +5,6 @@ Owns the answer to "what time is it": market time for what the exchange stamps, 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Protocol
 
 from chimera.adapters.simulated_venue.host import ExchangeHost
@@ -128,8 +127,3 @@ class Floor:
         if mark is None:
             raise Refusal(-1000, "The market has not opened yet.")
         return mark
-
-
-def plain(number: Decimal) -> str:
-    """`number` without exponent, as it stands: `0.0010`, `74260.40`."""
-    return format(number, "f")

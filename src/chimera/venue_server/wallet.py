@@ -5,7 +5,6 @@ move. Source: the exchange's wallet pages.
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from chimera.contracts.enums import Market
@@ -15,6 +14,7 @@ from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.auth import ApiKey
 from chimera.venue_server.calls import Call, Route, Security, Site
 from chimera.venue_server.floor import Floor
+from chimera.venue_server.numbers import short
 
 DAY_MS = 86_400_000
 HISTORY_MS = 7 * DAY_MS
@@ -142,12 +142,12 @@ class Wallet:
             {
                 "coin": asset,
                 "depositAllEnable": False,
-                "free": _plain(held[asset].free) if asset in held else "0",
+                "free": short(held[asset].free) if asset in held else "0",
                 "freeze": "0",
                 "ipoable": "0",
                 "ipoing": "0",
                 "isLegalMoney": False,
-                "locked": _plain(held[asset].locked) if asset in held else "0",
+                "locked": short(held[asset].locked) if asset in held else "0",
                 "name": COIN_NAMES.get(asset, asset),
                 "networkList": [],
                 "storage": "0",
@@ -180,15 +180,9 @@ def _direction(call: Call) -> tuple[Market, Market]:
 def _row(transfer: Transfer, call: Call) -> dict[str, Any]:
     return {
         "asset": transfer.asset,
-        "amount": _plain(transfer.amount),
+        "amount": short(transfer.amount),
         "type": call.text("type"),
         "status": "CONFIRMED",
         "tranId": transfer.tran_id,
         "timestamp": transfer.ts,
     }
-
-
-def _plain(number: Decimal) -> str:
-    """Without exponent and without zeros behind the point."""
-    text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -10,6 +10,7 @@ from typing import Any
 from chimera.contracts.enums import Market, OrderStatus, OrderType
 from chimera.domain.execution.orders import VenueOrder
 from chimera.domain.market.instrument import Instrument
+from chimera.venue_server.numbers import digits
 
 EIGHT = Decimal("0.00000001")
 ZERO = Decimal(0)
@@ -96,12 +97,6 @@ def padded(number: Decimal, unit: Decimal) -> str:
     """With the digits of `unit` and, where it has more, its own: what came about under finer rules stays what it is."""
     coarse = number.quantize(unit)
     return format(coarse if coarse == number else number.normalize(), "f")
-
-
-def digits(number: Decimal) -> int:
-    """Behind the point, as written: 2 for 0.10."""
-    exponent = number.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def money(amount: Decimal) -> str:

@@ -20,6 +20,7 @@ from chimera.domain.matching.refusals import Refusal
 from chimera.venue_server.calls import Call, Route, Site
 from chimera.venue_server.floor import Floor
 from chimera.venue_server.limits import FIVE_MINUTES_MS, MINUTE_MS
+from chimera.venue_server.numbers import short
 from chimera.venue_server.spot import reading
 from chimera.venue_server.spot.account import limit_row
 from chimera.venue_server.spot.words import eight
@@ -294,10 +295,10 @@ class SpotMarket:
             },
             {
                 "filterType": "PERCENT_PRICE_BY_SIDE",
-                "bidMultiplierUp": _short(instrument.percent_up),
-                "bidMultiplierDown": _short(instrument.percent_down),
-                "askMultiplierUp": _short(instrument.percent_up),
-                "askMultiplierDown": _short(instrument.percent_down),
+                "bidMultiplierUp": short(instrument.percent_up),
+                "bidMultiplierDown": short(instrument.percent_down),
+                "askMultiplierUp": short(instrument.percent_up),
+                "askMultiplierDown": short(instrument.percent_down),
                 "avgPriceMins": 0,
             },
             {
@@ -392,12 +393,6 @@ def _kline(candle: Candle) -> list[Any]:
 
 def _levels(levels: tuple[Level, ...]) -> list[list[str]]:
     return [[eight(price), eight(qty)] for price, qty in levels]
-
-
-def _short(number: Decimal) -> str:
-    """Without zeros behind the point: `5`, `0.2`."""
-    text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _names(text: str, parameter: str) -> list[str]:

@@ -6,15 +6,10 @@ from decimal import Decimal
 from chimera.contracts.enums import Market
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.quotes import Level
+from chimera.venue_server.numbers import digits
 
 SPOT_PLACES = 8
 REMEMBERED_MAX = 4_096
-
-
-def digits(number: Decimal) -> int:
-    """Behind the point, as written: 2 for 0.10."""
-    exponent = number.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 class Spelling:
