@@ -45,6 +45,7 @@ from chimera.app.sides import (
 from chimera.app.worlds import one_process_world
 from chimera.contracts.settings import ChimeraSettings, S1Settings, S3Settings, S4Settings
 from chimera.ports.world import World
+from chimera.runtime.garbage import rarely_collected
 from chimera.runtime.guard import BrowserGuard
 from chimera.runtime.http import LocalPeers, build_app
 from chimera.services.s12_gateway.page import PageSettings, mount_page
@@ -185,7 +186,8 @@ async def _run(
         try:
             await embedded.serve(front, serving, socks, link_token, api_token)
             say("Trading. The page is live.")
-            await embedded.until_broken(stopping)
+            with rarely_collected():
+                await embedded.until_broken(stopping)
         finally:
             await embedded.close()
     finally:

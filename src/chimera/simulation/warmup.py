@@ -19,7 +19,7 @@ from chimera.contracts.documents import HaltsState
 from chimera.contracts.settings import S3Settings, S4Settings
 from chimera.ports.peers import PeerCall
 from chimera.ports.world import World
-from chimera.simulation.garbage import rarely_collected
+from chimera.runtime.garbage import rarely_collected
 from chimera.simulation.loop import run_virtual
 from chimera.simulation.simulator import Setup, simulate
 

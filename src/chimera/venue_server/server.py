@@ -25,6 +25,7 @@ from chimera.app.serving import listen, server, stop
 from chimera.app.simulated_market import Market, MarketPlan
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.faults import FaultPlan
+from chimera.runtime.garbage import rarely_collected
 from chimera.venue_server.about import about_routes
 from chimera.venue_server.admin import admin_routes
 from chimera.venue_server.asgi import SocketHandler, VenueApp
@@ -100,7 +101,8 @@ async def serve(options: VenueOptions, say: Callable[[str], None]) -> None:
                 f" {', '.join(options.symbols)})"
             )
             say(f"API key {first.key}  secret {first.secret or '(Ed25519)'}")
-            await venue.until_broken(stopping)
+            with rarely_collected():
+                await venue.until_broken(stopping)
         finally:
             await stop((web, task))
             await venue.close()

@@ -22,8 +22,8 @@ from chimera.contracts.enums import Market as MarketKind
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.market.listing import listed
 from chimera.domain.matching.rules import ExchangeRules
+from chimera.runtime.garbage import rarely_collected
 from chimera.simulation.bench.rows import BenchOptions, BenchRow
-from chimera.simulation.garbage import rarely_collected
 from chimera.simulation.loop import run_virtual
 from chimera.simulation.simulator import Setup, simulate
 
