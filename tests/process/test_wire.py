@@ -3,7 +3,7 @@ at random, and at the end the documents are the exchange's ledger, no id was pla
 
 Checked from the exchange's own files and the documents. `CHIMERA_WIRE_MINUTES` says how long (default 1.2),
 `CHIMERA_WIRE_FAULTS` how many faults are armed in that time (default 24), `CHIMERA_WIRE_SPEED` how fast the market is
-(default 4: other tests share the machine), `CHIMERA_WIRE_SEED` which. The acceptance asks for 60 minutes, 250 faults,
+(default 3: other tests share the machine), `CHIMERA_WIRE_SEED` which. The acceptance asks for 60 minutes, 250 faults,
 speed 10. The figures are printed.
 """
 
@@ -31,7 +31,7 @@ from tests.process.trader import Trader, wait_deciding, widen_limits
 
 MINUTES = float(os.environ.get("CHIMERA_WIRE_MINUTES", "1.2"))
 FAULTS = int(os.environ.get("CHIMERA_WIRE_FAULTS", "24"))
-SPEED = int(os.environ.get("CHIMERA_WIRE_SPEED", "4"))
+SPEED = int(os.environ.get("CHIMERA_WIRE_SPEED", "3"))
 SEED = int(os.environ.get("CHIMERA_WIRE_SEED", "11"))
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(int(MINUTES * 60) + 600)]
