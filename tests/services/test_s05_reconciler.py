@@ -1,17 +1,20 @@
 """S5 with the real router and keeper of positions on the simulated exchange: what differs, and how it is mended."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from chimera.contracts.base import Message
 from chimera.contracts.collections import FILLS, ORDERS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import ReconState
 from chimera.contracts.enums import Market, OrderStatus, OrderType, ReconcileStatus, Side, TradeStatus
 from chimera.contracts.keys import RECON_LAST_RUN
-from chimera.contracts.messages import AlertEvent, ReconcileResult
-from chimera.domain.execution.orders import VenueFill, VenuePosition
+from chimera.contracts.messages import AlertEvent, ReconcileCmd, ReconcileResult
+from chimera.domain.execution.orders import NewOrder, VenueFill, VenuePosition
 from chimera.ports.documents import Query
+from chimera.ports.errors import DependencyDown
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Instead, Meddled, meddled_floor
 from tests.services.trading_floor import ENV, FUT, Floor
@@ -286,6 +289,121 @@ def test_the_last_stop_of_a_position_stays_until_another_is_listed() -> None:
 
         assert actions(answer) == []
         assert list(floor.resting()) == ["s3-btc-stray"]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def stop_count(floor: Floor) -> int:
+    return sum(kind == "STOP_MARKET" for kind, _, _ in floor.resting().values())
+
+
+def stopped_qty(floor: Floor) -> Decimal:
+    return sum((qty for kind, qty, _ in floor.resting().values() if kind == "STOP_MARKET"), D(0))
+
+
+def test_a_person_s_position_has_a_stop_within_two_seconds() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.settle(5_000)
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(1_900)
+
+        assert list(floor.resting().values()) == [("STOP_MARKET", D("0.010"), D(58800))]
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_burst_of_a_person_s_fills_is_reported_once_a_second() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.settle(5_000)
+        for number in range(20):
+            await floor.by_hand(f"web_{number}", Side.BUY, "0.001")
+        await floor.settle(5_000)
+
+        assert 1 <= len(floor.messages(ReconcileCmd)) <= 2
+        assert stopped_qty(floor) == D("0.020")
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_comparison_that_could_not_be_asked_for_is_asked_for_when_it_can_be() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", bus=Meddled)
+        await floor.settle(5_000)
+        bus: Any = floor.world.bus
+
+        async def down(publish: Any, stream: str, message: Message) -> Any:
+            if isinstance(message, ReconcileCmd):
+                raise DependencyDown("down for the test")
+            return await publish(stream, message)
+
+        bus.instead["publish"] = down
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(3_000)
+        before = stop_count(floor)
+        bus.instead.clear()
+        await floor.settle(10_000)
+
+        assert (before, stop_count(floor)) == (0, 1)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_a_person_opened_beside_a_working_entry_gets_its_stop_when_that_has_ended() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        venue: Any = floor.world.venue
+
+        async def slow(place: Any, order: NewOrder) -> Any:
+            if order.type is OrderType.STOP_MARKET:
+                await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 500)
+            return await place(order)
+
+        venue.instead["place"] = slow
+        entering = asyncio.create_task(floor.enter(tp=None))
+        await floor.settle(200)
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(200)
+        beside = stop_count(floor)
+        await floor.settle(2_500)
+
+        assert (beside, stop_count(floor)) == (0, 2)
+        await entering
+        await floor.settle(120_000)
+        assert stop_count(floor) == 2
+        assert stopped_qty(floor) == floor.position_qty() == D("0.020")
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_of_what_a_person_opened_goes_when_that_is_closed() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(tp=None)
+        for number in range(2):
+            await floor.by_hand(f"web_open{number}", Side.BUY, "0.010")
+            await floor.settle(5_000)
+        opened = stop_count(floor), stopped_qty(floor)
+        await floor.by_hand("web_part", Side.SELL, "0.010", reduce_only=True)
+        await floor.settle(5_000)
+        part = stop_count(floor), stopped_qty(floor), (await floor.trade()).qty_open
+        await floor.by_hand("web_rest", Side.SELL, "0.020", reduce_only=True)
+        await floor.settle(5_000)
+
+        assert opened == (3, D("0.030"))
+        assert part == (2, D("0.020"), D("0.010"))
+        assert (floor.position_qty(), floor.resting()) == (0, {})
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        await quiet(floor)
         await floor.stop()
 
     run_virtual(scenario())

@@ -1,7 +1,7 @@
 """S4, the order router.
 
 Consumes   ord:cmd (intents from S3, S6, S5); the exchange's account stream
-Produces   ord:result, alerts; documents orders, fills, intents, holdings_spot_snapshots, strategy_events
+Produces   ord:result, recon:cmd, alerts; documents orders, fills, intents, holdings_spot_snapshots, strategy_events
 Owns       every order at the exchange and every fill; the first stop and target of an entry, until its intent is final
 Never      opens anything under kill switch, RED, pause or halt; sends an order that is not on file; sends one twice
 """
@@ -174,8 +174,10 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         lookup_lag_ms=settings.lookup_lag_ms,
     )
     account = Account(
+        settings=settings,
         ledger=ledger,
         recover=recover,
+        bus=world.bus,
         venue=world.venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/account"),
@@ -212,9 +214,9 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             Every(name="rules", interval_ms=settings.rules_ms, run=rulebook.renew),
         ),
         routes=api.routes(),
-        produces=("ord:result", "alerts"),
+        produces=("ord:result", "recon:cmd", "alerts"),
         start=start,
         stop=execute.stop,
-        background=(account.listen, account.catch_up),
+        background=(account.listen, account.catch_up, account.report),
         checks=checks,
     )

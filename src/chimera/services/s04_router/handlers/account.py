@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.enums import Severity, Side
+from chimera.contracts.enums import ReconcileScope, Severity, Side
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import ReconcileCmd
 from chimera.contracts.metrics import AlertCode
-from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueFill, VenueOrder
+from chimera.contracts.streams import RECON_CMD
+from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueFill
+from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
@@ -20,6 +24,7 @@ from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.handlers.recover import Recover
 from chimera.services.s04_router.ledger import Ledger
+from chimera.services.s04_router.settings import Settings
 
 IDLE_MS = 60_000
 
@@ -28,8 +33,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
+    settings: Settings
     ledger: Ledger
     recover: Recover
+    bus: Bus
     venue: Venue
     clock: Clock
     randomness: Randomness
@@ -37,6 +44,8 @@ class Account:
     teller: Teller
     _owed: list[OrderUpdated | StreamReset] = field(default_factory=list)
     _owing: Changed = field(default_factory=Changed)
+    _meddled: dict[InstrumentKey, VenueFill] = field(default_factory=dict)
+    _meddling: Changed = field(default_factory=Changed)
 
     async def listen(self) -> None:
         """For ever. Listens first and asks second: what happens between the two is told, what happened before is asked
@@ -72,6 +81,33 @@ class Account:
             except Exception:
                 self._owe(StreamReset(self.clock.now_ms()))
                 raise
+
+    async def report(self) -> None:
+        """For ever: where somebody else's order filled, the reconciler compares now, not at its next turn: what a
+        person opened has no stop. Fills of one order come in bursts, so after each report there is a pause."""
+        backoff = Backoff(self.clock, self.randomness)
+        while True:
+            if not self._meddled:
+                await self._meddling.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
+                continue
+            key, fill = next(iter(self._meddled.items()))
+            now_ms = self.clock.now_ms()
+            cmd = ReconcileCmd(
+                req_id=ids.request_id(now_ms, "meddled", str(key), fill.trade_id),
+                ts=now_ms,
+                scope=ReconcileScope.SYMBOL,
+                symbol=key.symbol,
+            )
+            try:
+                await self.bus.publish(RECON_CMD.name(self.settings.env), cmd)
+            except DependencyDown as down:
+                log.warning("a comparison could not be asked for", why=str(down))
+                await backoff.wait()
+                continue
+            backoff.reset()
+            if self._meddled.get(key) is fill:
+                del self._meddled[key]
+            await self.clock.sleep_until_ms(now_ms + self.clock.work_ms(self.settings.report_pause_ms))
 
     async def _settle(self, change: OrderUpdated | StreamReset) -> None:
         if isinstance(change, OrderUpdated):
@@ -114,7 +150,7 @@ class Account:
         fills = () if change.fill is None else (change.fill,)
         order = await self.ledger.book(change.order, fills)
         if order is None:
-            await self._stranger(change.order)
+            self._stranger(change)
             return
         if change.fill is not None and order.reason == "LIQUIDATION":
             await self.teller.alert(
@@ -138,5 +174,8 @@ class Account:
             if fill.slippage_bps is not None:
                 self.metrics.observe_bps("slippage_bps", fill.slippage_bps)
 
-    async def _stranger(self, order: VenueOrder) -> None:
-        log.warning("an order that is not ours", order=order.client_order_id, symbol=order.symbol)
+    def _stranger(self, change: OrderUpdated) -> None:
+        log.warning("an order that is not ours", order=change.order.client_order_id, symbol=change.order.symbol)
+        if change.fill is not None and change.fill.key in self.settings.keys:
+            self._meddled[change.fill.key] = change.fill
+            self._meddling.tell()

@@ -69,6 +69,12 @@ class Orders:
                 await self._tell_once(order)
             elif decided is Verdict.CANCEL and not await self._cancel(order, findings):
                 del there[client_order_id]
+        await self._drop_spent(
+            [each for each in there.values() if _is_nobodys(here.get(each.client_order_id))],
+            listed,
+            positions,
+            findings,
+        )
         self._told_of &= {order.client_order_id for order in listed}
         ours_there = [
             client_order_id
@@ -78,6 +84,23 @@ class Orders:
         findings.orders_jaccard = jaccard(sorted(known_here), ours_there)
         for client_order_id in sorted({*known_here, *ours_there}):
             findings.agree(client_order_id in known_here and client_order_id in there)
+
+    async def _drop_spent(
+        self,
+        stops: Sequence[VenueOrder],
+        listed: Sequence[VenueOrder],
+        positions: Sequence[VenuePosition],
+        findings: Findings,
+    ) -> None:
+        """Stops of what a person opened: nobody else takes them away once that is closed, and they would close what is
+        opened next."""
+        left = list(listed)
+        for stop in stops:
+            position = next((each for each in positions if each.symbol == stop.symbol), None)
+            if position is None or not closes(stop, position) or await self._covered_without(stop, position, left):
+                # Two may cover for each other, but only one of them may go for it.
+                left.remove(stop)
+                await self._cancel(stop, findings)
 
     async def _judge(
         self, order: VenueOrder, listed: Sequence[VenueOrder], positions: Sequence[VenuePosition]
@@ -167,3 +190,15 @@ def stops_of(position: VenuePosition, listed: Sequence[VenueOrder]) -> list[Venu
 
 def covered_qty(order: VenueOrder, position: VenuePosition) -> Decimal:
     return abs(position.qty) if order.close_position else order.qty - order.filled_qty
+
+
+def stop_name(key: InstrumentKey) -> str:
+    """What the intents of our own stops begin with."""
+    return f"RECON-{key.doc_key}-SL"
+
+
+def _is_nobodys(order: Order | None) -> bool:
+    """A stop of ours for what no trade holds."""
+    if order is None or order.parent_id is not None or order.intent_id is None:
+        return False
+    return order.intent_id.startswith(stop_name(InstrumentKey(order.market, order.symbol)))

@@ -39,7 +39,7 @@ from chimera.runtime.instruments import instrument_of
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.fills import Fills
-from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
+from chimera.services.s05_reconciler.handlers.orders import covered_qty, stop_name, stops_of
 from chimera.services.s05_reconciler.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -138,13 +138,17 @@ class Positions:
             await self._ask_s6(key)
             still = next((each for each in await self.venue.positions() if each.symbol == key.symbol), None)
             missing = Decimal(0) if still is None else await self._uncovered(still)
+            position = still or position
         findings.agree(missing == 0)
-        if missing == 0 or (trade is None and not self.settings.adopt_unknown_position):
-            return
-        price = await self._stop_price(key, position, trade)
-        if price is None:
-            raise CannotCompare(f"{key} has a position without a stop, and its price grid is not known yet")
-        await self._order_stop(key, position, trade, missing, price, findings)
+        nobodys = min(missing, _beyond(trade, position))
+        # A stop of the trade's is S6's from then on, which keeps one for the trade's own quantity and no other.
+        for owner, qty in ((trade, missing - nobodys), (None, nobodys)):
+            if qty == 0 or (owner is None and not self.settings.adopt_unknown_position):
+                continue
+            price = await self._stop_price(key, position, owner)
+            if price is None:
+                raise CannotCompare(f"{key} has a position without a stop, and its price grid is not known yet")
+            await self._order_stop(key, position, owner, qty, price, findings)
 
     async def _uncovered(self, position: VenuePosition) -> Decimal:
         stops = stops_of(position, await self.venue.open_orders((InstrumentKey(Market.FUT, position.symbol),)))
@@ -180,7 +184,7 @@ class Positions:
         k, unfinished = await self._next(key)
         if unfinished:
             return
-        intent_id = f"{_stop_name(key)}-{k}"
+        intent_id = f"{stop_name(key)}-{k}"
         intent = OrderIntent(
             intent_id=intent_id,
             client_order_id=ids.client_order_id_of_intent(self.settings.id_prefix, key.symbol, intent_id),
@@ -212,14 +216,14 @@ class Positions:
             await self.teller.alert(
                 AlertCode.RECON_FIXED,
                 Severity.WARN,
-                f"{key} holds {position.qty} that nobody here opened; it has a stop at {price} now",
+                f"{key} holds {qty} of {position.qty} that nobody here opened; it has a stop at {price} now",
                 symbol=key.symbol,
             )
 
     async def _next(self, key: InstrumentKey) -> tuple[int, bool]:
         """The number of the next stop for this instrument, and whether the last is unfinished."""
         k, last = 0, None
-        while (record := await self.documents.get(INTENTS, f"{_stop_name(key)}-{k + 1}")) is not None:
+        while (record := await self.documents.get(INTENTS, f"{stop_name(key)}-{k + 1}")) is not None:
             k, last = k + 1, record
         return k + 1, last is not None and not last.state.is_final
 
@@ -248,13 +252,16 @@ class Positions:
             raise CannotCompare(f"s6 did not read {key} anew: {answer.body}")
 
 
-def _stop_name(key: InstrumentKey) -> str:
-    return f"RECON-{key.doc_key}-SL"
-
-
 def _signed(trade: Trade | None) -> Decimal:
     return Decimal(0) if trade is None else trade.side.sign * trade.qty_open
 
 
 def _qty(position: VenuePosition | None) -> Decimal:
     return Decimal(0) if position is None else position.qty
+
+
+def _beyond(trade: Trade | None, position: VenuePosition) -> Decimal:
+    """How much of the position is not the trade's."""
+    if trade is None or trade.side.sign * position.qty < 0:
+        return abs(position.qty)
+    return max(Decimal(0), abs(position.qty) - trade.qty_open)

@@ -34,6 +34,7 @@ from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue, VenueError
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
+from chimera.runtime.waiting import Changed
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.handlers.orders import Orders
@@ -65,6 +66,8 @@ class Reconcile:
     _good_at_ms: int | None = None
     _begun: bool = False
     _stirred: bool = True
+    _left: bool = False
+    _due: Changed = field(default_factory=Changed)
     _seen: tuple[object, ...] = ()
     _full_at_ms: int = 0
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -86,7 +89,7 @@ class Reconcile:
                 await backoff.wait()
                 continue
             backoff.reset()
-            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(self.settings.compare_ms))
+            await self._due.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(self.settings.compare_ms))
 
     async def look(self) -> ReconcileStatus:
         """The timer's run. Where nothing has stirred since the last good one, that is all there is to say."""
@@ -105,8 +108,12 @@ class Reconcile:
         return answer.status
 
     async def on_result(self, result: OrderResult) -> None:
-        """`ord:result`: something moved, so the next look is a whole one."""
+        """`ord:result`: something moved, so the next look is a whole one; and it is due now where the last one left
+        an instrument to the router and that has ended: what it did not fill itself may have no stop."""
         self._stirred = True
+        if self._left and result.final:
+            self._left = False
+            self._due.tell()
 
     async def on_cmd(self, cmd: ReconcileCmd) -> None:
         """`recon:cmd`."""
@@ -175,7 +182,7 @@ class Reconcile:
             await self.orders.compare(keys, listed, positions, findings)
         if scope is not ReconcileScope.ORDERS and not await self.positions.compare(keys, positions, findings):
             # What was left to the router is looked at again, even if nothing moves until then.
-            self._stirred = True
+            self._stirred = self._left = True
         return _signature(listed, positions)
 
     async def _ask(self) -> tuple[Sequence[VenueOrder], Sequence[VenuePosition]]:
