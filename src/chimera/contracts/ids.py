@@ -20,6 +20,9 @@ VENUE_ID_LEN_MAX = 36
 ORDER_ID_ALPHABET = re.compile(r"[.A-Za-z0-9:_-]+")
 """What an exchange accepts in a client order id."""
 
+LIQUIDATION_PREFIX = "autoclose-"
+"""What the exchange calls the orders of its liquidations."""
+
 CONFIG_ACTIVE_KEY = "active"
 """`_key` of the one document in `config_active`."""
 
@@ -75,6 +78,11 @@ def protection_order_id(client_order_id: str, kind: str, k: int) -> str:
 def is_ours(client_order_id: str, prefix: str) -> bool:
     """Whether an order at the exchange was named by this installation."""
     return client_order_id.startswith(f"{prefix}-")
+
+
+def is_of_the_exchange(client_order_id: str) -> bool:
+    """Whether the exchange itself closed a position by it: liquidation, ADL, settlement. It changes what we hold."""
+    return client_order_id.startswith((LIQUIDATION_PREFIX, "adl_autoclose", "settlement_autoclose-"))
 
 
 def fill_id(instrument: InstrumentKey, venue_trade_id: int | str, side: Side) -> str:

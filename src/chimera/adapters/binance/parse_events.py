@@ -15,6 +15,7 @@ from typing import Any
 
 from chimera.adapters.binance import words
 from chimera.adapters.binance.refused import BadEvent
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
 from chimera.domain.execution.orders import Balance, VenueFill, VenueOrder
 from chimera.domain.market.quotes import INTERVAL_MS, Bar, MarkPrice
@@ -26,8 +27,6 @@ INFINITY = float("inf")
 MINUTE_MS = INTERVAL_MS["1m"]
 USDT_FUTURES = 1
 """`st` of a symbol of ours; 2 is coin-margined and travels in the same streams since 2026-06-30."""
-BY_EXCHANGE = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""Client ids of orders by which the exchange itself closes a position."""
 LIQUIDATION = "LIQUIDATION"
 _TRADES = frozenset({"TRADE", "CALCULATED"})
 _SPOT_STOPS = frozenset(
@@ -135,7 +134,7 @@ def futures_order(event: Event) -> tuple[VenueOrder, VenueFill | None]:
     kind_word = o.get("ot") or text(o, "o")
     conditional = kind_word in words.FUT_ALGO_WORDS
     time_in_force = words.tif_of(o.get("f"))
-    if client_order_id.startswith(BY_EXCHANGE):
+    if ids.is_of_the_exchange(client_order_id):
         reason: str | None = LIQUIDATION
     elif status_word == "EXPIRED":
         reason = _EXPIRY.get(str(o.get("er"))) or _EXPIRED_BY_TIME.get(time_in_force) or "EXPIRED"

@@ -12,6 +12,7 @@ Owns what a futures order may do and what its fills do to money. Choices where t
 
 from decimal import Decimal
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
 from chimera.domain.execution.orders import (
     AccountConfigured,
@@ -602,7 +603,7 @@ class FuturesDesk(Desk):
             # The fund steps in first, so that the loss never reaches the free balance.
             self._insure(-left, now_ms)
         order = NewOrder(
-            client_order_id=f"autoclose-{self.account.number('autoclose')}",
+            client_order_id=f"{ids.LIQUIDATION_PREFIX}{self.account.number('autoclose')}",
             market=Market.FUT,
             symbol=self.instrument.symbol,
             side=side,

@@ -342,8 +342,7 @@ class Ledger:
 
         A liquidation closes our position, so it must be on file; anything else is S5's to judge.
         """
-        by_exchange = reported.client_order_id.startswith(("autoclose-", "adl_autoclose", "settlement_autoclose-"))
-        if not by_exchange or reported.key not in self.instruments:
+        if not ids.is_of_the_exchange(reported.client_order_id) or reported.key not in self.instruments:
             return None
         return await self._put_foreign(reported, LIQUIDATION)
 

@@ -12,9 +12,6 @@ from chimera.domain.execution.orders import VenueFill
 from chimera.domain.matching.records import OrderRecord
 from chimera.simulation.checkers.evidence import Evidence
 
-OF_THE_EXCHANGE = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""Names of orders by which the exchange itself closes a position: they change what we hold, so they are on file."""
-
 _ZERO = Decimal(0)
 
 
@@ -30,7 +27,7 @@ def check(evidence: Evidence, *, id_prefix: str = "s3") -> list[str]:
         file = files.get(name)
         if file is not None:
             findings += _differences(file, record, fills[name])
-        elif name in named or ids.is_ours(name, id_prefix) or name.startswith(OF_THE_EXCHANGE):
+        elif name in named or ids.is_ours(name, id_prefix) or ids.is_of_the_exchange(name):
             findings.append(f"order {name} is {record.status} at the exchange and not on file")
     for name, file in files.items():
         if name not in there and (not file.status.is_final or file.filled_qty):

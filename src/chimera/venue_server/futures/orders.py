@@ -10,6 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
 from chimera.domain.execution.orders import NewOrder, SelfTrade, VenueOrder
 from chimera.domain.matching import refusals
@@ -24,7 +25,6 @@ from chimera.venue_server.futures.reading import one_or_all, route
 FUT = Market.FUT
 BATCH_MAX = 5
 CANCEL_BATCH_MAX = 10
-FORCED_PREFIX = "autoclose-"
 FORCED_DEFAULT = 50
 FORCED_MAX = 100
 TYPES = {"LIMIT": OrderType.LIMIT, "MARKET": OrderType.MARKET}
@@ -169,7 +169,9 @@ class FuturesOrders:
         found = [
             words.forced(order, self._prints.of(order.symbol))
             for order in self._floor.exchange.orders(FUT, symbol, start_ms)
-            if order.client_order_id.startswith(FORCED_PREFIX) and order.created_at_ms <= end_ms and asked != "ADL"
+            if order.client_order_id.startswith(ids.LIQUIDATION_PREFIX)
+            and order.created_at_ms <= end_ms
+            and asked != "ADL"
         ]
         return found[-limit:]
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from chimera.adapters.simulated_venue.feed import Tick
+from chimera.contracts import ids
 from chimera.contracts.enums import Market
 from chimera.domain.execution.orders import AccountChange, OrderUpdated
 from chimera.venue_server.asgi import SocketHandler
@@ -30,7 +31,6 @@ from chimera.venue_server.streams.spot_account import SpotWords
 
 CONNECTIONS_5M = 300
 FIVE_MINUTES_MS = 300_000
-LIQUIDATION = "autoclose-"
 
 GROUPS = {"/public": Group.PUBLIC, "/market": Group.MARKET, "/private": Group.PRIVATE}
 EVERY: frozenset[str] = frozenset()
@@ -121,7 +121,7 @@ class Hub(Streams):
             self.market.spoilt = self.meddler is not None
             self.market.traded()
             for change in fills:
-                if change.order.client_order_id.startswith(LIQUIDATION):
+                if change.order.client_order_id.startswith(ids.LIQUIDATION_PREFIX):
                     self.market.liquidated(change, self._floor.now_ms())
 
     def _account(self, market: Market, event: bytes) -> None:

@@ -13,9 +13,6 @@ from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.venue import Venue
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 
-OF_THE_EXCHANGE = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""Client ids of orders by which the exchange itself closes a position."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fills:
@@ -69,6 +66,6 @@ class Fills:
         return await self.documents.get(FILLS, fill_id) is not None
 
     async def _is_ours(self, fill: VenueFill) -> bool:
-        if fill.client_order_id.startswith(OF_THE_EXCHANGE):
+        if ids.is_of_the_exchange(fill.client_order_id):
             return True
         return await self.documents.get(ORDERS, fill.client_order_id) is not None
