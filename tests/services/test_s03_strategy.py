@@ -232,6 +232,25 @@ def test_the_decision_and_the_reservation_stand_before_anybody_is_told() -> None
     run_virtual(scenario())
 
 
+def test_nothing_is_opened_where_a_person_holds_a_position() -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        await desk.start("s5")
+        await desk.settle(3_000)
+        await desk.by_hand("web_open", Side.BUY, "0.004")
+        await desk.settle(3_000)
+        while_held = (await desk.signal(await desk.see())).decision
+        await desk.by_hand("web_close", Side.SELL, "0.004", reduce_only=True)
+        await desk.settle(3_000)
+        afterwards = (await desk.signal(await desk.see())).decision
+
+        assert (while_held.action, while_held.detail) == (Action.SKIP, "OPEN_POSITION")
+        assert afterwards.action is Action.OPEN
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
 def test_an_opposite_signal_closes_nothing() -> None:
     async def scenario() -> None:
         desk = await Desk.begin()

@@ -102,6 +102,11 @@ LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
         ),
     ),
     "a position nobody counts": ("I4", "the exchange 0", lambda e: replace(e, positions=())),
+    "an entry that netted what nobody held": (
+        "I4",
+        "open trades hold 0.01, the exchange 0.006",
+        lambda e: with_document(e, FILLS.name, e.on_file(FILLS)[0].fill_id, netted_qty=D("0.004")),
+    ),
     "another status": (
         "I5",
         "status is CANCELED on file and FILLED at the exchange",

@@ -23,6 +23,9 @@ ORDER_ID_ALPHABET = re.compile(r"[.A-Za-z0-9:_-]+")
 LIQUIDATION_PREFIX = "autoclose-"
 """What the exchange calls the orders of its liquidations."""
 
+RECON_STOP = "RECON-"
+"""What the intents of the reconciler's own stops begin with."""
+
 CONFIG_ACTIVE_KEY = "active"
 """`_key` of the one document in `config_active`."""
 
@@ -78,6 +81,11 @@ def protection_order_id(client_order_id: str, kind: str, k: int) -> str:
 def is_ours(client_order_id: str, prefix: str) -> bool:
     """Whether an order at the exchange was named by this installation."""
     return client_order_id.startswith(f"{prefix}-")
+
+
+def recon_stop_id(instrument: InstrumentKey, k: int) -> str:
+    """The intent of the k-th stop that the reconciler itself orders on an instrument."""
+    return f"{RECON_STOP}{instrument.doc_key}-SL-{k}"
 
 
 def is_of_the_exchange(client_order_id: str) -> bool:

@@ -24,6 +24,7 @@ def fill(
     fee: str = "0",
     base: str = "0",
     told: str | None = None,
+    netted: str = "0",
     ts: int | None = None,
 ) -> BookFill:
     return BookFill(
@@ -36,6 +37,7 @@ def fill(
         ts=number if ts is None else ts,
         fee_base_qty=D(base),
         told_pnl_usdt=None if told is None else D(told),
+        netted_qty=D(netted),
     )
 
 
@@ -110,6 +112,27 @@ def test_fills_of_one_moment_are_taken_in_the_exchanges_order() -> None:
     )
 
     assert book.realized_pnl_usdt == D(10)
+
+
+def test_what_an_entry_netted_was_never_opened_and_its_money_counts() -> None:
+    book = opened(
+        Market.FUT,
+        Side.SELL,
+        fill(1, Side.SELL, "100", "4", fee="1", told="7", netted="4"),
+        fill(2, Side.SELL, "90", "6", fee="1", told="0"),
+        fill(3, Side.BUY, "80", "6", fee="1", told="60"),
+    )
+
+    assert (book.qty_opened, book.qty_open, book.netted_qty) == (D(6), D(0), D(4))
+    assert book.entry_price_avg == D(90)
+    assert (book.realized_pnl_usdt, book.fees_usdt) == (D(67), D(3))
+
+
+def test_an_entry_that_netted_all_it_bought_has_a_price_and_opened_nothing() -> None:
+    book = opened(Market.FUT, Side.SELL, fill(1, Side.SELL, "100", "4", told="-3", netted="4"))
+
+    assert (book.qty_opened, book.qty_open, book.entry_price_avg) == (D(0), D(0), D(100))
+    assert book.realized_pnl_usdt == D(-3)
 
 
 quantities = st.integers(1, 50).map(lambda steps: D(steps) / 1000)

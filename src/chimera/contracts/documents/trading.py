@@ -157,9 +157,15 @@ class Order(Document):
         """Whether the exchange has shown the order in one of its books: only then does a stop count."""
         return self.venue_algo_id is not None or (self.venue_order_id is not None and not self.is_conditional)
 
+    @property
+    def is_nobodys_stop(self) -> bool:
+        """Whether S5 ordered it for a position that no trade of ours holds."""
+        return self.parent_id is None and self.intent_id is not None and self.intent_id.startswith(ids.RECON_STOP)
+
 
 class Fill(Document):
-    """`fills`: one trade at the exchange. Schema: fills.json, + client_order_id, intent_id, maker, fee_asset, fee_qty.
+    """`fills`: one trade at the exchange. Schema: fills.json, + client_order_id, intent_id, maker, fee_asset, fee_qty,
+    netted_qty: the part of an entry that closed what somebody else held on this instrument, and opened nothing.
 
     fee_usdt > 0 was paid; slippage_bps against `mid_at_send`, positive is worse; `timestamp` is the exchange's.
     """
@@ -185,6 +191,7 @@ class Fill(Document):
     fee_asset: str | None = None
     fee_qty: Number | None = None
     realized_pnl_usdt: Number | None = None
+    netted_qty: Number | None = None
 
 
 class IntentRecord(Document):

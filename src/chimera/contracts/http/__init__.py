@@ -52,6 +52,7 @@ from chimera.contracts.http.orders import (
     CancelRequest,
     IntentAnswer,
     LookupRequest,
+    NettedRequest,
     OrderAnswer,
     OrderView,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "LookupRequest",
     "ManageAnswer",
     "ManageRequest",
+    "NettedRequest",
     "OrderAnswer",
     "OrderIntent",
     "OrderIntentError",

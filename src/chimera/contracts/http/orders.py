@@ -51,6 +51,14 @@ class LookupRequest(Asked):
     adopt: bool = False
 
 
+class NettedRequest(Asked):
+    """`POST /orders/netted` (added): `qty` of this futures entry closed what somebody else held. The total, so that
+    asking twice changes nothing."""
+
+    intent_id: str
+    qty: Number
+
+
 class OrderView(Contract):
     """One order as `GET /orders/{intent_id}` shows it."""
 

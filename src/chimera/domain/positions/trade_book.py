@@ -24,6 +24,7 @@ class BookFill:
     """One fill. `fee_usdt` > 0 was paid; `fee_base_qty` is the part of it taken in the base asset.
 
     `told_pnl_usdt`: what the exchange booked for a close, before fees; None where it books nothing (SPOT).
+    `netted_qty`: the part of an entry that closed what somebody else held: the exchange has one position.
     """
 
     fill_id: str
@@ -35,6 +36,7 @@ class BookFill:
     ts: int
     fee_base_qty: Decimal = _ZERO
     told_pnl_usdt: Decimal | None = None
+    netted_qty: Decimal = _ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +56,13 @@ class TradeBook:
     """`qty_opened` is what was received (SPOT: net of fees in the base asset); `qty_open` what is left of it.
 
     `entry_price_avg` is the average cost of what is open, and after the end that of what was last open.
-    `realized_pnl_usdt` is before fees; `fees_usdt` holds all of them, `entry_fees_usdt` those of the entries.
+    `realized_pnl_usdt` is before fees, and holds what the exchange booked where an entry closed somebody else's
+    (`netted_qty`); `fees_usdt` holds all of them, `entry_fees_usdt` those of the entries.
     """
 
     qty_opened: Decimal
     qty_open: Decimal
+    netted_qty: Decimal
     entry_price_avg: Decimal
     realized_pnl_usdt: Decimal
     fees_usdt: Decimal
@@ -104,11 +108,13 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
         exits[fill.order_id] = _joined(exits.get(fill.order_id), fill, pnl)
     exited = sum((exit.qty for exit in exits.values()), _ZERO)
     entry_fees = sum((fill.fee_usdt for fill in entries), _ZERO)
+    netted_pnl = sum((fill.told_pnl_usdt or _ZERO for fill in entries), _ZERO)
     return TradeBook(
         qty_opened=opened,
         qty_open=max(_ZERO, opened - exited),
-        entry_price_avg=average(avg),
-        realized_pnl_usdt=sum((exit.pnl_usdt for exit in exits.values()), _ZERO),
+        netted_qty=sum((fill.netted_qty for fill in entries), _ZERO),
+        entry_price_avg=average(avg or entries[-1].price),
+        realized_pnl_usdt=netted_pnl + sum((exit.pnl_usdt for exit in exits.values()), _ZERO),
         fees_usdt=entry_fees + sum((exit.fee_usdt for exit in exits.values()), _ZERO),
         entry_fees_usdt=entry_fees,
         entries=entries,
@@ -119,7 +125,7 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
 
 
 def _received(fill: BookFill) -> Decimal:
-    return fill.qty - fill.fee_base_qty
+    return fill.qty - fill.fee_base_qty - fill.netted_qty
 
 
 def _joined(before: BookExit | None, fill: BookFill, pnl: Decimal) -> BookExit:

@@ -9,6 +9,7 @@ from chimera.contracts.http import (
     CancelRequest,
     IntentAnswer,
     LookupRequest,
+    NettedRequest,
     OrderAnswer,
     OrderIntentError,
     parse_order_intent,
@@ -72,6 +73,14 @@ class Api:
                 summary="Ask the exchange what became of one order, and book it.",
                 errors=(404, 503),
             ),
+            Route(
+                method="POST",
+                path="/orders/netted",
+                handle=self._netted,
+                body=NettedRequest,
+                summary="Of a futures entry: so much of it closed what somebody else held.",
+                errors=(404, 422, 503),
+            ),
         )
 
     def _read_order(self, raw: Any) -> OrderIntent:
@@ -100,4 +109,8 @@ class Api:
 
     async def _lookup(self, request: Request) -> Reply:
         await self.recover.look_up(request.body)
+        return Reply({"status": "OK"})
+
+    async def _netted(self, request: Request) -> Reply:
+        await self.recover.netted(request.body)
         return Reply({"status": "OK"})

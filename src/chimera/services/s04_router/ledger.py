@@ -16,7 +16,7 @@ import structlog
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
-from chimera.contracts.documents import BookRow, Fill, Order
+from chimera.contracts.documents import BookRow, Fill, IntentRecord, Order
 from chimera.contracts.enums import Market, OrderStatus, Purpose
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
@@ -255,6 +255,33 @@ class Ledger:
                 if await self._entry(client_order_id) is None:
                     await self._put_foreign(reported, MANUAL)
         return await self.refresh(key, client_order_id, conditional=conditional)
+
+    async def net(self, record: IntentRecord, qty: Decimal) -> bool:
+        """Note that `qty` of this entry, in total, closed what somebody else held: S5 saw it by the position.
+
+        Fills for which the exchange booked a profit or loss come first, since that is what a close is; without one of
+        them there was no close, and the answer is False.
+        """
+        async with self._writing:
+            entries = [each for name in record.order_ids if (each := await self._entry(name)) is not None]
+            fills = sorted(
+                (fill for entry in entries for fill in entry.fills.values()),
+                key=lambda fill: (not fill.realized_pnl_usdt, *ids.fill_order(fill.timestamp, fill.fill_id)),
+            )
+            if not fills or not fills[0].realized_pnl_usdt or sum((fill.qty for fill in fills), Decimal(0)) < qty:
+                return False
+            left, noted = qty, dict[str, Fill]()
+            for fill in fills:
+                part = min(fill.qty, left)
+                noted[fill.fill_id] = fill.but(netted_qty=part)
+                left -= part
+            await self.documents.put_many([Put(FILLS, fill) for fill in noted.values()])
+            for entry in entries:
+                entry.fills = {fill_id: noted[fill_id] for fill_id in entry.fills}
+            await self.bus.publish(
+                ORD_RESULT.name(self.env, record.intent.instrument), result_of(entries[-1].order, ())
+            )
+            return True
 
     async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
         fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)

@@ -23,6 +23,8 @@ TIER_MAX = 10_000
 
 LIQUIDATION = "LIQUIDATION"
 MANUAL = "MANUAL"
+NETTED = "NETTED"
+"""All that the entry bought closed what somebody else held."""
 FOREIGN = (LIQUIDATION, MANUAL)
 """`orders.reason` of what nobody here ordered: the exchange closed the position, or a person did by hand."""
 
@@ -71,6 +73,7 @@ def _book_fill(fill: Fill, base_asset: str | None) -> BookFill:
         fee_usdt=fill.fee_usdt or Decimal(0),
         fee_base_qty=(fill.fee_qty or Decimal(0)) if in_base else Decimal(0),
         told_pnl_usdt=fill.realized_pnl_usdt,
+        netted_qty=fill.netted_qty or Decimal(0),
         ts=fill.timestamp,
     )
 
@@ -87,7 +90,7 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         return None
     record = facts.record
     by_id = {order.order_id: order for order in facts.orders}
-    flat = is_flat(facts, book) and bool(book.exits)
+    flat = is_flat(facts, book) and bool(book.exits or book.netted_qty)
     ended = flat and record.state.is_final
     was_closed = before is not None and before.status is TradeStatus.CLOSED
     closed = ended and (was_closed or not any(is_open(order) for order in facts.orders))
@@ -120,7 +123,7 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         rung=rungs_filled(facts.orders) if record.market is Market.FUT else 0,
         opened_at=book.opened_at,
         closed_at=book.last_fill_at if closed else None,
-        reason=_trade_exit(book.exits[-1], by_id[book.exits[-1].order_id], record, book).reason if flat else None,
+        reason=_end_reason(book, by_id, record) if flat else None,
         signal_id=record.intent.signal_id,
         updated_at=now_ms,
     )
@@ -149,6 +152,13 @@ def _trade_exit(exit: BookExit, order: Order, record: IntentRecord, book: TradeB
         order_id=exit.order_id,
         reason=_reason(order, record, book),
     )
+
+
+def _end_reason(book: TradeBook, by_id: dict[str, Order], record: IntentRecord) -> str:
+    if not book.exits:
+        return NETTED
+    last = book.exits[-1]
+    return _reason(by_id[last.order_id], record, book)
 
 
 def _reason(order: Order, record: IntentRecord, book: TradeBook) -> str:

@@ -5,19 +5,20 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from chimera.contracts import ids
-from chimera.contracts.collections import FILLS, INTENTS, ORDERS
+from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import Fill, Order
 from chimera.domain.exact import average, money
 from chimera.domain.execution.orders import VenueFill
 from chimera.domain.matching.records import OrderRecord
 from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.strangers import OUR_PREFIX, not_strangers
 
 _ZERO = Decimal(0)
 
 
-def check(evidence: Evidence, *, id_prefix: str = "s3") -> list[str]:
+def check(evidence: Evidence, *, id_prefix: str = OUR_PREFIX) -> list[str]:
     files = {order.order_id: order for order in evidence.on_file(ORDERS)}
-    named = {name for intent in evidence.on_file(INTENTS) for name in intent.order_ids}
+    expected = not_strangers(evidence, id_prefix)
     there = {record.client_order_id: record for record in evidence.orders}
     fills: dict[str, list[VenueFill]] = defaultdict(list)
     for fill in evidence.fills:
@@ -27,7 +28,7 @@ def check(evidence: Evidence, *, id_prefix: str = "s3") -> list[str]:
         file = files.get(name)
         if file is not None:
             findings += _differences(file, record, fills[name])
-        elif name in named or ids.is_ours(name, id_prefix) or ids.is_of_the_exchange(name):
+        elif expected(name):
             findings.append(f"order {name} is {record.status} at the exchange and not on file")
     for name, file in files.items():
         if name not in there and (not file.status.is_final or file.filled_qty):

@@ -14,17 +14,22 @@ from chimera.contracts.enums import Market, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.positions.budget import futures_usage, spot_reservation, spot_usage
 from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.strangers import held_by_strangers
 
 _ZERO = Decimal(0)
 
 
 def check(evidence: Evidence) -> list[str]:
-    """Open trades on file are the exchange's positions."""
+    """Open trades on file are the exchange's positions, but for what somebody else holds of them."""
     on_file: dict[str, Decimal] = defaultdict(Decimal)
     for trade in _open_trades(evidence):
         if trade.market is Market.FUT:
             on_file[trade.symbol] += trade.side.sign * trade.qty_open
-    there = {position.symbol: position.qty for position in evidence.positions}
+    there: dict[str, Decimal] = defaultdict(Decimal)
+    for position in evidence.positions:
+        there[position.symbol] += position.qty
+    for symbol, qty in held_by_strangers(evidence).items():
+        there[symbol] -= qty
     return [
         f"{symbol}: open trades hold {on_file.get(symbol, _ZERO)}, the exchange {there.get(symbol, _ZERO)}"
         for symbol in sorted({*on_file, *there})

@@ -20,6 +20,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.state import Reservations, ReservationState, Snapshots
 from chimera.runtime.config_watch import ConfigSnapshot
+from chimera.runtime.foreign import foreign_stop
 from chimera.runtime.restraints import Restraints, Standing
 from chimera.services.s03_strategy.history import History, Past
 from chimera.services.s03_strategy.settings import Settings
@@ -89,7 +90,7 @@ class Gather:
         )
 
     async def truth(self, key: InstrumentKey) -> Truth:
-        """Read the documents: open trades, unfinished entries, the day's entries, the last stop-out."""
+        """Read the documents: open trades, a stranger's position, unfinished entries, the day's, the last stop-out."""
         where = (("market", key.market.value), ("symbol", key.symbol))
         trades = 0
         for status in OPEN_TRADES:
@@ -105,7 +106,7 @@ class Gather:
             )
             intents += sum(record.purpose.is_new_entry for record in found)
         return Truth(
-            open_position=trades > 0,
+            open_position=trades > 0 or await foreign_stop(self.documents, key) is not None,
             unfinished_intents=intents,
             past=await self.history.read(key, self.clock.now_ms()),
         )

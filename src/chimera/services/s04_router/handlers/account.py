@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from chimera.contracts import ids
+from chimera.contracts.documents import Order
 from chimera.contracts.enums import ReconcileScope, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import ReconcileCmd
@@ -83,8 +84,9 @@ class Account:
                 raise
 
     async def report(self) -> None:
-        """For ever: where somebody else's order filled, the reconciler compares now, not at its next turn: what a
-        person opened has no stop. Fills of one order come in bursts, so after each report there is a pause."""
+        """For ever: where somebody else meddled, the reconciler compares now, not at its next turn: what a person
+        opened has no stop, and an entry that closed some of it has opened less than it bought. Fills of one order come
+        in bursts, so after each report there is a pause."""
         backoff = Backoff(self.clock, self.randomness)
         while True:
             if not self._meddled:
@@ -150,7 +152,10 @@ class Account:
         fills = () if change.fill is None else (change.fill,)
         order = await self.ledger.book(change.order, fills)
         if order is None:
-            self._stranger(change)
+            log.warning("an order that is not ours", order=change.order.client_order_id, symbol=change.order.symbol)
+        if change.fill is not None and (order is None or _closed_somebodys(order, change.fill)):
+            self._ask_to_compare(change.fill)
+        if order is None:
             return
         if change.fill is not None and order.reason == "LIQUIDATION":
             await self.teller.alert(
@@ -174,8 +179,12 @@ class Account:
             if fill.slippage_bps is not None:
                 self.metrics.observe_bps("slippage_bps", fill.slippage_bps)
 
-    def _stranger(self, change: OrderUpdated) -> None:
-        log.warning("an order that is not ours", order=change.order.client_order_id, symbol=change.order.symbol)
-        if change.fill is not None and change.fill.key in self.settings.keys:
-            self._meddled[change.fill.key] = change.fill
+    def _ask_to_compare(self, fill: VenueFill) -> None:
+        if fill.key in self.settings.keys:
+            self._meddled[fill.key] = fill
             self._meddling.tell()
+
+
+def _closed_somebodys(order: Order, fill: VenueFill) -> bool:
+    """An entry of ours opens. Where the exchange booked a profit or a loss for it, somebody held the other side."""
+    return order.purpose is not None and order.purpose.is_new_entry and fill.realized_pnl_usdt != 0

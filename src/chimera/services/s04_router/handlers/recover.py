@@ -11,7 +11,7 @@ import structlog
 from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import OPEN_INTENTS, Market
-from chimera.contracts.http import LookupRequest
+from chimera.contracts.http import LookupRequest, NettedRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
@@ -90,6 +90,22 @@ class Recover:
             order = None
         if order is None:
             raise Problem(404, "unknown-order", f"no order {wanted.client_order_id!r} of ours at the exchange")
+
+    async def netted(self, wanted: NettedRequest) -> None:
+        """POST /orders/netted.
+
+        Raises:
+            Problem: 404, no such entry; 422, the exchange does not say that it closed anything, or not so much.
+        """
+        record = await self.documents.get(INTENTS, wanted.intent_id)
+        if record is None or not record.purpose.is_new_entry:
+            raise Problem(404, "unknown-intent", f"no entry {wanted.intent_id!r} is on file")
+        if not await self.ledger.net(record, wanted.qty):
+            raise Problem(
+                422,
+                "nothing-netted",
+                f"{wanted.intent_id!r} closed no {wanted.qty} {record.symbol} that somebody else held",
+            )
 
     async def catch_up(self) -> None:
         """Ask for every order that is open on file. One that the exchange has never heard of is left to its intent if

@@ -70,7 +70,7 @@ class Orders:
             elif decided is Verdict.CANCEL and not await self._cancel(order, findings):
                 del there[client_order_id]
         await self._drop_spent(
-            [each for each in there.values() if _is_nobodys(here.get(each.client_order_id))],
+            [order for name, order in there.items() if name in here and here[name].is_nobodys_stop],
             listed,
             positions,
             findings,
@@ -190,15 +190,3 @@ def stops_of(position: VenuePosition, listed: Sequence[VenueOrder]) -> list[Venu
 
 def covered_qty(order: VenueOrder, position: VenuePosition) -> Decimal:
     return abs(position.qty) if order.close_position else order.qty - order.filled_qty
-
-
-def stop_name(key: InstrumentKey) -> str:
-    """What the intents of our own stops begin with."""
-    return f"RECON-{key.doc_key}-SL"
-
-
-def _is_nobodys(order: Order | None) -> bool:
-    """A stop of ours for what no trade holds."""
-    if order is None or order.parent_id is not None or order.intent_id is None:
-        return False
-    return order.intent_id.startswith(stop_name(InstrumentKey(order.market, order.symbol)))

@@ -21,7 +21,7 @@ from chimera.contracts.enums import (
     Severity,
     Side,
 )
-from chimera.contracts.http import ManageRequest
+from chimera.contracts.http import ManageRequest, NettedRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.metrics import AlertCode
@@ -39,7 +39,7 @@ from chimera.runtime.instruments import instrument_of
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.fills import Fills
-from chimera.services.s05_reconciler.handlers.orders import covered_qty, stop_name, stops_of
+from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
 from chimera.services.s05_reconciler.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -103,9 +103,8 @@ class Positions:
         """The exchange's word wins: what it did is booked, then the trade is read anew."""
         before = float(_signed(trade))
         trade, position = await self._read_anew(key)
-        if trade is not None and abs(_qty(position)) < trade.qty_open:
-            sold = await self.fills.adopt_exits(key, trade.side.opposite, trade.opened_at, findings)
-            if sold:
+        for mend in (self.fills.adopt_exits, self._net):
+            if trade is not None and (lacks := _lacking(trade, position)) and await mend(trade, lacks, findings):
                 trade, position = await self._read_anew(key)
         after = float(_signed(trade))
         if after != before:
@@ -123,6 +122,19 @@ class Positions:
             symbol=key.symbol,
         )
         return trade, position
+
+    async def _net(self, trade: Trade, lacks: Decimal, findings: Findings) -> bool:
+        """An entry against what a person held closed that first: the exchange has one position, and what was closed is
+        open nowhere. True when the entry's fills say so."""
+        before = sum((fill.qty for fill in trade.entries), Decimal(0)) - trade.qty_opened
+        netted = NettedRequest(intent_id=trade.trade_id, qty=before + lacks)
+        answer = await self.peers.call(PeerCall("s4", "POST", "/orders/netted", body=netted, actor="s5"))
+        if not answer.ok and answer.status not in (404, 422):
+            raise CannotCompare(f"s4 could not net {trade.trade_id}: {answer.body}")
+        if answer.ok:
+            key = InstrumentKey(trade.market, trade.symbol)
+            await findings.fixed("ENTRY_NETTED", key, trade.trade_id, before=float(before), after=float(netted.qty))
+        return answer.ok
 
     async def _read_anew(self, key: InstrumentKey) -> tuple[Trade | None, VenuePosition | None]:
         await self._ask_s6(key)
@@ -184,7 +196,7 @@ class Positions:
         k, unfinished = await self._next(key)
         if unfinished:
             return
-        intent_id = f"{stop_name(key)}-{k}"
+        intent_id = ids.recon_stop_id(key, k)
         intent = OrderIntent(
             intent_id=intent_id,
             client_order_id=ids.client_order_id_of_intent(self.settings.id_prefix, key.symbol, intent_id),
@@ -223,7 +235,7 @@ class Positions:
     async def _next(self, key: InstrumentKey) -> tuple[int, bool]:
         """The number of the next stop for this instrument, and whether the last is unfinished."""
         k, last = 0, None
-        while (record := await self.documents.get(INTENTS, f"{stop_name(key)}-{k + 1}")) is not None:
+        while (record := await self.documents.get(INTENTS, ids.recon_stop_id(key, k + 1))) is not None:
             k, last = k + 1, record
         return k + 1, last is not None and not last.state.is_final
 
@@ -258,6 +270,12 @@ def _signed(trade: Trade | None) -> Decimal:
 
 def _qty(position: VenuePosition | None) -> Decimal:
     return Decimal(0) if position is None else position.qty
+
+
+def _lacking(trade: Trade, position: VenuePosition | None) -> Decimal:
+    """How much of the trade the exchange does not hold."""
+    held = max(Decimal(0), trade.side.sign * _qty(position))
+    return max(Decimal(0), trade.qty_open - held)
 
 
 def _beyond(trade: Trade | None, position: VenuePosition) -> Decimal:

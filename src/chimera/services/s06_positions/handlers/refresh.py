@@ -237,7 +237,7 @@ class Refresh:
                 PositionEventKind.EXIT,
                 after,
                 after.closed_at,
-                price=after.exits[-1].price,
+                price=after.exits[-1].price if after.exits else after.entry_price_avg,
                 net_pnl_usdt=float(net),
                 realized_pnl_usdt=float(after.realized_pnl_usdt),
                 fees_usdt=float(after.fees_usdt),
