@@ -1,17 +1,21 @@
 """A person and we on one futures instrument: the exchange nets both into one position, and our books stay true."""
 
+import json
 import random
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from chimera.contracts.collections import FILLS
+from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import Fill
-from chimera.contracts.enums import Side, TradeStatus
-from chimera.contracts.http import NettedRequest
+from chimera.contracts.enums import OrderType, Side, TradeStatus
+from chimera.contracts.http import ShareRequest
+from chimera.contracts.keys import FEAT_LAST
 from chimera.simulation.loop import run_virtual
+from tests.services.meddling import Instead, Meddled
 from tests.services.test_s04_crash_points import HOUSE, Fuse, Timeline
-from tests.services.trading_floor import Floor
+from tests.services.trading_floor import ENV, FUT, Floor, tick
 
 D = Decimal
 
@@ -40,7 +44,7 @@ def test_an_entry_against_what_a_person_held_opens_what_is_left() -> None:
         assert answer.status == 200
         assert floor.position_qty() == D("-0.006")
         assert (trade.qty_opened, trade.qty_open) == (D("0.006"), D("0.006"))
-        assert sum((fill.netted_qty or D(0) for fill in entry_fills(timeline)), D(0)) == D("0.004")
+        assert (await floor.world.documents.get(ORDERS, "s3-btc-e1")).foreign_qty == D("0.004")
         assert {what[:2] for what in floor.resting().values() if what[0] == "STOP_MARKET"} == {
             ("STOP_MARKET", D("0.006"))
         }
@@ -74,27 +78,177 @@ def test_an_entry_that_only_closed_what_a_person_held_opened_nothing(held: str) 
     run_virtual(scenario())
 
 
-def test_an_entry_is_netted_only_as_far_as_the_exchange_says_so() -> None:
-    async def net(floor: Floor, intent_id: str, qty: str) -> int:
-        answer = await floor.call("s4", "POST", "/orders/netted", NettedRequest(intent_id=intent_id, qty=D(qty)))
-        return answer.status
+def test_only_what_can_be_of_a_trade_is_shared_with_it() -> None:
+    async def share(floor: Floor, intent_id: str, order_id: str, qty: str) -> tuple[int, str]:
+        body = ShareRequest(intent_id=intent_id, client_order_id=order_id, foreign_qty=D(qty))
+        answer = await floor.call("s4", "POST", "/orders/share", body)
+        return answer.status, str(answer.body.get("type", "")).rpartition(":")[2]
 
     async def scenario() -> None:
         timeline, floor = await begin()
         await floor.enter("E0")
-        plain = await net(floor, "E0", "0.004")
         await floor.by_hand("web_close", Side.SELL, "0.010", reduce_only=True)
         await floor.settle(5_000)
         await floor.by_hand("web_open", Side.BUY, "0.004")
         await floor.enter(side=Side.SELL, sl="60600", tp="59500")
         await floor.settle(5_000)
 
-        assert (plain, await net(floor, "E9", "0.004"), await net(floor, "E1", "0.011")) == (422, 404, 422)
-        assert (await floor.trade()).qty_opened == D("0.006")
-        assert [await net(floor, "E1", "0.004") for _ in range(2)] == [200, 200]
+        assert await share(floor, "E9", "s3-btc-e1", "0.004") == (404, "unknown-intent")
+        assert await share(floor, "E1", "s3-btc-e1", "-1") == (422, "negative-qty")
+        assert await share(floor, "E1", "web_nothing", "0") == (404, "unknown-order")
+        assert await share(floor, "E1", "web_close", "0") == (422, "not-of-this-trade")
+        assert await share(floor, "E1", "s3-btc-e0", "0") == (422, "not-of-this-trade")
+        assert [await share(floor, "E1", "s3-btc-e1", "0.004") for _ in range(2)] == [(200, "")] * 2
         await floor.settle(5_000)
         assert (await floor.trade()).qty_opened == D("0.006")
         timeline.check("after all that was asked")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("asked_after_ms", [1, 60, 200, 620, 950])
+def test_an_entry_that_fills_while_positions_are_asked_for_keeps_its_trade(asked_after_ms: int) -> None:
+    """What a person opened has S5 look; the answer is from before our entry, and arrives after it."""
+
+    async def scenario() -> None:
+        async def late(positions: Instead) -> Any:
+            answer = await positions()
+            await timeline.clock.sleep_until_ms(timeline.clock.now_ms() + 150)
+            return answer
+
+        timeline = Timeline.open()
+        venues: list[Meddled] = []
+
+        def wrap(venue: Any) -> Meddled:
+            venues.append(Meddled(venue))
+            venues[-1].instead["positions"] = late
+            return venues[-1]
+
+        floor = await timeline.live(Fuse(None), wrap)
+        await floor.start(*HOUSE, price="60000")
+        await floor.settle(5_000)
+        await floor.by_hand("web_open", Side.BUY, "0.004")
+        await floor.settle(asked_after_ms)
+        entered = (await floor.enter(side=Side.SELL, sl="60600", tp="59500")).status == 200
+        await floor.settle(10_000)
+
+        assert floor.position_qty() == (D("-0.006") if entered else D("0.004"))
+        if entered:
+            assert (await floor.trade()).qty_open == D("0.006")
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_at_the_very_price_of_what_it_netted_is_netted_too() -> None:
+    """The exchange books a profit of 0 for it, as for an opening."""
+
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.by_hand("web_open", Side.BUY, "0.004")
+        floor.price = D("60002")
+        floor.venue.apply(tick(floor.price, timeline.clock.now_ms()))
+        await floor.enter(side=Side.SELL, sl="60600", tp="59500")
+        await floor.settle(40_000)
+
+        assert {fill.realized_pnl_usdt for fill in entry_fills(timeline)} == {D(0)}
+        assert (await floor.trade()).qty_open == D("0.006")
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_of_what_a_person_holds_is_no_exit_of_our_trade() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        last = {"features": json.dumps({"atr_14": 100.0})}
+        await floor.world.snapshots.set_hash(FEAT_LAST.name(ENV, FUT), last)
+        await floor.enter(sl="59000", tp=None)
+        await floor.by_hand("web_open", Side.BUY, "0.005")
+        await floor.settle(3_000)
+        await floor.move("59800", settle_ms=60_000)
+
+        trade = await floor.trade()
+        assert floor.position_qty() == D("0.010")
+        assert (trade.status, trade.qty_open, trade.stop_price) == (TradeStatus.ACTIVE, D("0.010"), D(59000))
+        timeline.check("after the person's stop")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_person_s_order_from_before_our_entry_closes_our_trade_when_it_fills() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.by_hand("web_rest", Side.SELL, "0.010", type=OrderType.LIMIT, price=D("60400"))
+        await floor.settle(5_000)
+        await floor.enter(tp=None)
+        await floor.move("60500", settle_ms=40_000)
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "MANUAL")
+        assert floor.position_qty() == 0
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_person_s_sale_beyond_their_own_closes_just_the_rest_of_our_trade() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter()
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(3_000)
+        await floor.by_hand("web_sell", Side.SELL, "0.015")
+        await floor.settle(10_000)
+
+        trade = await floor.trade()
+        assert (trade.status, trade.qty_open, [exit.qty for exit in trade.exits]) == (
+            TradeStatus.ACTIVE,
+            D("0.005"),
+            [D("0.005")],
+        )
+        assert trade.tp_order_id is not None
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_person_with_a_stop_of_their_own_is_known_to_hold_the_instrument() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.by_hand("web_open", Side.BUY, "0.004")
+        await floor.by_hand(
+            "web_stop", Side.SELL, "0.004", type=OrderType.STOP_MARKET, stop_price=D(59000), reduce_only=True
+        )
+        await floor.settle(60_000)
+        refused = await floor.enter()
+
+        assert list(floor.resting()) == ["web_stop"]
+        assert refused.body["type"].endswith("foreign-position")
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_goes_soon_after_a_person_opened_and_closed_at_once() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.by_hand("web_open", Side.BUY, "0.004")
+        await floor.settle(1_000)
+        stopped = len(floor.resting())
+        await floor.by_hand("web_close", Side.SELL, "0.004", reduce_only=True)
+        await floor.settle(5_000)
+
+        assert (stopped, floor.resting()) == (1, {})
+        assert (await floor.enter()).status == 200
+        timeline.check("at the end")
         await floor.stop()
 
     run_virtual(scenario())
@@ -121,26 +275,41 @@ def test_nothing_is_entered_beside_what_a_person_holds() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_a_person_does_beside_us_the_books_stay_true(seed: int) -> None:
-    """Buys, sells, closes and entries of ours in quick succession; then quiet, and everything must agree."""
+    """Buys, sells, closes, orders that rest and entries of ours in quick succession, near stops, restarts of a service;
+    then quiet, and everything must agree."""
 
     async def scenario() -> None:
         chance = random.Random(seed)
         timeline, floor = await begin()
+        if chance.random() < 0.5:
+            near = {"features": json.dumps({"atr_14": 60.0})}
+            await floor.world.snapshots.set_hash(FEAT_LAST.name(ENV, FUT), near)
         for number in range(30):
-            side = chance.choice((Side.BUY, Side.SELL))
-            match chance.randrange(6):
+            side, held = chance.choice((Side.BUY, Side.SELL)), floor.position_qty()
+            closing = Side.SELL if held > 0 else Side.BUY
+            name, some = f"web_{number}", str(D(chance.randint(1, 12)) / 1000)
+            match chance.randrange(10):
                 case 0:
-                    await floor.by_hand(f"web_{number}", side, str(D(chance.randint(1, 12)) / 1000))
-                case 1:
-                    held = floor.position_qty()
-                    if held:
-                        closing = Side.SELL if held > 0 else Side.BUY
-                        await floor.by_hand(f"web_{number}", closing, str(abs(held)), reduce_only=True)
-                case 2 | 3:
+                    await floor.by_hand(name, side, some)
+                case 1 if held:
+                    await floor.by_hand(name, closing, str(abs(held)), reduce_only=True)
+                case 2 if abs(held) > D("0.002"):
+                    half = (abs(held) / 2).quantize(D("0.001"))
+                    await floor.by_hand(name, closing, str(half), reduce_only=True)
+                case 3:
+                    away = round(floor.price * (1 - side.sign * D("0.005")))
+                    await floor.by_hand(name, side, some, type=OrderType.LIMIT, price=D(away))
+                case 4 | 5:
                     sl, tp = (str(round(floor.price * (1 - side.sign * D(off)))) for off in ("0.01", "-0.01"))
                     await floor.enter(f"E{number}", side, sl=sl, tp=tp)
-                case 4:
+                case 6:
                     await floor.move(D(60_000 + chance.randint(-1_500, 1_500)), settle_ms=chance.choice((50, 3_000)))
+                case 7:
+                    service, down_ms = chance.choice(("s4", "s5", "s6")), timeline.clock.now_ms()
+                    await floor.stop(service)
+                    await floor.settle(chance.choice((50, 1_500)))
+                    await floor.start(service)
+                    timeline.downtimes.append((down_ms, timeline.clock.now_ms()))
                 case _:
                     await floor.settle(chance.choice((50, 500, 3_000, 40_000)))
         await floor.settle(90_000)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from chimera.contracts.keys import CLOCK_OFFSET, HEALTH_ROLLING, HEALTH_STATE, K
 from chimera.domain.execution.orders import NewOrder
 from chimera.ports.venue import OutcomeUnknown
 from chimera.runtime.http import build_app
+from chimera.services.s04_router.rulebook import LATELY_MS
 from chimera.simulation.loop import run_virtual
+from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.runtime.asgi import JSON, PROBLEM, Answer, ask
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.trading_floor import ENV, FUT, Floor
@@ -715,6 +718,122 @@ def test_a_lookup_of_an_order_that_nobody_knows_is_404() -> None:
         answer = await ask(desk.app, "POST", "/orders/lookup", wanted)
 
         assert (answer.status, kind_of(answer)) == (404, "unknown-order")
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- the exchange changes its grid
+
+
+def regrid(floor: Floor, *, tick: str = "0.1", step: str = "0.001") -> None:
+    """As the exchange does it, from now on and for everybody."""
+    rules = replace(
+        FUT_RULES, tick_size=Decimal(tick), step_size=Decimal(step), min_qty=Decimal(step), market_step=Decimal(step)
+    )
+    floor.venue.exchange.replace_instrument(rules)
+
+
+async def regridded(*, tick: str = "0.1", step: str = "0.001") -> Desk:
+    """A position of 0.012 and its stop and target, then other rules, which the router knows by now."""
+    desk = await Desk.open()
+    await desk.entered(qty=0.012)
+    regrid(desk.floor, tick=tick, step=step)
+    await desk.floor.settle(70_000)
+    return desk
+
+
+def test_a_stop_on_the_grid_of_a_moment_ago_is_placed_on_the_present_one_and_answered_again_the_same() -> None:
+    async def scenario() -> None:
+        desk = await regridded(tick="0.2", step="0.004")
+        asked = stop_order(qty=0.011, price=59500.7)
+
+        first = await desk.order(**asked)
+        second = await desk.order(**asked)
+        other = await desk.order(**asked | {"price": 59500.8, "qty": 0.012})
+
+        assert (first.status, first.body["result"]) == (200, "OK")
+        assert desk.floor.resting()["s3-btc-s"] == ("STOP_MARKET", Decimal("0.012"), Decimal("59500.8"))
+        on_file = await desk.floor.world.documents.get(ORDERS, "s3-btc-s")
+        assert on_file is not None
+        assert (on_file.quantity, on_file.stop_price) == (Decimal("0.012"), Decimal("59500.8"))
+        assert (second.status, second.body) == (200, first.body)
+        assert (other.status, kind_of(other)) == (409, "intent-conflict")
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("asked", "filled"), [(0.005, 0.008), (0.001, 0.004)], ids=["off the step", "below one step"])
+def test_an_exit_by_the_steps_of_a_moment_ago_closes_at_least_what_was_asked(asked: float, filled: float) -> None:
+    async def scenario() -> None:
+        desk = await regridded(step="0.004")
+
+        answer = await desk.order(**exit_order(qty=asked))
+
+        assert (answer.status, answer.body["status"], answer.body["filled_qty"]) == (200, "FILLED", filled)
+        assert desk.floor.position_qty() == Decimal("0.012") - Decimal(str(filled))
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_order_on_a_grid_that_became_finer_is_taken_as_soon_as_another_knows() -> None:
+    async def scenario() -> None:
+        desk = await Desk.open()
+        await desk.floor.settle(3_000)
+        regrid(desk.floor, tick="0.05", step="0.0005")
+
+        answer = await desk.entered(qty=0.0105, sl={"price": 59400.05}, tp=None)
+
+        assert (answer.status, answer.body["filled_qty"]) == (200, 0.0105)
+        assert desk.floor.resting()["s3-btc-1-1"] == ("STOP_MARKET", Decimal("0.0105"), Decimal("59400.05"))
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        pytest.param(
+            entry(qty=0.012, sl={"price": 59400.7}), "price-off-tick", "nearest is 59400.8", id="an entry's stop"
+        ),
+        pytest.param(entry(qty=0.013), "qty-off-step", "nearest below is 0.012", id="an entry"),
+        pytest.param(exit_order(qty=0.005, reduce_only=False), "qty-off-step", "nearest below is 0.004", id="no cut"),
+    ],
+)
+def test_what_the_exchange_would_not_cut_to_the_position_is_refused_off_the_present_grid(
+    body: dict[str, Any], kind: str, says: str
+) -> None:
+    async def scenario() -> None:
+        desk = await regridded(tick="0.2", step="0.004")
+
+        answer = await desk.order(**body | {"intent_id": "E2", "client_order_id": "s3-btc-2"})
+
+        assert (answer.status, kind_of(answer)) == (400, kind)
+        assert says in answer.body["detail"]
+        await desk.floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        pytest.param(stop_order(qty=0.012, price=59500.7), "price-off-tick", id="a stop"),
+        pytest.param(exit_order(qty=0.005), "qty-off-step", id="an exit"),
+        pytest.param(exit_order(qty=0.001), "qty-below-step", id="an exit below one step"),
+    ],
+)
+def test_long_after_the_change_an_exit_off_the_grid_is_refused_again(body: dict[str, Any], kind: str) -> None:
+    async def scenario() -> None:
+        desk = await regridded(tick="0.2", step="0.004")
+        await desk.floor.settle(LATELY_MS)
+
+        answer = await desk.order(**body)
+
+        assert (answer.status, kind_of(answer)) == (400, kind)
         await desk.floor.stop()
 
     run_virtual(scenario())

@@ -544,6 +544,25 @@ def test_orders_follow_rules_that_the_exchange_changed_while_we_run() -> None:
     run_virtual(scenario())
 
 
+def test_a_stop_that_the_reconciler_orders_by_the_rules_of_before_is_placed() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*ROUTER, "s6")
+        await floor.settle(3_000)
+        floor.venue.exchange.replace_instrument(replace(FUT_RULES, tick_size=D(13)))
+        await floor.enter()  # its stop is refused once, so the router knows
+
+        await floor.by_hand("by-hand", Side.BUY, "0.005")
+        await floor.settle(5_000)
+
+        stops = [(qty, price) for kind, qty, price in floor.resting().values() if kind == "STOP_MARKET"]
+        assert sum(qty for qty, _ in stops) == D("0.015")
+        assert all(price is not None and price % 13 == 0 for _, price in stops)
+        assert not alerts(floor, "STOP_NOT_PLACED")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_a_halt_that_ended_does_not_keep_entries_out() -> None:
     async def scenario() -> None:
         floor = await meddled_floor("s4", "s5", venue=Meddled)

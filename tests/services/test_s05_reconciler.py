@@ -1,22 +1,35 @@
 """S5 with the real router and keeper of positions on the simulated exchange: what differs, and how it is mended."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from chimera.contracts.base import Message
-from chimera.contracts.collections import FILLS, ORDERS, STRATEGY_EVENTS, system_state
+from chimera.contracts.collections import FILLS, INTENTS, ORDERS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import ReconState
-from chimera.contracts.enums import Market, OrderStatus, OrderType, ReconcileStatus, Side, TradeStatus
+from chimera.contracts.enums import Market, OrderStatus, OrderType, ReconcileScope, ReconcileStatus, Side, TradeStatus
+from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import RECON_LAST_RUN
-from chimera.contracts.messages import AlertEvent, ReconcileCmd, ReconcileResult
-from chimera.domain.execution.orders import NewOrder, VenueFill, VenuePosition
+from chimera.contracts.messages import AlertEvent, OrderResult, ReconcileCmd, ReconcileResult
+from chimera.domain.execution.orders import (
+    AccountChange,
+    NewOrder,
+    OrderUpdated,
+    StreamReset,
+    VenuePosition,
+)
 from chimera.ports.documents import Query
 from chimera.ports.errors import DependencyDown
+from chimera.ports.venue import UnknownOrder, VenueUnavailable
+from chimera.runtime.runner import Runner
+from chimera.services.s04_router import service as s4
+from chimera.services.s04_router.settings import Settings as RouterSettings
 from chimera.simulation.loop import run_virtual
-from tests.services.meddling import Instead, Meddled, meddled_floor
+from tests.services.meddling import Instead, Meddled, meddled_floor, wrapped
 from tests.services.trading_floor import ENV, FUT, Floor
 
 D = Decimal
@@ -41,6 +54,18 @@ def actions(answer: Any) -> list[str]:
     return [action["action"] for action in answer["actions"]]
 
 
+def asked(floor: Floor) -> list[str | None]:
+    """What S4 asked to be compared: a symbol, or None for everything."""
+    for cmd in floor.messages(ReconcileCmd):
+        assert (cmd.symbol is None) is (cmd.scope is ReconcileScope.ALL)
+    return [cmd.symbol for cmd in floor.messages(ReconcileCmd)]
+
+
+def told_unasked(floor: Floor) -> list[ReconcileStatus]:
+    asked_for = {cmd.req_id for cmd in floor.messages(ReconcileCmd)}
+    return [each.status for each in floor.messages(ReconcileResult) if each.req_id not in asked_for]
+
+
 def test_nothing_may_be_entered_before_the_exchange_was_asked() -> None:
     async def scenario() -> None:
         floor = await Floor.open("s10", "s1", "s4", "s6")
@@ -58,8 +83,7 @@ def test_nothing_may_be_entered_before_the_exchange_was_asked() -> None:
         assert (refused.status, refused.body["cause"]) == (409, "NOT_RECONCILED")
         assert accepted.status == 200
         assert (await floor.call("s5", "GET", "/ready")).status == 200
-        results = [each.status for each in floor.messages(ReconcileResult)]
-        assert results == [ReconcileStatus.FAILED, ReconcileStatus.OK]
+        assert told_unasked(floor) == [ReconcileStatus.FAILED, ReconcileStatus.OK]
         codes = [alert.code for alert in floor.messages(AlertEvent)]
         assert codes.count("RECON_FAILED") == 1
         await floor.stop()
@@ -79,7 +103,7 @@ def test_a_quiet_account_is_in_order_and_told_once() -> None:
         assert (state.status, state.orders_jaccard, state.agreement_ratio) == (ReconcileStatus.OK, 1.0, 1.0)
         assert ran is not None
         assert floor.world.clock.now_ms() - int(ran) <= 31_000
-        assert len(floor.messages(ReconcileResult)) == 1
+        assert told_unasked(floor) == [ReconcileStatus.OK]
         await floor.stop()
 
     run_virtual(scenario())
@@ -225,20 +249,21 @@ def test_what_a_person_sold_by_hand_ends_the_trade() -> None:
 
 
 def test_a_fill_that_the_router_cannot_find_is_not_called_adopted() -> None:
-    async def with_one_of_nobody(fills: Instead, *since: Any) -> Sequence[VenueFill]:
-        found = await fills(*since)
-        strange = [replace(fill, client_order_id="web_nobody", trade_id=-1) for fill in found[-1:]]
-        return (*found, *strange)
+    async def unknown(order: Instead, key: InstrumentKey, client_order_id: str, **more: Any) -> Any:
+        if client_order_id == "web_close":
+            raise UnknownOrder(-2013, "Order does not exist.")
+        return await order(key, client_order_id, **more)
 
     async def scenario() -> None:
         floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        floor.world.venue.instead["order"] = unknown
         await floor.enter()
         await floor.by_hand("web_close", Side.SELL, "0.010", reduce_only=True)
-        floor.world.venue.instead["fills"] = with_one_of_nobody
 
         answer = await reconcile(floor)
 
-        assert actions(answer) == ["MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED"]
+        assert actions(answer) == []
+        assert [alert.code for alert in floor.messages(AlertEvent)].count("RECON_FIXED") == 1
         await floor.stop()
 
     run_virtual(scenario())
@@ -302,6 +327,12 @@ def stopped_qty(floor: Floor) -> Decimal:
     return sum((qty for kind, qty, _ in floor.resting().values() if kind == "STOP_MARKET"), D(0))
 
 
+async def no_cmds(publish: Any, stream: str, message: Message) -> Any:
+    if isinstance(message, ReconcileCmd):
+        raise DependencyDown("redis", "down for the test")
+    return await publish(stream, message)
+
+
 def test_a_person_s_position_has_a_stop_within_two_seconds() -> None:
     async def scenario() -> None:
         floor = await Floor.open()
@@ -324,9 +355,167 @@ def test_a_burst_of_a_person_s_fills_is_reported_once_a_second() -> None:
             await floor.by_hand(f"web_{number}", Side.BUY, "0.001")
         await floor.settle(5_000)
 
-        assert 1 <= len(floor.messages(ReconcileCmd)) <= 2
+        assert 1 <= asked(floor).count("BTCUSDT") <= 2
         assert stopped_qty(floor) == D("0.020")
         await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_strangers_fills_on_several_instruments_are_reported_together() -> None:
+    symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
+
+    async def on_all_of_them(events: Any) -> AsyncIterator[Sequence[AccountChange]]:
+        async for batch in events():
+            yield [
+                replace(each, order=replace(each.order, symbol=symbol), fill=replace(each.fill, symbol=symbol))
+                for each in batch
+                if isinstance(each, OrderUpdated) and each.fill is not None
+                for symbol in symbols
+            ]
+
+    async def scenario() -> None:
+        floor = await meddled_floor(venue=Meddled)
+        world: Any = floor.world
+        world.venue.instead["account_events"] = on_all_of_them
+        settings = RouterSettings(env=ENV, keys=tuple(InstrumentKey(Market.FUT, symbol) for symbol in symbols))
+        floor.runners["s4"] = Runner(s4.build(floor.world, settings), floor.world, ENV)
+        await floor.runners["s4"].start()
+        await floor.settle(5_000)
+        for number in range(10):
+            await floor.by_hand(f"web_{number}", Side.BUY, "0.001")
+            await floor.settle(50)
+        await floor.settle(5_000)
+
+        everything, *cmds = floor.messages(ReconcileCmd)
+        assert everything.scope is ReconcileScope.ALL
+        assert [cmd.symbol for cmd in cmds] == [*symbols, *symbols]
+        first_ms, again_ms = cmds[0].ts, cmds[5].ts
+        assert [cmd.ts for cmd in cmds] == [first_ms] * 5 + [again_ms] * 5
+        assert again_ms - first_ms == settings.report_pause_ms
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_a_person_opened_while_the_router_was_away_is_covered_when_it_is_back() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.settle(5_000)
+        await floor.stop("s4")
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(1_000)
+        away = stop_count(floor)
+        before = len(asked(floor))
+        await floor.start("s4")
+        await floor.settle(1_900)
+
+        assert (away, stopped_qty(floor)) == (0, D("0.010"))
+        assert asked(floor)[before:] == [None]
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_however_often_the_account_s_stream_restarts_everything_is_compared_once_a_second() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled, bus=Meddled)
+        clock = floor.world.clock
+        venue: Any = floor.world.venue
+        bus: Any = floor.world.bus
+
+        async def restless(events: Any) -> AsyncIterator[Sequence[AccountChange]]:
+            for _ in range(50):
+                yield [StreamReset(clock.now_ms())]
+                await clock.sleep_until_ms(clock.now_ms() + 100)
+            async for batch in events():
+                yield batch
+
+        await floor.settle(5_000)
+        await floor.stop("s4")
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        venue.instead["account_events"] = restless
+        bus.instead["publish"] = no_cmds
+        told = len(asked(floor))
+        await floor.start("s4")
+        await floor.settle(2_000)
+        before = asked(floor)[told:], stop_count(floor)
+        bus.instead.clear()
+        await floor.settle(8_000)
+
+        assert before == ([], 0)
+        assert set(asked(floor)) == {None}
+        # The resets go on for another 3 s.
+        assert 2 <= len(asked(floor)[told:]) <= 4
+        assert stopped_qty(floor) == D("0.010")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_comparison_that_failed_is_tried_again_at_once() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        venue: Any = floor.world.venue
+        await floor.settle(5_000)
+        failed: list[int] = []
+
+        async def down_for_a_moment(positions: Any) -> Any:
+            if len(failed) < 2:
+                failed.append(floor.world.clock.now_ms())
+                raise VenueUnavailable("no answer")
+            return await positions()
+
+        venue.instead["positions"] = down_for_a_moment
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(1_900)
+
+        assert (len(failed), stopped_qty(floor)) == (2, D("0.010"))
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_comparisons_that_fail_do_not_chase_each_other() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        venue: Any = floor.world.venue
+        await floor.settle(5_000)
+        failed: list[int] = []
+
+        async def down(positions: Any) -> Any:
+            failed.append(floor.world.clock.now_ms())
+            raise VenueUnavailable("no answer")
+
+        venue.instead["positions"] = down
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(60_000)
+        venue.instead.clear()
+        await floor.settle(11_000)
+
+        # 0.1 s, 0.2 s and so on to 10 s between them.
+        assert 5 <= len(failed) <= 20
+        assert stopped_qty(floor) == D("0.010")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_comparison_of_one_kind_does_not_settle_the_rest() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", "s5", bus=Meddled)
+        bus: Any = floor.world.bus
+        bus.instead["publish"] = no_cmds
+        await floor.settle(5_000)
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        answer = await floor.call("s5", "POST", "/reconcile", {"scope": "ORDERS"})
+        await floor.settle(31_000)
+
+        assert answer.ok
+        assert stopped_qty(floor) == D("0.010")
         await floor.stop()
 
     run_virtual(scenario())
@@ -337,13 +526,7 @@ def test_a_comparison_that_could_not_be_asked_for_is_asked_for_when_it_can_be() 
         floor = await meddled_floor("s4", "s6", "s5", bus=Meddled)
         await floor.settle(5_000)
         bus: Any = floor.world.bus
-
-        async def down(publish: Any, stream: str, message: Message) -> Any:
-            if isinstance(message, ReconcileCmd):
-                raise DependencyDown("down for the test")
-            return await publish(stream, message)
-
-        bus.instead["publish"] = down
+        bus.instead["publish"] = no_cmds
         await floor.by_hand("web_open", Side.BUY, "0.010")
         await floor.settle(3_000)
         before = stop_count(floor)
@@ -379,6 +562,65 @@ def test_what_a_person_opened_beside_a_working_entry_gets_its_stop_when_that_has
         await floor.settle(120_000)
         assert stop_count(floor) == 2
         assert stopped_qty(floor) == floor.position_qty() == D("0.020")
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("amid", ["the comparison", "its end"])
+def test_an_entry_that_ends_amid_a_comparison_is_looked_at_again_at_once(amid: str) -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s6", venue=Meddled)
+        clock = floor.world.clock
+        routers: Any = floor.world.venue
+        floor.world = wrapped(floor.world, documents=Meddled, venue=Meddled)
+        venue: Any = floor.world.venue
+        documents: Any = floor.world.documents
+        await floor.start("s5")
+        await floor.settle(5_000)
+
+        async def slow(place: Any, order: NewOrder) -> Any:
+            if order.type is OrderType.STOP_MARKET:
+                await clock.sleep_until_ms(clock.now_ms() + 500)
+            return await place(order)
+
+        async def entry_ended() -> None:
+            while not any(result.final for result in floor.messages(OrderResult)):
+                await clock.sleep_until_ms(clock.now_ms() + 10)
+            await clock.sleep_until_ms(clock.now_ms() + 10)
+
+        async def unfinished_until_told(find: Any, query: Query[Any]) -> Any:
+            found = await find(query)
+            if query.collection is INTENTS and query.index == "by_instr" and found:
+                await entry_ended()
+            return found
+
+        async def kept_when_it_ended(put: Any, collection: Any, document: Any) -> Any:
+            if isinstance(document, ReconState) and document.status is not ReconcileStatus.FAILED:
+                await entry_ended()
+            return await put(collection, document)
+
+        async def down_once(positions: Any) -> Any:
+            # The comparison that was asked for fails, so that the timer's own is the one that is amid its end.
+            del venue.instead["positions"]
+            raise VenueUnavailable("no answer")
+
+        routers.instead["place"] = slow
+        if amid == "the comparison":
+            documents.instead["find"] = unfinished_until_told
+        else:
+            documents.instead["put"] = kept_when_it_ended
+            venue.instead["positions"] = down_once
+        entering = asyncio.create_task(floor.enter(tp=None))
+        await floor.settle(200)
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+        await floor.settle(1_900)
+
+        assert "positions" not in venue.instead
+        assert stop_count(floor) == 2
+        assert stopped_qty(floor) == floor.position_qty() == D("0.020")
+        await entering
         await quiet(floor)
         await floor.stop()
 

@@ -1,6 +1,7 @@
 """S6 with the real router on the simulated exchange: a trade's whole life."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from weakref import ref
@@ -20,6 +21,7 @@ from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
 from chimera.services.s06_positions.memory import Memory
 from chimera.services.s06_positions.policy import KEPT_MAX, Policies
 from chimera.simulation.loop import run_virtual
+from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor
 
 D = Decimal
@@ -411,6 +413,34 @@ def test_ways_of_leading_are_kept_for_a_few_revisions() -> None:
 
         assert len(policies._by_rev) == KEPT_MAX
         assert await policies.of(1) == params[1]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("heard_ms", [pytest.param(10_000, id="not yet"), pytest.param(400_000, id="long ago")])
+@pytest.mark.parametrize(
+    "coarser",
+    [
+        pytest.param({"tick_size": D("0.2")}, id="ticks"),
+        pytest.param({"step_size": D("0.004"), "market_step": D("0.004"), "min_qty": D("0.004")}, id="steps"),
+    ],
+)
+def test_a_stop_that_is_lost_after_the_rules_became_coarser_is_placed_once_anew(
+    coarser: dict[str, D], heard_ms: int
+) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(sl="59400.1", tp=None)
+        floor.venue.exchange.replace_instrument(replace(FUT_RULES, **coarser))
+        await floor.settle(heard_ms)
+        await floor.venue.cancel(FUT, "s3-btc-e1-1", conditional=True)
+        await floor.settle(30_000)
+
+        stops = [what for what in floor.resting().values() if what[0] == "STOP_MARKET"]
+        assert floor.position_qty() == D("0.010")
+        assert 1 <= len(stops) <= 2
+        assert all(qty >= D("0.010") for _, qty, _ in stops)
         await floor.stop()
 
     run_virtual(scenario())

@@ -104,8 +104,8 @@ LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
     "a position nobody counts": ("I4", "the exchange 0", lambda e: replace(e, positions=())),
     "an entry that netted what nobody held": (
         "I4",
-        "open trades hold 0.01, the exchange 0.006",
-        lambda e: with_document(e, FILLS.name, e.on_file(FILLS)[0].fill_id, netted_qty=D("0.004")),
+        "0.004 of it is somebody else's on file, 0 by the exchange's fills",
+        lambda e: with_document(e, ORDERS.name, "s3-btc-e1", foreign_qty=D("0.004")),
     ),
     "another status": (
         "I5",

@@ -37,7 +37,7 @@ def fill(
         ts=number if ts is None else ts,
         fee_base_qty=D(base),
         told_pnl_usdt=None if told is None else D(told),
-        netted_qty=D(netted),
+        foreign_qty=D(netted),
     )
 
 

@@ -41,12 +41,16 @@ from chimera.contracts.documents.system import (
     PausesState,
     ReconState,
     Session,
+    StrangersState,
     StrategyMetricDay,
     SystemState,
     User,
     system_state_type,
 )
 from chimera.contracts.documents.trading import (
+    LIQUIDATION,
+    MANUAL,
+    STRANGERS_STOP,
     BookRow,
     Decision,
     FactorBar,
@@ -63,6 +67,9 @@ from chimera.contracts.documents.trading import (
 )
 
 __all__ = [
+    "LIQUIDATION",
+    "MANUAL",
+    "STRANGERS_STOP",
     "SYSTEM_STATES",
     "Alert",
     "Applies",
@@ -104,6 +111,7 @@ __all__ = [
     "Session",
     "Signal",
     "Simulation",
+    "StrangersState",
     "StrategyEvent",
     "StrategyMetricDay",
     "StrategyRule",

@@ -90,6 +90,14 @@ class ReconState(SystemState):
     detail: str | None = None
 
 
+class StrangersState(SystemState):
+    """What somebody else holds of futures positions, by instrument (`FUT:BTCUSDT`), signed: a person by hand, another
+    program. The exchange would net an entry of ours with it."""
+
+    key: Literal["strangers"] = "strangers"
+    held: dict[str, Number] = Field(default_factory=dict)
+
+
 class EquityPeakState(SystemState):
     """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT.
 
@@ -110,6 +118,7 @@ SYSTEM_STATES: dict[str, type[SystemState]] = {
     "pauses": PausesState,
     "halts": HaltsState,
     "recon": ReconState,
+    "strangers": StrangersState,
     "equity_peak": EquityPeakState,
 }
 """Key to type; every `lease-…` is a `LeaseState`."""

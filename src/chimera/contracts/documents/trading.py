@@ -107,11 +107,19 @@ class BookRow(Contract):
     ask_qty: Number | None = None
 
 
+MANUAL = "MANUAL"
+LIQUIDATION = "LIQUIDATION"
+STRANGERS_STOP = "STRANGERS_STOP"
+"""`orders.reason` of what closed some of a trade and nobody ordered for it: a person did by hand, the exchange, or S5's
+stop for what a person holds on the same instrument."""
+
+
 class Order(Document):
     """`orders`: one order at the exchange, written before it is sent. Schema: orders.json, + CONTRACTS section 2.
 
     order_id = client_order_id, ours. quantity and filled_qty in base asset, prices in USDT. `stop_price` is the
-    trigger of a conditional order, `mid_at_send` and `book_top3` the market when it was sent.
+    trigger of a conditional order, `mid_at_send` and `book_top3` the market when it was sent. `foreign_qty` is the part
+    of what filled that was somebody else's: an entry closed it, or a person's sale of theirs went beyond the trade.
     """
 
     key_field: ClassVar[str] = "order_id"
@@ -146,6 +154,7 @@ class Order(Document):
     book_top3: tuple[BookRow, ...] | None = None
     sent_at: EpochMs | None = None
     updated_at: EpochMs | None = None
+    foreign_qty: Number | None = None
 
     @property
     def is_conditional(self) -> bool:
@@ -159,13 +168,14 @@ class Order(Document):
 
     @property
     def is_nobodys_stop(self) -> bool:
-        """Whether S5 ordered it for a position that no trade of ours holds."""
-        return self.parent_id is None and self.intent_id is not None and self.intent_id.startswith(ids.RECON_STOP)
+        """Whether S5 ordered it for a position that no trade of ours holds. Where it closed some of a trade's all the
+        same, that is its parent, and `reason` keeps what it was for."""
+        by_s5 = self.intent_id is not None and self.intent_id.startswith(ids.RECON_STOP)
+        return by_s5 and (self.parent_id is None or self.reason == STRANGERS_STOP)
 
 
 class Fill(Document):
-    """`fills`: one trade at the exchange. Schema: fills.json, + client_order_id, intent_id, maker, fee_asset, fee_qty,
-    netted_qty: the part of an entry that closed what somebody else held on this instrument, and opened nothing.
+    """`fills`: one trade at the exchange. Schema: fills.json, + client_order_id, intent_id, maker, fee_asset, fee_qty.
 
     fee_usdt > 0 was paid; slippage_bps against `mid_at_send`, positive is worse; `timestamp` is the exchange's.
     """
@@ -191,7 +201,6 @@ class Fill(Document):
     fee_asset: str | None = None
     fee_qty: Number | None = None
     realized_pnl_usdt: Number | None = None
-    netted_qty: Number | None = None
 
 
 class IntentRecord(Document):

@@ -52,9 +52,9 @@ from chimera.contracts.http.orders import (
     CancelRequest,
     IntentAnswer,
     LookupRequest,
-    NettedRequest,
     OrderAnswer,
     OrderView,
+    ShareRequest,
 )
 from chimera.contracts.http.positions import ManageAnswer, ManageRequest, PositionsAnswer, PositionView
 from chimera.contracts.http.reconcile import ReconcileAnswer, ReconcileRequest, ReconcileStatusAnswer
@@ -126,7 +126,6 @@ __all__ = [
     "LookupRequest",
     "ManageAnswer",
     "ManageRequest",
-    "NettedRequest",
     "OrderAnswer",
     "OrderIntent",
     "OrderIntentError",
@@ -148,6 +147,7 @@ __all__ = [
     "ReservationView",
     "ReservationsAnswer",
     "RollbackRequest",
+    "ShareRequest",
     "SimulateAnswer",
     "SimulateRequest",
     "StatusAnswer",

@@ -40,23 +40,22 @@ class OrderAnswer(Contract):
 class LookupRequest(Asked):
     """`POST /orders/lookup` (added): ask the exchange what became of one order, and book it.
 
-    `conditional` where it rests in the futures algo book. `adopt` takes an order on file that nobody here sent: a
-    person's own, which closed what we held.
+    `conditional` where it rests in the futures algo book.
     """
 
     market: Market
     symbol: str
     client_order_id: str
     conditional: bool = False
-    adopt: bool = False
 
 
-class NettedRequest(Asked):
-    """`POST /orders/netted` (added): `qty` of this futures entry closed what somebody else held. The total, so that
-    asking twice changes nothing."""
+class ShareRequest(Asked):
+    """`POST /orders/share` (added): this order closed or opened for the trade `intent_id`, and `foreign_qty` of what
+    filled was somebody else's. One that nobody here sent is taken on file. Asking twice changes nothing."""
 
     intent_id: str
-    qty: Number
+    client_order_id: str
+    foreign_qty: Number
 
 
 class OrderView(Contract):

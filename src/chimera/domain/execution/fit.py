@@ -2,13 +2,13 @@
 
 Quantities are cut, never raised, but those of reduce-only orders: the exchange cuts these to the position, and what was
 left of it would have no stop. A limit price moves away from the market, so that nothing is paid beyond what was
-asked for; a trigger moves to the nearest tick. Pure.
+asked for; the trigger of a stop moves towards profit, any other to the nearest tick. Pure.
 """
 
 from dataclasses import replace
 from decimal import Decimal
 
-from chimera.contracts.enums import Market, Side
+from chimera.contracts.enums import Market, OrderType, Side
 from chimera.domain.execution.orders import NewOco, NewOrder
 from chimera.domain.market.instrument import Instrument
 
@@ -22,7 +22,7 @@ def fitted(order: NewOrder, instrument: Instrument) -> NewOrder:
         order,
         qty=_qty(order, instrument),
         price=_limit(order.price, order.side, instrument),
-        stop_price=None if order.stop_price is None else instrument.round_price(order.stop_price),
+        stop_price=_trigger(order, instrument),
     )
     return order if found == order else found
 
@@ -45,6 +45,16 @@ def _qty(order: NewOrder, instrument: Instrument) -> Decimal:
         return order.qty
     covers = order.market is Market.FUT and order.reduce_only
     return instrument.ceil_qty(order.qty) if covers else instrument.floor_qty(order.qty)
+
+
+def _trigger(order: NewOrder, instrument: Instrument) -> Decimal | None:
+    if order.stop_price is None:
+        return None
+    if not order.reduce_only or order.type is not OrderType.STOP_MARKET:
+        return instrument.round_price(order.stop_price)
+    return (
+        instrument.ceil_price(order.stop_price) if order.side is Side.SELL else instrument.floor_price(order.stop_price)
+    )
 
 
 def _limit(price: Decimal | None, side: Side, instrument: Instrument) -> Decimal | None:

@@ -13,7 +13,7 @@ from chimera.domain.market.instrument import Instrument
 from chimera.domain.positions.ladder import DEFAULT_RUNGS, Rung, rung_qty
 from chimera.domain.positions.liquidation import inside_buffer
 from chimera.domain.positions.roe import price_at_roe, roe
-from chimera.domain.positions.stops import TierParams, ratchet, would_trigger
+from chimera.domain.positions.stops import TierParams, protective, ratchet, would_trigger
 
 LIQUIDATION_BUFFER = "LIQUIDATION_BUFFER"
 _HALF = Decimal("0.5")
@@ -157,8 +157,10 @@ def _stop(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect,
     )
     if tier > view.tier:
         return (MoveStop(price, view.open_qty, tier),)
-    if view.stop_qty != view.open_qty and not would_trigger(view.side, view.stop_price, mark):
-        return (ResizeStop(view.stop_price, view.open_qty),)
+    # The exchange may have changed its ticks since the stop was first listed.
+    price = protective(view.instrument, view.side, view.stop_price)
+    if view.stop_qty != view.open_qty and not would_trigger(view.side, price, mark):
+        return (ResizeStop(price, view.open_qty),)
     return ()
 
 

@@ -24,7 +24,8 @@ class BookFill:
     """One fill. `fee_usdt` > 0 was paid; `fee_base_qty` is the part of it taken in the base asset.
 
     `told_pnl_usdt`: what the exchange booked for a close, before fees; None where it books nothing (SPOT).
-    `netted_qty`: the part of an entry that closed what somebody else held: the exchange has one position.
+    `foreign_qty`: the part that was somebody else's: an entry closed it, or a sale of theirs went beyond the trade. The
+    exchange has one position.
     """
 
     fill_id: str
@@ -36,12 +37,15 @@ class BookFill:
     ts: int
     fee_base_qty: Decimal = _ZERO
     told_pnl_usdt: Decimal | None = None
-    netted_qty: Decimal = _ZERO
+    foreign_qty: Decimal = _ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookExit:
-    """What one order took out of the trade: `price` its average, `ts` its last fill, `pnl_usdt` before fees."""
+    """What one order took out of the trade: `price` its average, `ts` its last fill, `pnl_usdt` before fees.
+
+    `qty` is the trade's part of `filled_qty`; the money of all of it is the trade's.
+    """
 
     order_id: str
     qty: Decimal
@@ -49,6 +53,7 @@ class BookExit:
     pnl_usdt: Decimal
     fee_usdt: Decimal
     ts: int
+    filled_qty: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,7 @@ class TradeBook:
 
     `entry_price_avg` is the average cost of what is open, and after the end that of what was last open.
     `realized_pnl_usdt` is before fees, and holds what the exchange booked where an entry closed somebody else's
-    (`netted_qty`); `fees_usdt` holds all of them, `entry_fees_usdt` those of the entries.
+    (`netted_qty` of it); `fees_usdt` holds all of them, `entry_fees_usdt` those of the entries.
     """
 
     qty_opened: Decimal
@@ -97,7 +102,7 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
             cost += _received(fill) * fill.price
             avg = cost / held if held else avg
             continue
-        closed = min(fill.qty, held)
+        closed = min(_left(fill), held)
         share = cost if closed == held else cost * closed / held
         held -= closed
         cost -= share
@@ -112,7 +117,7 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
     return TradeBook(
         qty_opened=opened,
         qty_open=max(_ZERO, opened - exited),
-        netted_qty=sum((fill.netted_qty for fill in entries), _ZERO),
+        netted_qty=sum((fill.foreign_qty for fill in entries), _ZERO),
         entry_price_avg=average(avg or entries[-1].price),
         realized_pnl_usdt=netted_pnl + sum((exit.pnl_usdt for exit in exits.values()), _ZERO),
         fees_usdt=entry_fees + sum((exit.fee_usdt for exit in exits.values()), _ZERO),
@@ -125,25 +130,31 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
 
 
 def _received(fill: BookFill) -> Decimal:
-    return fill.qty - fill.fee_base_qty - fill.netted_qty
+    return fill.qty - fill.fee_base_qty - fill.foreign_qty
+
+
+def _left(fill: BookFill) -> Decimal:
+    return fill.qty - fill.foreign_qty
 
 
 def _joined(before: BookExit | None, fill: BookFill, pnl: Decimal) -> BookExit:
     if before is None:
         return BookExit(
             order_id=fill.order_id,
-            qty=fill.qty,
+            qty=_left(fill),
             price=average(fill.price),
             pnl_usdt=pnl,
             fee_usdt=fill.fee_usdt,
             ts=fill.ts,
+            filled_qty=fill.qty,
         )
-    qty = before.qty + fill.qty
+    filled_qty = before.filled_qty + fill.qty
     return BookExit(
         order_id=fill.order_id,
-        qty=qty,
-        price=average((before.price * before.qty + fill.price * fill.qty) / qty),
+        qty=before.qty + _left(fill),
+        price=average((before.price * before.filled_qty + fill.price * fill.qty) / filled_qty),
         pnl_usdt=before.pnl_usdt + pnl,
         fee_usdt=before.fee_usdt + fill.fee_usdt,
         ts=fill.ts,
+        filled_qty=filled_qty,
     )

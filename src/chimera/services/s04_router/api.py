@@ -9,9 +9,9 @@ from chimera.contracts.http import (
     CancelRequest,
     IntentAnswer,
     LookupRequest,
-    NettedRequest,
     OrderAnswer,
     OrderIntentError,
+    ShareRequest,
     parse_order_intent,
 )
 from chimera.contracts.order_intent import OrderIntent
@@ -75,10 +75,10 @@ class Api:
             ),
             Route(
                 method="POST",
-                path="/orders/netted",
-                handle=self._netted,
-                body=NettedRequest,
-                summary="Of a futures entry: so much of it closed what somebody else held.",
+                path="/orders/share",
+                handle=self._share,
+                body=ShareRequest,
+                summary="Count an order for a trade, all but what was somebody else's.",
                 errors=(404, 422, 503),
             ),
         )
@@ -111,6 +111,6 @@ class Api:
         await self.recover.look_up(request.body)
         return Reply({"status": "OK"})
 
-    async def _netted(self, request: Request) -> Reply:
-        await self.recover.netted(request.body)
+    async def _share(self, request: Request) -> Reply:
+        await self.recover.share(request.body)
         return Reply({"status": "OK"})

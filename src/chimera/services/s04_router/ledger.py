@@ -16,7 +16,7 @@ import structlog
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
-from chimera.contracts.documents import BookRow, Fill, IntentRecord, Order
+from chimera.contracts.documents import LIQUIDATION, MANUAL, STRANGERS_STOP, BookRow, Fill, IntentRecord, Order
 from chimera.contracts.enums import Market, OrderStatus, Purpose
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
@@ -38,8 +38,6 @@ FINAL_KEPT = 500
 LOOK_BACK_MS = 60_000
 """Fills of an order are asked for from this long before it was created: clocks differ."""
 
-LIQUIDATION = "LIQUIDATION"
-MANUAL = "MANUAL"
 """Why an order that nobody here sent is on file: the exchange closed our position, or a person did."""
 
 log = structlog.get_logger(__name__)
@@ -243,45 +241,28 @@ class Ledger:
         reported = await self.venue.order(key, client_order_id, conditional=conditional)
         return await self.book(reported, await self._ask_fills(reported) if reported.filled_qty else ())
 
-    async def adopt(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> Order | None:
-        """Take on file an order that nobody here sent, because it changed what we hold. S5 decides which.
+    async def share(self, record: IntentRecord, client_order_id: str, foreign_qty: Decimal) -> Order | None:
+        """Note that `foreign_qty` of what this order filled was somebody else's, and the rest the trade's of `record`.
+        S5 decides. One that nobody here sent is taken on file as the trade's, with its share, before its fills are.
+        None: it belongs to another trade, or to none by its nature.
 
         Raises:
-            UnknownOrder: the exchange does not know it.
+            UnknownOrder: neither we nor the exchange know it.
         """
+        reported = None
         if await self.order(client_order_id) is None:
-            reported = await self.venue.order(key, client_order_id, conditional=conditional)
-            async with self._writing:
-                if await self._entry(client_order_id) is None:
-                    await self._put_foreign(reported, MANUAL)
-        return await self.refresh(key, client_order_id, conditional=conditional)
-
-    async def net(self, record: IntentRecord, qty: Decimal) -> bool:
-        """Note that `qty` of this entry, in total, closed what somebody else held: S5 saw it by the position.
-
-        Fills for which the exchange booked a profit or loss come first, since that is what a close is; without one of
-        them there was no close, and the answer is False.
-        """
+            reported = await self.venue.order(record.intent.instrument, client_order_id, conditional=False)
         async with self._writing:
-            entries = [each for name in record.order_ids if (each := await self._entry(name)) is not None]
-            fills = sorted(
-                (fill for entry in entries for fill in entry.fills.values()),
-                key=lambda fill: (not fill.realized_pnl_usdt, *ids.fill_order(fill.timestamp, fill.fill_id)),
-            )
-            if not fills or not fills[0].realized_pnl_usdt or sum((fill.qty for fill in fills), Decimal(0)) < qty:
-                return False
-            left, noted = qty, dict[str, Fill]()
-            for fill in fills:
-                part = min(fill.qty, left)
-                noted[fill.fill_id] = fill.but(netted_qty=part)
-                left -= part
-            await self.documents.put_many([Put(FILLS, fill) for fill in noted.values()])
-            for entry in entries:
-                entry.fills = {fill_id: noted[fill_id] for fill_id in entry.fills}
-            await self.bus.publish(
-                ORD_RESULT.name(self.env, record.intent.instrument), result_of(entries[-1].order, ())
-            )
-            return True
+            entry = await self._entry(client_order_id)
+            if entry is None:
+                assert reported is not None
+                entry = await self._put_foreign(reported, MANUAL, parent_id=record.intent_id, foreign_qty=foreign_qty)
+            shared = _shared(entry.order, record, foreign_qty)
+            if shared is not None and shared != entry.order:
+                await self._save(entry, shared.but(updated_at=self.clock.now_ms()), ())
+        if shared is not None and reported is not None:
+            await self.book(reported, await self._ask_fills(reported))
+        return shared
 
     async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
         fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)
@@ -373,7 +354,9 @@ class Ledger:
             return None
         return await self._put_foreign(reported, LIQUIDATION)
 
-    async def _put_foreign(self, reported: VenueOrder, why: str) -> _Entry:
+    async def _put_foreign(
+        self, reported: VenueOrder, why: str, *, parent_id: str | None = None, foreign_qty: Decimal | None = None
+    ) -> _Entry:
         order = Order(
             order_id=reported.client_order_id,
             client_order_id=reported.client_order_id,
@@ -383,9 +366,13 @@ class Ledger:
             type=reported.type,
             reduce_only=True,
             quantity=money(reported.qty),
+            price=reported.price,
+            stop_price=reported.stop_price,
             status=OrderStatus.NEW,
             rcu_rev=0,
             created_at=reported.created_at_ms,
+            parent_id=parent_id,
+            foreign_qty=foreign_qty,
             intent_id=reported.client_order_id,
             purpose=Purpose.EXIT,
             reason=why,
@@ -418,6 +405,16 @@ class Ledger:
             if oldest is None:
                 break
             del self._entries[oldest]
+
+
+def _shared(order: Order, record: IntentRecord, foreign_qty: Decimal) -> Order | None:
+    """The order as a part of this trade; None where it cannot be."""
+    entry = order.intent_id == record.intent_id and order.purpose is not None and order.purpose.is_new_entry
+    if entry or order.parent_id == record.intent_id:
+        return order.but(foreign_qty=foreign_qty)
+    if order.parent_id is None and order.is_nobodys_stop:
+        return order.but(foreign_qty=foreign_qty, parent_id=record.intent_id, reason=STRANGERS_STOP)
+    return None
 
 
 def result_of(order: Order, fresh: Sequence[Fill]) -> OrderResult:

@@ -11,6 +11,9 @@ from chimera.ports.venue import Venue, VenueUnavailable
 
 AGAIN_AFTER_MS = 2_000
 """Our own work's time between two questions, however many orders are refused meanwhile."""
+LATELY_MS = 180_000
+"""Our own work's time in which others may still go by the rules of before: S1 reads them every minute, S5 and S6 what
+it wrote every minute again; the rest is margin."""
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +27,7 @@ class Rulebook:
     clock: Clock
     instruments: dict[InstrumentKey, Instrument] = field(default_factory=dict)
     _asked_ms: int | None = None
+    _changed_ms: dict[InstrumentKey, int] = field(default_factory=dict)
 
     async def load(self) -> None:
         """
@@ -33,9 +37,19 @@ class Rulebook:
         listed = {each.key: each for each in await self.venue.instruments() if each.key in self.keys}
         self._asked_ms = self.clock.now_ms()
         for key, instrument in listed.items():
-            if key in self.instruments and self.instruments[key] != instrument:
+            known = self.instruments.get(key)
+            if known == instrument:
+                continue
+            if known is not None:
                 log.warning("the exchange's rules changed", instrument=str(key))
             self.instruments[key] = instrument
+            self._changed_ms[key] = self._asked_ms
+
+    def changed_lately(self, key: InstrumentKey) -> bool:
+        """Whether an order may have been made by other rules than these. So it is after our start: what changed before
+        it is not known."""
+        changed_ms = self._changed_ms.get(key)
+        return changed_ms is not None and self.clock.now_ms() - changed_ms < self.clock.work_ms(LATELY_MS)
 
     async def renew(self) -> None:
         """Ask again, unless that was done a moment ago; an exchange that does not tell leaves things as they are."""

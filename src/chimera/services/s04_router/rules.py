@@ -65,35 +65,39 @@ def check_entry_allowed(now: Now) -> None:
         raise Problem(409, kind, why, cause=kind.upper().replace("-", "_"))
 
 
-def check_shape(
-    intent: OrderIntent, instrument: Instrument | None, price: Decimal | None, *, dust: bool = False
-) -> None:
-    """Grid, size and sense of one intent. `price` is the present mid, for notionals; `dust`: the position that it
-    reduces is off the grid itself."""
-    if instrument is None:
-        raise Problem(400, "unknown-symbol", f"symbol {intent.symbol!r} is not traded in {intent.market}")
+def check_shape(intent: OrderIntent, instrument: Instrument) -> None:
+    """What may be asked for on this instrument, whatever its prices and quantities."""
     if instrument.status != TRADING and intent.purpose.is_new_entry:
         raise Problem(422, "not-trading", f"{instrument.key} is {instrument.status}; only exits pass")
     check_offered(intent)
+
+
+def off_grid(intent: OrderIntent, instrument: Instrument, *, dust: bool = False) -> tuple[str, str] | None:
+    """(kind, why) of the first number that is off the instrument's grid, or None. `dust`: the position that it reduces
+    is off the steps itself."""
     if intent.qty < instrument.step_size and not dust:
-        raise Problem(400, "qty-below-step", f"qty {intent.qty} is below stepSize {instrument.step_size}")
+        return "qty-below-step", f"qty {intent.qty} is below stepSize {instrument.step_size}"
     if not instrument.qty_on_step(intent.qty) and not dust:
-        raise Problem(
-            400,
+        return (
             "qty-off-step",
             f"qty {intent.qty} is not a multiple of stepSize {instrument.step_size};"
             f" nearest below is {instrument.floor_qty(intent.qty)}",
         )
-    for name, each in prices_of(intent):
-        if not instrument.price_on_tick(each):
-            raise Problem(
-                400,
+    for name, price in prices_of(intent):
+        if not instrument.price_on_tick(price):
+            return (
                 "price-off-tick",
-                f"{name} {each} is not a multiple of tickSize {instrument.tick_size};"
-                f" nearest is {instrument.round_price(each)}",
+                f"{name} {price} is not a multiple of tickSize {instrument.tick_size};"
+                f" nearest is {instrument.round_price(price)}",
             )
-    if intent.purpose.is_new_entry:
-        check_entry_sense(intent, instrument, price)
+    return None
+
+
+def check_grid(intent: OrderIntent, instrument: Instrument, *, dust: bool) -> None:
+    broken = off_grid(intent, instrument, dust=dust)
+    if broken is not None:
+        kind, why = broken
+        raise Problem(400, kind, why)
 
 
 def check_offered(intent: OrderIntent) -> None:
@@ -118,6 +122,7 @@ def check_offered(intent: OrderIntent) -> None:
 
 
 def check_entry_sense(intent: OrderIntent, instrument: Instrument, price: Decimal | None) -> None:
+    """`price` is the present mid, or what the entry was made for."""
     if intent.reduce_only:
         raise Problem(422, "reduce-only-entry", "reduce_only and a new entry exclude each other; leave reduce_only out")
     if intent.market is Market.SPOT and intent.side is Side.SELL:
@@ -171,6 +176,11 @@ def check_reduces(intent: OrderIntent, positions: Sequence[VenuePosition]) -> No
     raise Problem(
         422, "nothing-to-reduce", f"{intent.side} {intent.qty} {intent.instrument} would reduce nothing: {stands}"
     )
+
+
+def is_futures_exit(intent: OrderIntent) -> bool:
+    """An exit, stop or target that the exchange itself cuts to the position."""
+    return intent.market is Market.FUT and intent.reduce_only and not intent.purpose.is_new_entry
 
 
 def is_late(intent: OrderIntent, clock: Clock) -> bool:

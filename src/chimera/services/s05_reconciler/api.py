@@ -43,7 +43,7 @@ class Api:
                 404, "unknown-symbol", f"{wanted.symbol!r} is not traded; known: {', '.join(sorted(set(self.symbols)))}"
             )
         req_id = ids.request_id(self.now_ms(), request.actor, wanted.scope.value)
-        return Reply(await self.reconcile.run(req_id, wanted.scope, wanted.symbol, announce=True))
+        return Reply(await self.reconcile.asked(req_id, wanted.scope, wanted.symbol))
 
     async def _status(self, request: Request) -> Reply:
         return Reply(self.reconcile.status())

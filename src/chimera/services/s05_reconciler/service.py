@@ -24,7 +24,7 @@ from chimera.services.s05_reconciler.settings import Settings
 def build(world: World, settings: Settings) -> Service:
     env = settings.env
     teller = Teller(source="s5", env=env, bus=world.bus, documents=world.documents, clock=world.clock)
-    fills = Fills(documents=world.documents, venue=world.venue, peers=world.peers)
+    fills = Fills(settings=settings, documents=world.documents, venue=world.venue, peers=world.peers, clock=world.clock)
     reconcile = Reconcile(
         settings=settings,
         documents=world.documents,

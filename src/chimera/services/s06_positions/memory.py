@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from weakref import WeakValueDictionary
 
 from chimera.contracts.documents import Trade
@@ -27,6 +28,7 @@ class Held:
     order moves. `waits` holds, by kind of effect, what was refused or is on its way: that kind is not ordered again
     before its time, whatever is told meanwhile (the refusal itself comes back as a result), and no other kind waits
     for it. `halved_at_ms` is when half was closed last because the liquidation was near: once a tick, not at each look.
+    `stop_done` is the price and quantity of the last stop that was placed.
     """
 
     facts: Facts
@@ -35,6 +37,7 @@ class Held:
     look_again_at_ms: int | None = 0
     waits: dict[type, "Wait"] = field(default_factory=dict)
     halved_at_ms: int | None = None
+    stop_done: tuple[Decimal, Decimal] | None = None
     shown: tuple[str, ...] = ()
     snapshot_at_ms: int = 0
 

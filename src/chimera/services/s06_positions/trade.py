@@ -9,7 +9,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from chimera.contracts.documents import Fill, IntentRecord, Order, Trade, TradeExit, TradeFill
+from chimera.contracts import ids
+from chimera.contracts.documents import (
+    LIQUIDATION,
+    MANUAL,
+    STRANGERS_STOP,
+    Fill,
+    IntentRecord,
+    Order,
+    Trade,
+    TradeExit,
+    TradeFill,
+)
 from chimera.contracts.enums import Market, OrderType, Purpose, Side, TradeStatus
 from chimera.domain.exact import average, money
 from chimera.domain.market.instrument import Instrument
@@ -21,12 +32,12 @@ from chimera.domain.positions.trade_book import BookExit, BookFill, TradeBook, b
 TIER_MAX = 10_000
 """A stop that secures 500 times the margin: beyond it only a broken price would count on."""
 
-LIQUIDATION = "LIQUIDATION"
-MANUAL = "MANUAL"
 NETTED = "NETTED"
 """All that the entry bought closed what somebody else held."""
 FOREIGN = (LIQUIDATION, MANUAL)
 """`orders.reason` of what nobody here ordered: the exchange closed the position, or a person did by hand."""
+BESIDE = (*FOREIGN, STRANGERS_STOP)
+"""`orders.reason` of what was not ordered for the trade that it closed some of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,12 @@ class Facts:
     params: ManageParams
     fee_ratio: Decimal
     leverage: int
+
+    @property
+    def own_orders(self) -> tuple[Order, ...]:
+        """Those that were ordered for this trade: only they are its stop and its target, and nobody else's is
+        canceled."""
+        return tuple(order for order in self.orders if order.reason not in BESIDE)
 
 
 def opens_a_trade(record: IntentRecord) -> bool:
@@ -58,10 +75,17 @@ def open_stops(orders: Iterable[Order]) -> list[Order]:
 
 def book_of_facts(facts: Facts) -> TradeBook | None:
     base = facts.instrument.base_asset if facts.record.market is Market.SPOT else None
-    return book_of(facts.record.market, facts.record.intent.side, (_book_fill(fill, base) for fill in facts.fills))
+    # Of each order the earliest fills are somebody else's: what they held was there first.
+    foreign = {order.order_id: order.foreign_qty or Decimal(0) for order in facts.orders}
+    fills = []
+    for fill in sorted(facts.fills, key=lambda fill: ids.fill_order(fill.timestamp, fill.fill_id)):
+        part = min(fill.qty, foreign.get(fill.order_id, Decimal(0)))
+        foreign[fill.order_id] = foreign.get(fill.order_id, Decimal(0)) - part
+        fills.append(_book_fill(fill, base, part))
+    return book_of(facts.record.market, facts.record.intent.side, fills)
 
 
-def _book_fill(fill: Fill, base_asset: str | None) -> BookFill:
+def _book_fill(fill: Fill, base_asset: str | None, foreign_qty: Decimal) -> BookFill:
     assert fill.side is not None, f"fill {fill.fill_id} has no side"
     in_base = base_asset is not None and fill.fee_asset == base_asset and fill.side is Side.BUY
     return BookFill(
@@ -73,7 +97,7 @@ def _book_fill(fill: Fill, base_asset: str | None) -> BookFill:
         fee_usdt=fill.fee_usdt or Decimal(0),
         fee_base_qty=(fill.fee_qty or Decimal(0)) if in_base else Decimal(0),
         told_pnl_usdt=fill.realized_pnl_usdt,
-        netted_qty=fill.netted_qty or Decimal(0),
+        foreign_qty=foreign_qty,
         ts=fill.timestamp,
     )
 
@@ -93,10 +117,10 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
     flat = is_flat(facts, book) and bool(book.exits or book.netted_qty)
     ended = flat and record.state.is_final
     was_closed = before is not None and before.status is TradeStatus.CLOSED
-    closed = ended and (was_closed or not any(is_open(order) for order in facts.orders))
+    closed = ended and (was_closed or not any(is_open(order) for order in facts.own_orders))
     stop_price = stop_price_of(facts, book)
-    stops = [order for order in open_stops(facts.orders) if order.stop_price == stop_price]
-    targets = [order for order in facts.orders if order.purpose is Purpose.TP and is_open(order)]
+    stops = [order for order in open_stops(facts.own_orders) if order.stop_price == stop_price]
+    targets = [order for order in facts.own_orders if order.purpose is Purpose.TP and is_open(order)]
     return Trade(
         trade_id=record.intent_id,
         market=record.market,
@@ -120,7 +144,7 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         tp_order_id=targets[-1].order_id if targets else None,
         first_loss_usdt=_first_loss(facts, book),
         tier=tier_of(facts, book, stop_price),
-        rung=rungs_filled(facts.orders) if record.market is Market.FUT else 0,
+        rung=rungs_filled(facts.own_orders) if record.market is Market.FUT else 0,
         opened_at=book.opened_at,
         closed_at=book.last_fill_at if closed else None,
         reason=_end_reason(book, by_id, record) if flat else None,
@@ -162,7 +186,7 @@ def _end_reason(book: TradeBook, by_id: dict[str, Order], record: IntentRecord) 
 
 
 def _reason(order: Order, record: IntentRecord, book: TradeBook) -> str:
-    if order.reason in FOREIGN:
+    if order.reason in BESIDE:
         return str(order.reason)
     if order.purpose is Purpose.SL:
         secured = order.stop_price is not None and not is_tighter(
@@ -183,7 +207,7 @@ def stop_price_of(facts: Facts, book: TradeBook) -> Decimal | None:
     """Where the stop belongs: the tightest that was ever listed, else where the entry wanted it."""
     side = facts.record.intent.side
     best: Decimal | None = None
-    for order in facts.orders:
+    for order in facts.own_orders:
         if order.purpose is Purpose.SL and order.is_listed and order.stop_price is not None:
             best = order.stop_price if best is None or is_tighter(side, order.stop_price, best) else best
     return first_stop_price(facts, book) if best is None else best
@@ -229,10 +253,12 @@ def rungs_filled(orders: Iterable[Order]) -> int:
     return sum(1 for order in orders if order.purpose is Purpose.TP and not is_open(order) and order.filled_qty)
 
 
-def covering_stop(trade: Trade, orders: Sequence[Order]) -> Order | None:
-    """The listed stop that covers exactly what is open, at the stop's own price: others are surplus."""
+def covering_stop(trade: Trade, instrument: Instrument, orders: Sequence[Order]) -> Order | None:
+    """The listed stop that covers exactly what is open, at the stop's own price: others are surplus. What is off the
+    grid is covered by the next step above it."""
+    exactly = (trade.qty_open, instrument.ceil_qty(trade.qty_open))
     for order in reversed(open_stops(orders)):
-        if order.stop_price == trade.stop_price and _rest(order) == trade.qty_open:
+        if order.stop_price == trade.stop_price and _rest(order) in exactly:
             return order
     return None
 
@@ -269,9 +295,9 @@ def liquidation_of(facts: Facts, trade: Trade) -> Decimal | None:
 def view_of(facts: Facts, trade: Trade) -> TradeView:
     """What `manage` looks at. Needs a stop price: a futures entry without one is never accepted."""
     assert trade.stop_price is not None, f"trade {trade.trade_id} has no stop price"
-    orders = facts.orders
+    orders = facts.own_orders
     listed = [order for order in open_stops(orders) if order.stop_price == trade.stop_price]
-    covering = covering_stop(trade, orders)
+    covering = covering_stop(trade, facts.instrument, orders)
     first_targets = [
         order.stop_price for order in orders if order.purpose is Purpose.TP and order.intent_id == trade.trade_id
     ]

@@ -14,13 +14,14 @@ from chimera.contracts.enums import Market, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.positions.budget import futures_usage, spot_reservation, spot_usage
 from chimera.simulation.checkers.evidence import Evidence
-from chimera.simulation.checkers.strangers import held_by_strangers
+from chimera.simulation.checkers.strangers import shares_of, unshared
 
 _ZERO = Decimal(0)
 
 
 def check(evidence: Evidence) -> list[str]:
-    """Open trades on file are the exchange's positions, but for what somebody else holds of them."""
+    """Open trades on file are the exchange's positions, but for what somebody else holds of them, and each order is
+    shared between the two as the exchange's fills say."""
     on_file: dict[str, Decimal] = defaultdict(Decimal)
     for trade in _open_trades(evidence):
         if trade.market is Market.FUT:
@@ -28,9 +29,9 @@ def check(evidence: Evidence) -> list[str]:
     there: dict[str, Decimal] = defaultdict(Decimal)
     for position in evidence.positions:
         there[position.symbol] += position.qty
-    for symbol, qty in held_by_strangers(evidence).items():
-        there[symbol] -= qty
-    return [
+    for symbol, found in shares_of(evidence).items():
+        there[symbol] -= found.theirs
+    return unshared(evidence) + [
         f"{symbol}: open trades hold {on_file.get(symbol, _ZERO)}, the exchange {there.get(symbol, _ZERO)}"
         for symbol in sorted({*on_file, *there})
         if on_file.get(symbol, _ZERO) != there.get(symbol, _ZERO)

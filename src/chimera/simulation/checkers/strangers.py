@@ -1,7 +1,7 @@
 """What somebody else did at our account: a person by hand, another program. It is on no file of ours, and is no error.
 
 Owns telling it from what is ours and is missing. The exchange has one position and one wallet for all, so that what is
-asked of the documents alone is asked net of these.
+asked of the documents alone is asked net of these, by the exchange's own fills.
 """
 
 from collections import defaultdict
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
 from chimera.contracts import ids
-from chimera.contracts.collections import FILLS, INTENTS, ORDERS, TRADES
+from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.documents import MANUAL, Order
 from chimera.contracts.enums import Market
 from chimera.domain.execution.orders import VenueFill
+from chimera.domain.reconcile.shares import Moved, Shares, Whose, shares
 from chimera.simulation.checkers.evidence import Evidence
 
 OUR_PREFIX = "s3"
-MANUAL = "MANUAL"
-"""`orders.reason` of what a person sent and S5 took on file."""
 _ZERO = Decimal(0)
 
 
@@ -37,31 +37,56 @@ def fills_of_strangers(evidence: Evidence) -> Iterator[VenueFill]:
 
 
 def beside_trades(evidence: Evidence) -> frozenset[str]:
-    """Orders on file that are no trade's: stops of what a person holds, and what a person sold of it."""
-    trades = evidence.on_file(TRADES)
-    in_trades = {fill.order_id for trade in trades for fill in trade.entries}
-    in_trades |= {exit.order_id for trade in trades for exit in trade.exits}
-    return frozenset(
-        order.order_id
-        for order in evidence.on_file(ORDERS)
-        if order.order_id not in in_trades and (order.is_nobodys_stop or order.reason == MANUAL)
-    )
+    """Orders on file that are no trade's: stops of what a person holds."""
+    return frozenset(order.order_id for order in evidence.on_file(ORDERS) if _is_beside(order))
 
 
-def held_by_strangers(evidence: Evidence) -> Mapping[str, Decimal]:
-    """Symbol to what of the futures position no trade of ours should hold, signed."""
-    held: dict[str, Decimal] = defaultdict(Decimal)
-    for theirs in fills_of_strangers(evidence):
-        if theirs.market is Market.FUT:
-            held[theirs.symbol] += theirs.side.sign * theirs.qty
-    beside = beside_trades(evidence)
-    for ours in evidence.on_file(FILLS):
-        if ours.market is Market.FUT and ours.side is not None:
-            part = ours.qty if ours.order_id in beside else ours.netted_qty or _ZERO
-            held[ours.symbol] += ours.side.sign * part
-    for trade in evidence.on_file(TRADES):
-        if trade.market is Market.FUT:
-            # A person who sells more than the trade held has opened something.
-            sold = sum((exit.qty for exit in trade.exits), _ZERO)
-            held[trade.symbol] -= trade.side.sign * max(_ZERO, sold - trade.qty_opened)
-    return held
+def _is_beside(order: Order) -> bool:
+    return order.is_nobodys_stop and order.parent_id is None
+
+
+def shares_of(evidence: Evidence) -> Mapping[str, Shares]:
+    """Futures symbol to whose the position is, by all fills that the exchange ever had."""
+    orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
+    expected = not_strangers(evidence)
+    moved: dict[str, list[Moved]] = defaultdict(list)
+    for fill in evidence.fills:
+        if fill.market is Market.FUT:
+            whose = _whose(orders.get(fill.client_order_id), expected(fill.client_order_id))
+            qty = fill.side.sign * fill.qty
+            moved[fill.symbol].append(Moved(order_id=fill.client_order_id, whose=whose, qty=qty))
+    return {symbol: shares(_ZERO, fills) for symbol, fills in moved.items()}
+
+
+def _whose(order: Order | None, expected: bool) -> Whose:
+    if order is None:
+        return Whose.EXIT if expected else Whose.STRANGERS
+    if _is_strangers(order):
+        return Whose.STRANGERS
+    return Whose.ENTRY if _is_entry(order) else Whose.EXIT
+
+
+def unshared(evidence: Evidence) -> list[str]:
+    """What the trades' orders say to be somebody else's is what the exchange's fills say. Strangers' orders that are no
+    trade's are not asked for: where a person sold and bought back before anybody could look, both may stay theirs."""
+    orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
+    findings = []
+    for found in shares_of(evidence).values():
+        for name, others_qty in found.others.items():
+            order = orders.get(name)
+            if order is None or not (order.parent_id if _is_strangers(order) else _is_entry(order)):
+                continue
+            if (order.foreign_qty or _ZERO) != others_qty:
+                findings.append(
+                    f"order {name}: {order.foreign_qty or _ZERO} of it is somebody else's on file,"
+                    f" {others_qty} by the exchange's fills"
+                )
+    return findings
+
+
+def _is_strangers(order: Order) -> bool:
+    return order.reason == MANUAL or order.is_nobodys_stop
+
+
+def _is_entry(order: Order) -> bool:
+    return order.purpose is not None and order.purpose.is_new_entry

@@ -20,8 +20,8 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.state import Reservations, ReservationState, Snapshots
 from chimera.runtime.config_watch import ConfigSnapshot
-from chimera.runtime.foreign import foreign_stop
 from chimera.runtime.restraints import Restraints, Standing
+from chimera.runtime.strangers import held_by_strangers
 from chimera.services.s03_strategy.history import History, Past
 from chimera.services.s03_strategy.settings import Settings
 
@@ -106,7 +106,7 @@ class Gather:
             )
             intents += sum(record.purpose.is_new_entry for record in found)
         return Truth(
-            open_position=trades > 0 or await foreign_stop(self.documents, key) is not None,
+            open_position=trades > 0 or await held_by_strangers(self.documents, key) != 0,
             unfinished_intents=intents,
             past=await self.history.read(key, self.clock.now_ms()),
         )

@@ -40,11 +40,15 @@ from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.rules import (
     TRADING,
     check_entry_allowed,
+    check_entry_sense,
+    check_grid,
     check_reduces,
     check_shape,
+    is_futures_exit,
     is_late,
     legs_of,
     now_of,
+    off_grid,
 )
 
 log = structlog.get_logger(__name__)
@@ -154,14 +158,12 @@ class Accept:
         return record
 
     async def _check(self, intent: OrderIntent) -> None:
-        instrument = self.rulebook.instruments.get(intent.instrument)
-        if instrument is not None and instrument.status != TRADING:
-            await self.rulebook.renew()  # a halt ends without anybody telling
-            instrument = self.rulebook.instruments[intent.instrument]
-        mid = await self.market.mid(intent.instrument) if instrument else None
-        dust = instrument is not None and await self._is_of_dust(intent, instrument)
-        check_shape(intent, instrument, intent.entry_ref_price or mid, dust=dust)
+        instrument = await self._rules_for(intent)
+        check_shape(intent, instrument)
+        await self._check_grid(intent, instrument)
+        mid = await self.market.mid(intent.instrument)
         if intent.purpose.is_new_entry:
+            check_entry_sense(intent, instrument, intent.entry_ref_price or mid)
             check_entry_allowed(now_of(await self.restraints.standing(), intent.instrument))
             if is_late(intent, self.clock):
                 raise Expired
@@ -172,7 +174,6 @@ class Accept:
             )
         claims = Claims(self.documents)
         if intent.purpose.is_new_entry:
-            assert instrument is not None
             leverage_max = self.execute.settings.leverage_max
             check_protection(intent, instrument, mid or intent.entry_ref_price, leverage_max=leverage_max)
             await claims.check_free(intent)
@@ -181,9 +182,28 @@ class Accept:
         if intent.market is Market.FUT:
             await self._check_reduces(intent)
 
+    async def _rules_for(self, intent: OrderIntent) -> Instrument:
+        """As we know them, asked for anew before they speak against it: a halt ends and a grid becomes finer without
+        anybody telling."""
+        instrument = self.rulebook.instruments.get(intent.instrument)
+        if instrument is None:
+            raise Problem(400, "unknown-symbol", f"symbol {intent.symbol!r} is not traded in {intent.market}")
+        if instrument.status != TRADING or off_grid(intent, instrument) is not None:
+            await self.rulebook.renew()
+        return self.rulebook.instruments[intent.instrument]
+
+    async def _check_grid(self, intent: OrderIntent, instrument: Instrument) -> None:
+        """S5 and S6 hear of new rules later than we do. What they order by the old ones to close or cover a position is
+        made to fit where it is sent; refused, it would leave the position naked until they heard."""
+        if off_grid(intent, instrument) is None:
+            return
+        if is_futures_exit(intent) and self.rulebook.changed_lately(intent.instrument):
+            return
+        check_grid(intent, instrument, dust=await self._is_of_dust(intent, instrument))
+
     async def _is_of_dust(self, intent: OrderIntent, instrument: Instrument) -> bool:
         """Whether a futures exit is off the grid because the position is: the exchange made its steps coarser."""
-        if intent.market is Market.SPOT or intent.purpose.is_new_entry or not intent.reduce_only:
+        if not is_futures_exit(intent):
             return False
         if instrument.qty_on_step(intent.qty) and intent.qty >= instrument.step_size:
             return False

@@ -9,7 +9,6 @@ import structlog
 from chimera.contracts import ids
 from chimera.contracts.documents import Order
 from chimera.contracts.enums import ReconcileScope, Severity, Side
-from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import ReconcileCmd
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.streams import RECON_CMD
@@ -45,8 +44,9 @@ class Account:
     teller: Teller
     _owed: list[OrderUpdated | StreamReset] = field(default_factory=list)
     _owing: Changed = field(default_factory=Changed)
-    _meddled: dict[InstrumentKey, VenueFill] = field(default_factory=dict)
-    _meddling: Changed = field(default_factory=Changed)
+    _doubted: dict[str | None, VenueFill | StreamReset] = field(default_factory=dict)
+    """By symbol, None for all of them: the last that made us doubt what is on file."""
+    _doubting: Changed = field(default_factory=Changed)
 
     async def listen(self) -> None:
         """For ever. Listens first and asks second: what happens between the two is told, what happened before is asked
@@ -85,37 +85,47 @@ class Account:
 
     async def report(self) -> None:
         """For ever: where somebody else meddled, the reconciler compares now, not at its next turn: what a person
-        opened has no stop, and an entry that closed some of it has opened less than it bought. Fills of one order come
-        in bursts, so after each report there is a pause."""
+        opened has no stop, and an entry that closed some of it has opened less than it bought. After a reset it
+        compares everything: nobody told us where. Fills of one order come in bursts, so after each report there is a
+        pause; no instrument waits for another's, as all that has gathered is reported together."""
         backoff = Backoff(self.clock, self.randomness)
         while True:
-            if not self._meddled:
-                await self._meddling.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
+            if not self._doubted:
+                await self._doubting.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
                 continue
-            key, fill = next(iter(self._meddled.items()))
             now_ms = self.clock.now_ms()
-            cmd = ReconcileCmd(
-                req_id=ids.request_id(now_ms, "meddled", str(key), fill.trade_id),
-                ts=now_ms,
-                scope=ReconcileScope.SYMBOL,
-                symbol=key.symbol,
-            )
             try:
-                await self.bus.publish(RECON_CMD.name(self.settings.env), cmd)
+                await self._report_gathered(now_ms)
             except DependencyDown as down:
                 log.warning("a comparison could not be asked for", why=str(down))
                 await backoff.wait()
                 continue
             backoff.reset()
-            if self._meddled.get(key) is fill:
-                del self._meddled[key]
             await self.clock.sleep_until_ms(now_ms + self.clock.work_ms(self.settings.report_pause_ms))
+
+    async def _report_gathered(self, now_ms: int) -> None:
+        """Each instrument by itself, so that one that cannot be compared fails no other, or all at once. What is told
+        of one meanwhile is for the next report."""
+        gathered = dict(self._doubted)
+        for symbol in (None,) if None in gathered else tuple(gathered):
+            cmd = ReconcileCmd(
+                req_id=ids.request_id(now_ms, "meddled", symbol),
+                ts=now_ms,
+                scope=ReconcileScope.ALL if symbol is None else ReconcileScope.SYMBOL,
+                symbol=symbol,
+            )
+            await self.bus.publish(RECON_CMD.name(self.settings.env), cmd)
+            for reported in gathered if symbol is None else (symbol,):
+                if self._doubted[reported] is gathered[reported]:
+                    del self._doubted[reported]
 
     async def _settle(self, change: OrderUpdated | StreamReset) -> None:
         if isinstance(change, OrderUpdated):
             await self._order(change)
         else:
             await self.recover.catch_up()
+            # It asked for orders of our own; what somebody else did meanwhile is nowhere told.
+            self._doubt(None, change)
 
     def _owe(self, change: OrderUpdated | StreamReset, *, first: bool = False) -> None:
         """One reset is enough, and goes first: it answers most of what else is owed."""
@@ -181,8 +191,11 @@ class Account:
 
     def _ask_to_compare(self, fill: VenueFill) -> None:
         if fill.key in self.settings.keys:
-            self._meddled[fill.key] = fill
-            self._meddling.tell()
+            self._doubt(fill.key.symbol, fill)
+
+    def _doubt(self, symbol: str | None, why: VenueFill | StreamReset) -> None:
+        self._doubted[symbol] = why
+        self._doubting.tell()
 
 
 def _closed_somebodys(order: Order, fill: VenueFill) -> bool:

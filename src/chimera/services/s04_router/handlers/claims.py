@@ -10,8 +10,8 @@ from chimera.contracts.collections import INTENTS, TRADES
 from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, IntentState, Market, Purpose, TradeStatus
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.documents import Documents, Query
-from chimera.runtime.foreign import foreign_stop
 from chimera.runtime.service import Problem
+from chimera.runtime.strangers import held_by_strangers
 
 MAY_BE_OPEN = (*OPEN_INTENTS, IntentState.DONE)
 
@@ -35,13 +35,12 @@ class Claims:
                 raise Problem(
                     409, "position-open", f"{intent.instrument} has the open trade {trade.trade_id}; close it first"
                 )
-        stop = await foreign_stop(self.documents, intent.instrument)
-        if stop is not None:
+        theirs = await held_by_strangers(self.documents, intent.instrument)
+        if theirs:
             raise Problem(
                 409,
                 "foreign-position",
-                f"{intent.instrument} holds a position that nobody here opened ({stop.order_id} is its stop), and the"
-                " exchange would net the two; close it first",
+                f"somebody else holds {theirs} {intent.instrument}, and the exchange would net the two; close it first",
             )
         for state in MAY_BE_OPEN:
             # What is done has a trade as soon as S6 has heard of it; only the last may not have been heard of yet.

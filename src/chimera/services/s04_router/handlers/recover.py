@@ -11,7 +11,7 @@ import structlog
 from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import OPEN_INTENTS, Market
-from chimera.contracts.http import LookupRequest, NettedRequest
+from chimera.contracts.http import LookupRequest, ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
@@ -80,31 +80,34 @@ class Recover:
         """POST /orders/lookup.
 
         Raises:
-            Problem: 404, the exchange does not know it, or it is nobody's on file and was not to be adopted.
+            Problem: 404, the exchange does not know it, or it is nobody's here.
         """
         key = InstrumentKey(wanted.market, wanted.symbol)
-        ask = self.ledger.adopt if wanted.adopt else self.ledger.refresh
         try:
-            order = await ask(key, wanted.client_order_id, conditional=wanted.conditional)
+            order = await self.ledger.refresh(key, wanted.client_order_id, conditional=wanted.conditional)
         except UnknownOrder:
             order = None
         if order is None:
             raise Problem(404, "unknown-order", f"no order {wanted.client_order_id!r} of ours at the exchange")
 
-    async def netted(self, wanted: NettedRequest) -> None:
-        """POST /orders/netted.
+    async def share(self, wanted: ShareRequest) -> None:
+        """POST /orders/share.
 
         Raises:
-            Problem: 404, no such entry; 422, the exchange does not say that it closed anything, or not so much.
+            Problem: 404, no such futures entry, or no such order; 422, not this trade's.
         """
         record = await self.documents.get(INTENTS, wanted.intent_id)
-        if record is None or not record.purpose.is_new_entry:
-            raise Problem(404, "unknown-intent", f"no entry {wanted.intent_id!r} is on file")
-        if not await self.ledger.net(record, wanted.qty):
+        if record is None or not record.purpose.is_new_entry or record.market is not Market.FUT:
+            raise Problem(404, "unknown-intent", f"no futures entry {wanted.intent_id!r} is on file")
+        if wanted.foreign_qty < 0:
+            raise Problem(422, "negative-qty", f"foreign_qty is {wanted.foreign_qty}; name 0 or more")
+        try:
+            order = await self.ledger.share(record, wanted.client_order_id, wanted.foreign_qty)
+        except UnknownOrder:
+            raise Problem(404, "unknown-order", f"the exchange knows no order {wanted.client_order_id!r}") from None
+        if order is None:
             raise Problem(
-                422,
-                "nothing-netted",
-                f"{wanted.intent_id!r} closed no {wanted.qty} {record.symbol} that somebody else held",
+                422, "not-of-this-trade", f"order {wanted.client_order_id!r} closes nothing for {wanted.intent_id!r}"
             )
 
     async def catch_up(self) -> None:

@@ -19,6 +19,7 @@ from chimera.ports.documents import Documents, Query
 from chimera.ports.venue import UnknownOrder, Venue
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import Findings
+from chimera.services.s05_reconciler.handlers.trades import beyond, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
 OPEN_STATUSES = tuple(status for status in OrderStatus if not status.is_final)
@@ -69,12 +70,7 @@ class Orders:
                 await self._tell_once(order)
             elif decided is Verdict.CANCEL and not await self._cancel(order, findings):
                 del there[client_order_id]
-        await self._drop_spent(
-            [order for name, order in there.items() if name in here and here[name].is_nobodys_stop],
-            listed,
-            positions,
-            findings,
-        )
+        await self._drop_spent([each for each in there.values() if await self._is_nobodys(each)], positions, findings)
         self._told_of &= {order.client_order_id for order in listed}
         ours_there = [
             client_order_id
@@ -86,21 +82,25 @@ class Orders:
             findings.agree(client_order_id in known_here and client_order_id in there)
 
     async def _drop_spent(
-        self,
-        stops: Sequence[VenueOrder],
-        listed: Sequence[VenueOrder],
-        positions: Sequence[VenuePosition],
-        findings: Findings,
+        self, stops: Sequence[VenueOrder], positions: Sequence[VenuePosition], findings: Findings
     ) -> None:
         """Stops of what a person opened: nobody else takes them away once that is closed, and they would close what is
         opened next."""
-        left = list(listed)
+        left = list(stops)
         for stop in stops:
             position = next((each for each in positions if each.symbol == stop.symbol), None)
-            if position is None or not closes(stop, position) or await self._covered_without(stop, position, left):
+            others = sum((covered_qty(each, position) for each in left if position and each is not stop), Decimal(0))
+            if position is None or not closes(stop, position) or others >= await self._strangers_qty(position):
                 # Two may cover for each other, but only one of them may go for it.
                 left.remove(stop)
                 await self._cancel(stop, findings)
+
+    async def _strangers_qty(self, position: VenuePosition) -> Decimal:
+        return beyond(await open_trade(self.documents, InstrumentKey(Market.FUT, position.symbol)), position)
+
+    async def _is_nobodys(self, order: VenueOrder) -> bool:
+        known = await self.documents.get(ORDERS, order.client_order_id) if order.market is Market.FUT else None
+        return known is not None and known.is_nobodys_stop
 
     async def _judge(
         self, order: VenueOrder, listed: Sequence[VenueOrder], positions: Sequence[VenuePosition]

@@ -1,18 +1,17 @@
 """Futures positions, there and on file, and the stop that each must have."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS, TRADES
-from chimera.contracts.documents import Trade
+from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS, ORDERS
+from chimera.contracts.documents import StrangersState, Trade
 from chimera.contracts.enums import (
     OPEN_INTENTS,
-    OPEN_TRADES,
     Intent,
     IntentState,
     Market,
@@ -21,7 +20,7 @@ from chimera.contracts.enums import (
     Severity,
     Side,
 )
-from chimera.contracts.http import ManageRequest, NettedRequest
+from chimera.contracts.http import ManageRequest, ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.metrics import AlertCode
@@ -30,19 +29,31 @@ from chimera.domain.exact import exact
 from chimera.domain.execution.orders import VenuePosition
 from chimera.domain.positions.stops import protective
 from chimera.domain.reconcile.compare import uncovered_qty
+from chimera.domain.reconcile.shares import Shares
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue
 from chimera.runtime.instruments import instrument_of
+from chimera.runtime.strangers import STRANGERS
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
-from chimera.services.s05_reconciler.handlers.fills import Fills
+from chimera.services.s05_reconciler.handlers.fills import Fills, is_strangers
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
+from chimera.services.s05_reconciler.handlers.trades import beyond, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a comparison could not settle. `to_router`: a position whose entry is still being worked on is the router's,
+    but not for ever. `moving`: one has just moved, and is to be looked at a little later."""
+
+    to_router: bool
+    moving: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,90 +67,116 @@ class Positions:
     clock: Clock
     teller: Teller
 
-    async def open_trade(self, key: InstrumentKey) -> Trade | None:
-        for status in OPEN_TRADES:
-            found = await self.documents.find(
-                Query(
-                    collection=TRADES,
-                    index="by_instr",
-                    equal=(("market", key.market.value), ("symbol", key.symbol), ("status", status.value)),
-                    limit=1,
-                )
-            )
-            if found:
-                return found[0]
-        return None
-
     async def compare(
-        self, keys: Sequence[InstrumentKey], positions: Sequence[VenuePosition], findings: Findings
-    ) -> bool:
-        """A position whose entry is still being worked on is the router's, and is left to it, but not for ever: False
-        when there was one."""
-        whole = True
+        self,
+        keys: Sequence[InstrumentKey],
+        positions: Sequence[VenuePosition],
+        meddled: Collection[InstrumentKey],
+        findings: Findings,
+    ) -> Left:
+        """`meddled`: where a stranger's fills were seen, which may leave the quantity as it was."""
+        to_router = moving = False
         for key in keys:
             if key.market is not Market.FUT:
                 continue
             if await self._entry_unfinished(key):
-                whole = False
+                to_router = True
                 continue
             position = next((each for each in positions if each.symbol == key.symbol), None)
-            await self._compare_one(key, position, findings)
-        return whole
+            settled = await self._compare_one(key, position, key in meddled, findings)
+            moving = moving or not settled
+        return Left(to_router=to_router, moving=moving)
 
-    async def _compare_one(self, key: InstrumentKey, position: VenuePosition | None, findings: Findings) -> None:
-        trade = await self.open_trade(key)
-        if trade is None and position is None:
-            return
+    async def _compare_one(
+        self, key: InstrumentKey, position: VenuePosition | None, meddled: bool, findings: Findings
+    ) -> bool:
+        trade, settled = await open_trade(self.documents, key), True
         agrees = _signed(trade) == _qty(position)
         findings.agree(agrees)
-        if not agrees:
-            trade, position = await self._settle_qty(key, trade, findings)
+        if not agrees or (meddled and trade is not None):
+            try:
+                trade, position, settled = await self._settle(key, trade, position, findings)
+            except CannotCompare:
+                # What is naked is covered first, by whatever is known.
+                if position is not None:
+                    await self._ensure_stop(key, position, trade, findings)
+                raise
         if position is not None:
             await self._ensure_stop(key, position, trade, findings)
+        if settled:
+            await self._say_what_strangers_hold(key, _qty(position) - _signed(trade))
+        return settled
 
-    async def _settle_qty(
-        self, key: InstrumentKey, trade: Trade | None, findings: Findings
-    ) -> tuple[Trade | None, VenuePosition | None]:
-        """The exchange's word wins: what it did is booked, then the trade is read anew."""
-        before = float(_signed(trade))
+    async def _settle(
+        self, key: InstrumentKey, trade: Trade | None, position: VenuePosition | None, findings: Findings
+    ) -> tuple[Trade | None, VenuePosition | None, bool]:
+        """The exchange's word wins: by its fills what is ours is shared out, then the trade is read anew. False where
+        that has to wait."""
+        before = _signed(trade)
         trade, position = await self._read_anew(key)
-        for mend in (self.fills.adopt_exits, self._net):
-            if trade is not None and (lacks := _lacking(trade, position)) and await mend(trade, lacks, findings):
-                trade, position = await self._read_anew(key)
-        after = float(_signed(trade))
+        if trade is None:
+            return trade, position, True
+        found = None if await self._entry_unfinished(key) else await self.fills.shares_of(trade)
+        if found is None:
+            return trade, position, False
+        if await self._share_out(trade, found, findings):
+            trade, position = await self._read_anew(key)
+        after = _signed(trade)
         if after != before:
-            await findings.fixed("TRADE_CORRECTED", key, str(key), before=before, after=after)
-        differs = _signed(trade) != _qty(position)
-        if differs:
-            log.error("position and trade differ", instrument=str(key), trade=after, exchange=float(_qty(position)))
-        elif after == before:
-            # The position was listed before its last fill: the one that is asked for now agrees.
-            return trade, position
-        await self.teller.alert(
-            AlertCode.RECON_FIXED,
-            Severity.WARN,
-            f"{key}: we had {before}, the exchange has {_qty(position)}; on file is now {after}",
-            symbol=key.symbol,
-        )
-        return trade, position
+            await findings.fixed("TRADE_CORRECTED", key, str(key), before=float(before), after=float(after))
+        if after != found.ours:
+            log.error("position and trade differ", instrument=str(key), trade=float(after), exchange=float(found.ours))
+        if after != before or after != found.ours:
+            await self.teller.alert(
+                AlertCode.RECON_FIXED,
+                Severity.WARN,
+                f"{key}: we had {before}, the exchange has {found.ours} of it and {found.theirs} of somebody else's;"
+                f" on file is now {after}",
+                symbol=key.symbol,
+            )
+        return trade, position, True
 
-    async def _net(self, trade: Trade, lacks: Decimal, findings: Findings) -> bool:
-        """An entry against what a person held closed that first: the exchange has one position, and what was closed is
-        open nowhere. True when the entry's fills say so."""
-        before = sum((fill.qty for fill in trade.entries), Decimal(0)) - trade.qty_opened
-        netted = NettedRequest(intent_id=trade.trade_id, qty=before + lacks)
-        answer = await self.peers.call(PeerCall("s4", "POST", "/orders/netted", body=netted, actor="s5"))
-        if not answer.ok and answer.status not in (404, 422):
-            raise CannotCompare(f"s4 could not net {trade.trade_id}: {answer.body}")
-        if answer.ok:
-            key = InstrumentKey(trade.market, trade.symbol)
-            await findings.fixed("ENTRY_NETTED", key, trade.trade_id, before=float(before), after=float(netted.qty))
-        return answer.ok
+    async def _share_out(self, trade: Trade, found: Shares, findings: Findings) -> bool:
+        """Have the router note what of each order was the trade's. True where something was not on file so."""
+        key, noted = InstrumentKey(trade.market, trade.symbol), False
+        for client_order_id, own_qty in found.trades.items():
+            order = await self.documents.get(ORDERS, client_order_id)
+            foreign_qty = found.others[client_order_id]
+            strangers = order is None or is_strangers(order)
+            if strangers and own_qty == 0 and (order is None or order.parent_id != trade.trade_id):
+                continue
+            if order is not None and not strangers and order.purpose is not Purpose.ENTRY:
+                continue
+            counted = order is not None and trade.trade_id in (order.parent_id, order.intent_id)
+            on_file = Decimal(0) if order is None else order.foreign_qty or Decimal(0)
+            if counted and on_file == foreign_qty:
+                continue
+            share = ShareRequest(intent_id=trade.trade_id, client_order_id=client_order_id, foreign_qty=foreign_qty)
+            answer = await self.peers.call(PeerCall("s4", "POST", "/orders/share", body=share, actor="s5"))
+            if answer.status == 404:
+                log.error("an order that filled is unknown to the exchange", order=client_order_id)
+                continue
+            if not answer.ok:
+                raise CannotCompare(f"s4 could not share {client_order_id} out: {answer.body}")
+            noted = True
+            kind = "MANUAL_EXIT_ADOPTED" if strangers else "ENTRY_NETTED"
+            await findings.fixed(kind, key, client_order_id, before=float(on_file), after=float(foreign_qty))
+        return noted
+
+    async def _say_what_strangers_hold(self, key: InstrumentKey, qty: Decimal) -> None:
+        """For S3 and S4, which enter nothing beside it."""
+        state = await self.documents.get(STRANGERS, "strangers")
+        held = {} if state is None else dict(state.held)
+        if held.pop(str(key), Decimal(0)) == qty:
+            return
+        if qty:
+            held[str(key)] = qty
+        await self.documents.put(STRANGERS, StrangersState(held=held, updated_at=self.clock.now_ms()))
 
     async def _read_anew(self, key: InstrumentKey) -> tuple[Trade | None, VenuePosition | None]:
         await self._ask_s6(key)
         position = next((each for each in await self.venue.positions() if each.symbol == key.symbol), None)
-        return await self.open_trade(key), position
+        return await open_trade(self.documents, key), position
 
     async def _ensure_stop(
         self, key: InstrumentKey, position: VenuePosition, trade: Trade | None, findings: Findings
@@ -152,7 +189,7 @@ class Positions:
             missing = Decimal(0) if still is None else await self._uncovered(still)
             position = still or position
         findings.agree(missing == 0)
-        nobodys = min(missing, _beyond(trade, position))
+        nobodys = min(missing, beyond(trade, position))
         # A stop of the trade's is S6's from then on, which keeps one for the trade's own quantity and no other.
         for owner, qty in ((trade, missing - nobodys), (None, nobodys)):
             if qty == 0 or (owner is None and not self.settings.adopt_unknown_position):
@@ -167,15 +204,16 @@ class Positions:
         return uncovered_qty(position.qty, [covered_qty(stop, position) for stop in stops])
 
     async def _stop_price(self, key: InstrumentKey, position: VenuePosition, trade: Trade | None) -> Decimal | None:
-        """The trade's own, else ATRs from the mark: never by the loss cap, which would close a large one at once."""
-        if trade is not None and trade.stop_price is not None:
-            return trade.stop_price
+        """The trade's own, else ATRs from the mark: never by the loss cap, which would close a large one at once. On
+        the grid of now, which may not be that of when the trade's was listed."""
         listed = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
+        own = None if trade is None else trade.stop_price
         if listed is None:
-            return None
+            return own
         side = Side.BUY if position.qty > 0 else Side.SELL
-        distance = await self._distance(key, position.mark_price)
-        return protective(instrument_of(listed), side, position.mark_price - side.sign * distance)
+        if own is None:
+            own = position.mark_price - side.sign * await self._distance(key, position.mark_price)
+        return protective(instrument_of(listed), side, own)
 
     async def _distance(self, key: InstrumentKey, mark: Decimal) -> Decimal:
         last = await self.snapshots.get_hash(FEAT_LAST.name(self.settings.env, key))
@@ -195,7 +233,7 @@ class Positions:
     ) -> None:
         k, unfinished = await self._next(key)
         if unfinished:
-            return
+            raise CannotCompare(f"{key} has a position without a stop, and the last one ordered is still under way")
         intent_id = ids.recon_stop_id(key, k)
         intent = OrderIntent(
             intent_id=intent_id,
@@ -270,16 +308,3 @@ def _signed(trade: Trade | None) -> Decimal:
 
 def _qty(position: VenuePosition | None) -> Decimal:
     return Decimal(0) if position is None else position.qty
-
-
-def _lacking(trade: Trade, position: VenuePosition | None) -> Decimal:
-    """How much of the trade the exchange does not hold."""
-    held = max(Decimal(0), trade.side.sign * _qty(position))
-    return max(Decimal(0), trade.qty_open - held)
-
-
-def _beyond(trade: Trade | None, position: VenuePosition) -> Decimal:
-    """How much of the position is not the trade's."""
-    if trade is None or trade.side.sign * position.qty < 0:
-        return abs(position.qty)
-    return max(Decimal(0), abs(position.qty) - trade.qty_open)

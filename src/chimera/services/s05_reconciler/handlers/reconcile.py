@@ -67,6 +67,9 @@ class Reconcile:
     _begun: bool = False
     _stirred: bool = True
     _left: bool = False
+    _final_count: int = 0
+    _overdue: bool = False
+    _moving: bool = False
     _due: Changed = field(default_factory=Changed)
     _seen: tuple[object, ...] = ()
     _full_at_ms: int = 0
@@ -81,11 +84,12 @@ class Reconcile:
         self._last = await self.documents.get(RECON, "recon")
 
     async def keep(self) -> None:
-        """At start at once, then again and again; while it fails, with growing pauses."""
+        """At start at once, then again and again, at once where a look is overdue. One that fails, or is overdue again
+        when it ends, is followed by the next after a pause, a growing one: this never spins."""
         backoff = Backoff(self.clock, self.randomness)
         while True:
             status = await self.look()
-            if status is ReconcileStatus.FAILED:
+            if status is ReconcileStatus.FAILED or self._overdue:
                 await backoff.wait()
                 continue
             backoff.reset()
@@ -96,7 +100,8 @@ class Reconcile:
         now_ms = self.clock.now_ms()
         if self.reconciled and not self._stirred and now_ms < self._full_at_ms:
             try:
-                quiet = await self._view() == self._seen
+                # Something may have stirred while the exchange was asked.
+                quiet = await self._view() == self._seen and not self._stirred
             except (VenueError, DependencyDown) as down:
                 log.warning("cannot look at the exchange", why=str(down))
                 quiet = False
@@ -111,33 +116,55 @@ class Reconcile:
         """`ord:result`: something moved, so the next look is a whole one; and it is due now where the last one left
         an instrument to the router and that has ended: what it did not fill itself may have no stop."""
         self._stirred = True
+        self._final_count += result.final
         if self._left and result.final:
             self._left = False
-            self._due.tell()
+            self._look_soon()
 
     async def on_cmd(self, cmd: ReconcileCmd) -> None:
-        """`recon:cmd`."""
+        """`recon:cmd`. Whoever asked does not ask again: where it fails, the timer's look does."""
         await self.run(cmd.req_id, cmd.scope, cmd.symbol, announce=True)
 
+    async def asked(self, req_id: str, scope: ReconcileScope, symbol: str | None) -> ReconcileAnswer:
+        """POST /reconcile. Whoever asks looks once, so what has only just moved is waited for and looked at again."""
+        answer = await self.run(req_id, scope, symbol, announce=True)
+        if not self._moving:
+            return answer
+        await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(self.settings.lookup_lag_ms))
+        again = await self.run(req_id, scope, symbol, announce=True)
+        fixed = again.status is ReconcileStatus.OK and answer.actions
+        return ReconcileAnswer(
+            req_id=req_id,
+            status=ReconcileStatus.FIXED if fixed else again.status,
+            actions=(*answer.actions, *again.actions),
+            ts=again.ts,
+        )
+
     async def run(self, req_id: str, scope: ReconcileScope, symbol: str | None, *, announce: bool) -> ReconcileAnswer:
-        """Compare and mend. `announce`: say that it began and how it ended also when there was nothing to mend."""
+        """Compare and mend. `announce`: say that it began and how it ended also when there was nothing to mend. After a
+        run that failed the timer's is due now; only a whole one settles what has stirred and what is overdue."""
+        whole = scope is ReconcileScope.ALL
         async with self._one_at_a_time:
             began_ms = self.clock.now_ms()
             findings = Findings(teller=self.teller)
             if announce:
                 await self.teller.event(EventKind.RECONCILE_START, None, req_id, scope=scope.value)
-            self._stirred = False
+            self._moving = False
+            if whole:
+                self._stirred = self._overdue = False
             why: str | None = None
             try:
                 seen = await self._run(scope, self._keys(scope, symbol), findings)
             except (VenueError, DependencyDown, CannotCompare) as failed:
                 why = str(failed)
                 self._stirred = True
+                self._look_soon()
             else:
                 if findings.actions:
                     # What was mended is looked at once more.
                     self._stirred = True
-                self._seen = seen
+                if whole:
+                    self._seen = seen
             status = (
                 ReconcileStatus.FAILED
                 if why is not None
@@ -145,9 +172,7 @@ class Reconcile:
                 if findings.actions
                 else ReconcileStatus.OK
             )
-            await self._end(
-                req_id, status, began_ms, findings, why, whole=scope is ReconcileScope.ALL, announce=announce
-            )
+            await self._end(req_id, status, began_ms, findings, why, whole=whole, announce=announce)
             return ReconcileAnswer(
                 req_id=req_id, status=status, actions=tuple(findings.actions), ts=self.clock.now_ms()
             )
@@ -175,15 +200,27 @@ class Reconcile:
         if not answer.ok:
             raise CannotCompare(f"s4 could not ask the exchange for its orders: {answer.body}")
         since_ms = self._fills_since()
-        for key in keys:
-            await self.fills.book_missing(key, since_ms, findings)
+        meddled = [key for key in keys if await self.fills.book_missing(key, since_ms, findings)]
         listed, positions = await self._ask()
         if scope is not ReconcileScope.POSITIONS:
             await self.orders.compare(keys, listed, positions, findings)
-        if scope is not ReconcileScope.ORDERS and not await self.positions.compare(keys, positions, findings):
-            # What was left to the router is looked at again, even if nothing moves until then.
-            self._stirred = self._left = True
+        if scope is not ReconcileScope.ORDERS:
+            final_count = self._final_count
+            left = await self.positions.compare(keys, positions, meddled, findings)
+            self._moving = left.moving
+            # What was left is looked at again, even if nothing moves until then.
+            self._stirred = self._stirred or left.to_router or left.moving
+            if left.moving or (left.to_router and self._final_count != final_count):
+                # The router's may be what ended while we compared.
+                self._look_soon()
+            elif left.to_router:
+                self._left = True
         return _signature(listed, positions)
+
+    def _look_soon(self) -> None:
+        """Remembered, as the timer may be amid a look that began too early to see why."""
+        self._overdue = True
+        self._due.tell()
 
     async def _ask(self) -> tuple[Sequence[VenueOrder], Sequence[VenuePosition]]:
         return await self.venue.open_orders(self.settings.keys), await self.venue.positions()

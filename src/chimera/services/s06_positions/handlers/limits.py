@@ -64,8 +64,12 @@ def unrealized_usdt(trade: Trade, mark: str) -> float:
 
 
 def day_result_usdt(trade: Trade, day_start_ms: int, funding_usdt: Decimal) -> Decimal:
-    """What the trade realised since `day_start_ms`: closes less fees, with `funding_usdt` of the same time."""
+    """What the trade realised since `day_start_ms`: closes less fees, with `funding_usdt` of the same time. An entry
+    realises what it closed of somebody else's."""
     exits = [exit for exit in trade.exits if exit.ts >= day_start_ms]
+    if trade.opened_at >= day_start_ms:
+        by_entry_usdt = trade.realized_pnl_usdt - sum((exit.pnl_usdt for exit in trade.exits), Decimal(0))
+        funding_usdt += by_entry_usdt
     entry_fees = sum((fill.fee_usdt for fill in trade.entries if fill.ts >= day_start_ms), Decimal(0))
     return sum((exit.pnl_usdt - exit.fee_usdt for exit in exits), Decimal(0)) - entry_fees + funding_usdt
 

@@ -177,7 +177,7 @@ class Manage:
         if held.trade.status is not TradeStatus.ACTIVE:
             held.waits = {kind: wait for kind, wait in held.waits.items() if kind is CancelResting}
             return await self._cancel_all(
-                held, [order for order in held.facts.orders if is_open(order)], CancelReason.FLAT
+                held, [order for order in held.facts.own_orders if is_open(order)], CancelReason.FLAT
             )
         if await self._cancel_surplus(held):
             return True
@@ -196,7 +196,7 @@ class Manage:
 
     def _until_ms(self, held: Held, wait: Wait) -> int:
         """A position that has lost its stop since does not wait for long."""
-        if open_stops(held.facts.orders):
+        if open_stops(held.facts.own_orders):
             return wait.until_ms
         return min(wait.until_ms, wait.since_ms + self.clock.work_ms(NAKED_RETRY_MAX_MS))
 
@@ -217,11 +217,11 @@ class Manage:
 
     async def _cancel_surplus(self, held: Held) -> bool:
         """Once one stop covers everything, older ones go."""
-        covering = covering_stop(held.trade, held.facts.orders)
+        covering = covering_stop(held.trade, held.facts.instrument, held.facts.own_orders)
         if covering is None or held.trade.market is not Market.FUT:
             held.waits.pop(CancelResting, None)
             return False
-        surplus = [order for order in open_stops(held.facts.orders) if order.order_id != covering.order_id]
+        surplus = [order for order in open_stops(held.facts.own_orders) if order.order_id != covering.order_id]
         return await self._cancel_all(held, surplus, CancelReason.REPLACED)
 
     async def _carry_out(self, held: Held, effect: Effect) -> bool:
@@ -237,10 +237,16 @@ class Manage:
                 return False
 
     async def _stop(self, held: Held, kind: type[Effect], price: Decimal, qty: Decimal) -> bool:
+        if held.stop_done == (price, qty) and open_stops(held.facts.own_orders):
+            # The router made it fit rules that are not known here yet: another would be made the same.
+            self._refused(held, kind, RETRY_MAX_MS)
+            return False
         asked = await self.ordering.ask(held, Purpose.SL, OrderType.STOP_MARKET, qty, price=price)
         if self._went_well(held, kind, asked):
+            if asked.outcome is Outcome.DONE:
+                held.stop_done = (price, qty)
             return asked.outcome is Outcome.DONE
-        naked = not open_stops(held.facts.orders)
+        naked = not open_stops(held.facts.own_orders)
         refused = self._refused(held, kind, NAKED_RETRY_MAX_MS if naked else RETRY_MAX_MS)
         if naked and (asked.price_is_passed or refused >= self.settings.attempts_max):
             return await self._reduce(held, qty, f"STOP_PASSED {asked.why}")

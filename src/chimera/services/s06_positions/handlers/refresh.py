@@ -11,7 +11,7 @@ from typing import Any
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, STRATEGY_EVENTS, TRADES
-from chimera.contracts.documents import Fill, IntentRecord, Order, StrategyEvent, Trade
+from chimera.contracts.documents import LIQUIDATION, Fill, IntentRecord, Order, StrategyEvent, Trade
 from chimera.contracts.enums import OPEN_TRADES, EventKind, Market, PositionEventKind, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import PositionEvent
@@ -25,7 +25,7 @@ from chimera.ports.state import Reservation, Reservations, ReservationState
 from chimera.services.s06_positions.memory import Held, Memory
 from chimera.services.s06_positions.policy import Policies
 from chimera.services.s06_positions.settings import Settings
-from chimera.services.s06_positions.trade import FOREIGN, Facts, book_of_facts, is_flat, opens_a_trade, trade_of
+from chimera.services.s06_positions.trade import Facts, book_of_facts, is_flat, opens_a_trade, trade_of
 
 UNLIMITED = 10**12
 """As a budget in USDT and as a number of instruments: no limit at all."""
@@ -124,7 +124,7 @@ class Refresh:
 
     async def _with_strays(self, facts: Facts) -> Facts:
         """Exits that nobody ordered for this trade, as long as something is open: a liquidation, or an order that a
-        person sent without saying what it leaves."""
+        person sent through us without saying what it leaves. What was sent past us is the reconciler's to share out."""
         book = book_of_facts(facts)
         if book is None or is_flat(facts, book):
             return facts
@@ -153,9 +153,9 @@ class Refresh:
         return facts
 
     async def _is_stray(self, order: Order) -> bool:
-        if order.reason in FOREIGN:
+        if order.reason == LIQUIDATION:
             return True
-        if order.purpose is None or order.purpose.is_new_entry or order.intent_id is None:
+        if order.purpose is None or order.purpose.is_new_entry or order.intent_id is None or order.is_nobodys_stop:
             return False
         record = await self.documents.get(INTENTS, order.intent_id)
         return record is not None and not record.purpose.is_new_entry
