@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import Fill
-from chimera.contracts.enums import OrderType, Side, TradeStatus
+from chimera.contracts.enums import OrderStatus, OrderType, Side, TradeStatus
 from chimera.contracts.http import ShareRequest
 from chimera.contracts.keys import FEAT_LAST
 from chimera.simulation.loop import run_virtual
@@ -315,6 +316,31 @@ def test_whatever_a_person_does_beside_us_the_books_stay_true(seed: int) -> None
         await floor.settle(90_000)
 
         timeline.check(f"seed {seed}")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_an_adopted_order_goes_on_to_open_has_a_stop_in_time() -> None:
+    """It rests, closes some of our trade, is taken on file, closes the rest and opens the other side."""
+
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter(tp=None)
+        await floor.by_hand("web_rest", Side.SELL, "0.030", type=OrderType.LIMIT, price=D("60100"))
+        floor.price = None
+        for _ in range(6):
+            thin = tick(D("60101"), timeline.clock.now_ms())
+            books = (replace(thin.books[0], bids=((D(60100), D("0.036")),)), thin.books[1])
+            floor.venue.apply(replace(thin, books=books))
+            await floor.settle(3_000)
+        await floor.settle(40_000)
+
+        adopted = await floor.world.documents.get(ORDERS, "web_rest")
+        assert (adopted.status, adopted.parent_id) == (OrderStatus.FILLED, "E1")
+        assert [exit.qty for exit in (await floor.trade()).exits] == [D("0.010")]
+        assert floor.position_qty() == D("-0.020")
+        timeline.check("at the end")
         await floor.stop()
 
     run_virtual(scenario())

@@ -110,7 +110,9 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
             pnl = fill.told_pnl_usdt
         else:
             pnl = money(side.sign * (closed * fill.price - share))
-        exits[fill.order_id] = _joined(exits.get(fill.order_id), fill, pnl)
+        exits[fill.order_id] = _joined(
+            exits.get(fill.order_id), fill, closed if market is Market.FUT else fill.qty, pnl
+        )
     exited = sum((exit.qty for exit in exits.values()), _ZERO)
     entry_fees = sum((fill.fee_usdt for fill in entries), _ZERO)
     netted_pnl = sum((fill.told_pnl_usdt or _ZERO for fill in entries), _ZERO)
@@ -137,11 +139,11 @@ def _left(fill: BookFill) -> Decimal:
     return fill.qty - fill.foreign_qty
 
 
-def _joined(before: BookExit | None, fill: BookFill, pnl: Decimal) -> BookExit:
+def _joined(before: BookExit | None, fill: BookFill, qty: Decimal, pnl: Decimal) -> BookExit:
     if before is None:
         return BookExit(
             order_id=fill.order_id,
-            qty=_left(fill),
+            qty=qty,
             price=average(fill.price),
             pnl_usdt=pnl,
             fee_usdt=fill.fee_usdt,
@@ -151,7 +153,7 @@ def _joined(before: BookExit | None, fill: BookFill, pnl: Decimal) -> BookExit:
     filled_qty = before.filled_qty + fill.qty
     return BookExit(
         order_id=fill.order_id,
-        qty=before.qty + _left(fill),
+        qty=before.qty + qty,
         price=average((before.price * before.filled_qty + fill.price * fill.qty) / filled_qty),
         pnl_usdt=before.pnl_usdt + pnl,
         fee_usdt=before.fee_usdt + fill.fee_usdt,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
 from chimera.contracts import ids
-from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.collections import INTENTS, ORDERS, TRADES
 from chimera.contracts.documents import MANUAL, Order
 from chimera.contracts.enums import Market
 from chimera.domain.execution.orders import VenueFill
@@ -67,19 +67,28 @@ def _whose(order: Order | None, expected: bool) -> Whose:
 
 
 def unshared(evidence: Evidence) -> list[str]:
-    """What the trades' orders say to be somebody else's is what the exchange's fills say. Strangers' orders that are no
-    trade's are not asked for: where a person sold and bought back before anybody could look, both may stay theirs."""
+    """What the trades' books say that strangers closed of them, and that entries closed of strangers', is what the
+    exchange's fills say. Strangers' orders that are no trade's are not asked for: where a person sold and bought back
+    before anybody could look, both may stay theirs."""
+    closed: dict[str, Decimal] = defaultdict(Decimal)
+    for trade in evidence.on_file(TRADES):
+        for exit in trade.exits:
+            closed[exit.order_id] += exit.qty
     orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
     findings = []
     for found in shares_of(evidence).values():
-        for name, others_qty in found.others.items():
+        for name, own_qty in found.trades.items():
             order = orders.get(name)
-            if order is None or not (order.parent_id if _is_strangers(order) else _is_entry(order)):
+            if order is None:
                 continue
-            if (order.foreign_qty or _ZERO) != others_qty:
+            if _is_entry(order) and (order.foreign_qty or _ZERO) != found.others[name]:
                 findings.append(
-                    f"order {name}: {order.foreign_qty or _ZERO} of it is somebody else's on file,"
-                    f" {others_qty} by the exchange's fills"
+                    f"entry {name} closed {order.foreign_qty or _ZERO} of somebody else's on file,"
+                    f" {found.others[name]} by the exchange's fills"
+                )
+            if _is_strangers(order) and order.parent_id is not None and closed[name] != own_qty:
+                findings.append(
+                    f"order {name} closed {closed[name]} of a trade on file, {own_qty} by the exchange's fills"
                 )
     return findings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.documents import Order
+from chimera.contracts.documents import LIQUIDATION, MANUAL, Order
 from chimera.contracts.enums import ReconcileScope, Severity, Side
 from chimera.contracts.messages import ReconcileCmd
 from chimera.contracts.metrics import AlertCode
@@ -163,11 +163,11 @@ class Account:
         order = await self.ledger.book(change.order, fills)
         if order is None:
             log.warning("an order that is not ours", order=change.order.client_order_id, symbol=change.order.symbol)
-        if change.fill is not None and (order is None or _closed_somebodys(order, change.fill)):
+        if change.fill is not None and _is_to_be_shared(order, change.fill):
             self._ask_to_compare(change.fill)
         if order is None:
             return
-        if change.fill is not None and order.reason == "LIQUIDATION":
+        if change.fill is not None and order.reason == LIQUIDATION:
             await self.teller.alert(
                 AlertCode.LIQUIDATION,
                 Severity.FATAL,
@@ -198,6 +198,9 @@ class Account:
         self._doubting.tell()
 
 
-def _closed_somebodys(order: Order, fill: VenueFill) -> bool:
-    """An entry of ours opens. Where the exchange booked a profit or a loss for it, somebody held the other side."""
+def _is_to_be_shared(order: Order | None, fill: VenueFill) -> bool:
+    """Whether somebody else may have a part in it: theirs, on file or not, may go on to open; and an entry of ours, for
+    which the exchange booked a profit or a loss, met somebody on the other side."""
+    if order is None or order.reason == MANUAL:
+        return True
     return order.purpose is not None and order.purpose.is_new_entry and fill.realized_pnl_usdt != 0
