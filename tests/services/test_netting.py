@@ -80,8 +80,8 @@ def test_an_entry_that_only_closed_what_a_person_held_opened_nothing(held: str) 
 
 
 def test_only_what_can_be_of_a_trade_is_shared_with_it() -> None:
-    async def share(floor: Floor, intent_id: str, order_id: str, qty: str) -> tuple[int, str]:
-        body = ShareRequest(intent_id=intent_id, client_order_id=order_id, foreign_qty=D(qty))
+    async def share(floor: Floor, intent_id: str, **more: Any) -> tuple[int, str]:
+        body = ShareRequest(intent_id=intent_id, **({"foreign": {}, "closed_by": {}} | more))
         answer = await floor.call("s4", "POST", "/orders/share", body)
         return answer.status, str(answer.body.get("type", "")).rpartition(":")[2]
 
@@ -93,13 +93,17 @@ def test_only_what_can_be_of_a_trade_is_shared_with_it() -> None:
         await floor.by_hand("web_open", Side.BUY, "0.004")
         await floor.enter(side=Side.SELL, sl="60600", tp="59500")
         await floor.settle(5_000)
+        entry, others_entry = {"s3-btc-e1": D("0.004")}, {"s3-btc-e0": D(0)}
+        exit_of_ours = {entry_fills(timeline)[0].fill_id: D("0.001")}
 
-        assert await share(floor, "E9", "s3-btc-e1", "0.004") == (404, "unknown-intent")
-        assert await share(floor, "E1", "s3-btc-e1", "-1") == (422, "negative-qty")
-        assert await share(floor, "E1", "web_nothing", "0") == (404, "unknown-order")
-        assert await share(floor, "E1", "web_close", "0") == (422, "not-of-this-trade")
-        assert await share(floor, "E1", "s3-btc-e0", "0") == (422, "not-of-this-trade")
-        assert [await share(floor, "E1", "s3-btc-e1", "0.004") for _ in range(2)] == [(200, "")] * 2
+        assert await share(floor, "E9") == (404, "unknown-intent")
+        assert await share(floor, "E1", foreign={"s3-btc-e1": D(-1)}) == (422, "negative-qty")
+        assert await share(floor, "E1", foreign=others_entry) == (422, "not-of-this-entry")
+        assert await share(floor, "E1", foreign={"s3-btc-e1-1": D(0)}) == (422, "not-of-this-entry")
+        assert await share(floor, "E1", orders=("web_nothing",)) == (404, "unknown-order")
+        assert await share(floor, "E1", closed_by=exit_of_ours) == (422, "not-a-strangers-fill")
+        assert await share(floor, "E1", closed_by={"FUT-BTCUSDT-99-B": D(1)}) == (422, "not-a-strangers-fill")
+        assert [await share(floor, "E1", foreign=entry) for _ in range(2)] == [(200, "")] * 2
         await floor.settle(5_000)
         assert (await floor.trade()).qty_opened == D("0.006")
         timeline.check("after all that was asked")
@@ -330,17 +334,89 @@ def test_what_an_adopted_order_goes_on_to_open_has_a_stop_in_time() -> None:
         await floor.by_hand("web_rest", Side.SELL, "0.030", type=OrderType.LIMIT, price=D("60100"))
         floor.price = None
         for _ in range(6):
-            thin = tick(D("60101"), timeline.clock.now_ms())
-            books = (replace(thin.books[0], bids=((D(60100), D("0.036")),)), thin.books[1])
-            floor.venue.apply(replace(thin, books=books))
-            await floor.settle(3_000)
+            await thin(timeline, floor, "0.036")
         await floor.settle(40_000)
 
         adopted = await floor.world.documents.get(ORDERS, "web_rest")
-        assert (adopted.status, adopted.parent_id) == (OrderStatus.FILLED, "E1")
+        assert (adopted.status, adopted.reason) == (OrderStatus.FILLED, "MANUAL")
         assert [exit.qty for exit in (await floor.trade()).exits] == [D("0.010")]
         assert floor.position_qty() == D("-0.020")
         timeline.check("at the end")
         await floor.stop()
 
     run_virtual(scenario())
+
+
+def test_a_person_s_order_that_outlives_its_trade_closes_the_next_one() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter("E1", tp=None)
+        await floor.by_hand("web_rest", Side.SELL, "0.030", type=OrderType.LIMIT, price=D("60100"))
+        floor.price = None
+        await thin(timeline, floor, "0.024")
+        first = (await floor.trade("E1")).qty_open
+        floor.price = D(59000)
+        await floor.settle(5_000)
+        ended = await floor.trade("E1")
+        floor.price = D(60000)
+        await floor.settle(5_000)
+        await floor.enter("E2", tp=None)
+        floor.price = None
+        for _ in range(6):
+            await thin(timeline, floor, "0.036")
+        await floor.settle(40_000)
+
+        second = await floor.trade("E2")
+        assert first == D("0.004")
+        assert (ended.status, ended.reason) == (TradeStatus.CLOSED, "STOP_LOSS")
+        assert (second.status, second.reason) == (TradeStatus.CLOSED, "MANUAL")
+        assert await floor.trade("E1") == ended
+        assert (await floor.call("s5", "GET", "/status")).body["reconciled"]
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_an_adopted_order_does_next_is_the_person_s_until_it_is_known() -> None:
+    """It closed some of ours; then the person buys, and it goes on with that. Our trade stays open, with its stop."""
+
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter(qty="0.020", tp=None)
+        await floor.by_hand("web_rest", Side.SELL, "0.050", type=OrderType.LIMIT, price=D("60100"))
+        floor.price = None
+        await thin(timeline, floor, "0.036")
+        await floor.by_hand("web_buy", Side.BUY, "0.020")
+        await thin(timeline, floor, "0.072")
+
+        trade = await floor.trade()
+        assert (trade.status, trade.qty_open) == (TradeStatus.ACTIVE, D("0.011"))
+        assert "s3-btc-e1" in {name[:9] for name in floor.resting()}
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_fill_in_our_name_that_nobody_can_explain_counts_as_a_stranger_s() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter(tp=None)
+        await floor.by_hand("s3-btc-other", Side.SELL, "0.004", reduce_only=True)
+        await floor.settle(40_000)
+
+        assert (await floor.trade()).qty_open == D("0.006")
+        assert (await floor.call("s5", "GET", "/status")).body["reconciled"]
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def thin(timeline: Timeline, floor: Floor, bid_qty: str) -> None:
+    """One tick with so little to sell to, then time for everybody to react."""
+    whole = tick(D("60101"), timeline.clock.now_ms())
+    books = (replace(whole.books[0], bids=((D(60100), D(bid_qty)),)), whole.books[1])
+    floor.venue.apply(replace(whole, books=books))
+    await floor.settle(3_000)

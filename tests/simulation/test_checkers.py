@@ -104,7 +104,7 @@ LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
     "a position nobody counts": ("I4", "the exchange 0", lambda e: replace(e, positions=())),
     "an entry that netted what nobody held": (
         "I4",
-        "closed 0.004 of somebody else's on file, 0 by the exchange's fills",
+        "closed 0.004 of somebody else's on file, 0.000 by the exchange's fills",
         lambda e: with_document(e, ORDERS.name, "s3-btc-e1", foreign_qty=D("0.004")),
     ),
     "another status": (

@@ -50,7 +50,6 @@ from chimera.contracts.documents.system import (
 from chimera.contracts.documents.trading import (
     LIQUIDATION,
     MANUAL,
-    STRANGERS_STOP,
     BookRow,
     Decision,
     FactorBar,
@@ -69,7 +68,6 @@ from chimera.contracts.documents.trading import (
 __all__ = [
     "LIQUIDATION",
     "MANUAL",
-    "STRANGERS_STOP",
     "SYSTEM_STATES",
     "Alert",
     "Applies",

@@ -109,17 +109,16 @@ class BookRow(Contract):
 
 MANUAL = "MANUAL"
 LIQUIDATION = "LIQUIDATION"
-STRANGERS_STOP = "STRANGERS_STOP"
-"""`orders.reason` of what closed some of a trade and nobody ordered for it: a person did by hand, the exchange, or S5's
-stop for what a person holds on the same instrument."""
+"""`orders.reason` of what nobody here ordered and closed something of ours: a person did by hand, or the exchange."""
 
 
 class Order(Document):
     """`orders`: one order at the exchange, written before it is sent. Schema: orders.json, + CONTRACTS section 2.
 
     order_id = client_order_id, ours. quantity and filled_qty in base asset, prices in USDT. `stop_price` is the
-    trigger of a conditional order, `mid_at_send` and `book_top3` the market when it was sent. `foreign_qty` is the part
-    of what filled that was somebody else's: an entry closed it, or a person's sale of theirs went beyond the trade.
+    trigger of a conditional order, `mid_at_send` and `book_top3` the market when it was sent. Of an entry's
+    orders, `foreign_qty` is what they closed of somebody else's, and `closed_by` what strangers' fills closed of the
+    trade, by fill.
     """
 
     key_field: ClassVar[str] = "order_id"
@@ -155,6 +154,7 @@ class Order(Document):
     sent_at: EpochMs | None = None
     updated_at: EpochMs | None = None
     foreign_qty: Number | None = None
+    closed_by: dict[str, Number] | None = None
 
     @property
     def is_conditional(self) -> bool:
@@ -168,10 +168,13 @@ class Order(Document):
 
     @property
     def is_nobodys_stop(self) -> bool:
-        """Whether S5 ordered it for a position that no trade of ours holds. Where it closed some of a trade's all the
-        same, that is its parent, and `reason` keeps what it was for."""
-        by_s5 = self.intent_id is not None and self.intent_id.startswith(ids.RECON_STOP)
-        return by_s5 and (self.parent_id is None or self.reason == STRANGERS_STOP)
+        """Whether S5 ordered it for a position that no trade of ours holds."""
+        return self.parent_id is None and self.intent_id is not None and self.intent_id.startswith(ids.RECON_STOP)
+
+    @property
+    def is_strangers(self) -> bool:
+        """On file, and yet what a person did, or the stop of what a person holds."""
+        return self.is_nobodys_stop or self.reason == MANUAL
 
 
 class Fill(Document):

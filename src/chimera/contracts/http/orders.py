@@ -50,12 +50,16 @@ class LookupRequest(Asked):
 
 
 class ShareRequest(Asked):
-    """`POST /orders/share` (added): this order closed or opened for the trade `intent_id`, and `foreign_qty` of what
-    filled was somebody else's. One that nobody here sent is taken on file. Asking twice changes nothing."""
+    """`POST /orders/share` (added): whose what was where a person trades on the instrument of `intent_id` too.
+
+    `foreign`: of its own entry orders, what they closed of somebody else's. `closed_by`: of strangers' fills, by fill
+    id, what they closed of the trade; `orders` are theirs, and are taken on file. The whole of it each time.
+    """
 
     intent_id: str
-    client_order_id: str
-    foreign_qty: Number
+    foreign: dict[str, Number]
+    closed_by: dict[str, Number]
+    orders: tuple[str, ...] = ()
 
 
 class OrderView(Contract):

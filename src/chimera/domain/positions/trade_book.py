@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from chimera.contracts import ids
+from chimera.contracts.documents import Fill
 from chimera.contracts.enums import Market, Side
 from chimera.domain.exact import average, money
 
@@ -24,8 +25,7 @@ class BookFill:
     """One fill. `fee_usdt` > 0 was paid; `fee_base_qty` is the part of it taken in the base asset.
 
     `told_pnl_usdt`: what the exchange booked for a close, before fees; None where it books nothing (SPOT).
-    `foreign_qty`: the part that was somebody else's: an entry closed it, or a sale of theirs went beyond the trade. The
-    exchange has one position.
+    `foreign_qty`: the part of an entry that closed what somebody else held: the exchange has one position.
     """
 
     fill_id: str
@@ -44,7 +44,7 @@ class BookFill:
 class BookExit:
     """What one order took out of the trade: `price` its average, `ts` its last fill, `pnl_usdt` before fees.
 
-    `qty` is the trade's part of `filled_qty`; the money of all of it is the trade's.
+    `qty` is the trade's part of `filled_qty`: what is sold beyond it opens something, or is dust.
     """
 
     order_id: str
@@ -102,7 +102,7 @@ def book_of(market: Market, side: Side, fills: Iterable[BookFill]) -> TradeBook 
             cost += _received(fill) * fill.price
             avg = cost / held if held else avg
             continue
-        closed = min(_left(fill), held)
+        closed = min(fill.qty, held)
         share = cost if closed == held else cost * closed / held
         held -= closed
         cost -= share
@@ -135,10 +135,6 @@ def _received(fill: BookFill) -> Decimal:
     return fill.qty - fill.fee_base_qty - fill.foreign_qty
 
 
-def _left(fill: BookFill) -> Decimal:
-    return fill.qty - fill.foreign_qty
-
-
 def _joined(before: BookExit | None, fill: BookFill, qty: Decimal, pnl: Decimal) -> BookExit:
     if before is None:
         return BookExit(
@@ -159,4 +155,16 @@ def _joined(before: BookExit | None, fill: BookFill, qty: Decimal, pnl: Decimal)
         fee_usdt=before.fee_usdt + fill.fee_usdt,
         ts=fill.ts,
         filled_qty=filled_qty,
+    )
+
+
+def part_of(fill: Fill, qty: Decimal) -> Fill:
+    """`qty` of a fill, with its part of the fee and of what the exchange booked."""
+    if qty == fill.qty:
+        return fill
+    share = qty / fill.qty
+    return fill.but(
+        qty=qty,
+        fee_usdt=money((fill.fee_usdt or Decimal(0)) * share),
+        realized_pnl_usdt=money((fill.realized_pnl_usdt or Decimal(0)) * share),
     )

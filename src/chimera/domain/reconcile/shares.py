@@ -24,34 +24,31 @@ class Whose(StrEnum):
 class Moved:
     """One fill, `qty` > 0 where it bought."""
 
-    order_id: str
+    fill_id: str
     whose: Whose
     qty: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """`ours` and `theirs` make up the position, signed. `trades` is by order what it opened or closed of ours, `others`
-    what of it was somebody else's; without sign."""
+    """`ours` and `theirs` make up the position, signed. By fill, without sign: `trades` is what it opened or closed of
+    ours, and the rest of it was somebody else's."""
 
     ours: Decimal
     theirs: Decimal
     trades: Mapping[str, Decimal]
-    others: Mapping[str, Decimal]
 
 
 def shares(theirs: Decimal, fills: Iterable[Moved]) -> Shares:
     """From what strangers held before the first of `fills`, when nothing was ours; in the exchange's order."""
     ours = _ZERO
     trades: dict[str, Decimal] = {}
-    others: dict[str, Decimal] = {}
     for fill in fills:
         by_ours, by_theirs = _split(fill, ours, theirs)
         ours += by_ours
         theirs += by_theirs
-        trades[fill.order_id] = trades.get(fill.order_id, _ZERO) + abs(by_ours)
-        others[fill.order_id] = others.get(fill.order_id, _ZERO) + abs(by_theirs)
-    return Shares(ours=ours, theirs=theirs, trades=trades, others=others)
+        trades[fill.fill_id] = abs(by_ours)
+    return Shares(ours=ours, theirs=theirs, trades=trades)
 
 
 def _split(fill: Moved, ours: Decimal, theirs: Decimal) -> tuple[Decimal, Decimal]:
@@ -70,4 +67,4 @@ def _closing(qty: Decimal, held: Decimal) -> Decimal:
     """The part of `qty` that makes `held` smaller, signed like `qty`."""
     if qty * held >= 0:
         return _ZERO
-    return qty.copy_sign(qty) if abs(qty) <= abs(held) else -held
+    return qty if abs(qty) <= abs(held) else -held

@@ -78,7 +78,7 @@ class Api:
                 path="/orders/share",
                 handle=self._share,
                 body=ShareRequest,
-                summary="Count an order for a trade, all but what was somebody else's.",
+                summary="Note what of a trade strangers closed, and what of strangers' its entry did.",
                 errors=(404, 422, 503),
             ),
         )

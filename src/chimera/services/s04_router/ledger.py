@@ -7,7 +7,7 @@ exchange's trade id, and an order is final only when every fill of it is on file
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import structlog
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
-from chimera.contracts.documents import LIQUIDATION, MANUAL, STRANGERS_STOP, BookRow, Fill, IntentRecord, Order
+from chimera.contracts.documents import LIQUIDATION, MANUAL, BookRow, Fill, IntentRecord, Order
 from chimera.contracts.enums import Market, OrderStatus, Purpose
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
@@ -241,28 +241,36 @@ class Ledger:
         reported = await self.venue.order(key, client_order_id, conditional=conditional)
         return await self.book(reported, await self._ask_fills(reported) if reported.filled_qty else ())
 
-    async def share(self, record: IntentRecord, client_order_id: str, foreign_qty: Decimal) -> Order | None:
-        """Note that `foreign_qty` of what this order filled was somebody else's, and the rest the trade's of `record`.
-        S5 decides. One that nobody here sent is taken on file as the trade's, with its share, before its fills are.
-        None: it belongs to another trade, or to none by its nature.
+    async def adopt(self, key: InstrumentKey, client_order_id: str) -> None:
+        """Take on file an order that nobody here sent, with its fills, because it closed some of ours.
 
         Raises:
-            UnknownOrder: neither we nor the exchange know it.
+            UnknownOrder: the exchange does not know it.
         """
-        reported = None
-        if await self.order(client_order_id) is None:
-            reported = await self.venue.order(record.intent.instrument, client_order_id, conditional=False)
+        if await self.order(client_order_id) is not None:
+            return
+        reported = await self.venue.order(key, client_order_id, conditional=False)
         async with self._writing:
-            entry = await self._entry(client_order_id)
-            if entry is None:
-                assert reported is not None
-                entry = await self._put_foreign(reported, MANUAL, parent_id=record.intent_id, foreign_qty=foreign_qty)
-            shared = _shared(entry.order, record, foreign_qty)
-            if shared is not None and shared != entry.order:
-                await self._save(entry, shared.but(updated_at=self.clock.now_ms()), ())
-        if shared is not None and reported is not None:
-            await self.book(reported, await self._ask_fills(reported))
-        return shared
+            if await self._entry(client_order_id) is None:
+                self._remember(await self._put_foreign(reported, MANUAL))
+        await self.book(reported, await self._ask_fills(reported))
+
+    async def share(
+        self, record: IntentRecord, foreign: Mapping[str, Decimal], closed_by: Mapping[str, Decimal]
+    ) -> None:
+        """Note at the orders of this entry what they closed of somebody else's, and at its first what strangers' fills
+        closed of its trade. One document says all of the latter: no moment shows a half of it."""
+        first = record.intent.client_order_id
+        async with self._writing:
+            for name in dict.fromkeys((first, *foreign)):
+                entry = await self._entry(name)
+                if entry is None:
+                    continue
+                shared = entry.order.but(foreign_qty=foreign.get(name, entry.order.foreign_qty))
+                if name == first:
+                    shared = shared.but(closed_by=dict(closed_by))
+                if shared != entry.order:
+                    await self._save(entry, shared.but(updated_at=self.clock.now_ms()), ())
 
     async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
         fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)
@@ -354,9 +362,7 @@ class Ledger:
             return None
         return await self._put_foreign(reported, LIQUIDATION)
 
-    async def _put_foreign(
-        self, reported: VenueOrder, why: str, *, parent_id: str | None = None, foreign_qty: Decimal | None = None
-    ) -> _Entry:
+    async def _put_foreign(self, reported: VenueOrder, why: str) -> _Entry:
         order = Order(
             order_id=reported.client_order_id,
             client_order_id=reported.client_order_id,
@@ -371,8 +377,6 @@ class Ledger:
             status=OrderStatus.NEW,
             rcu_rev=0,
             created_at=reported.created_at_ms,
-            parent_id=parent_id,
-            foreign_qty=foreign_qty,
             intent_id=reported.client_order_id,
             purpose=Purpose.EXIT,
             reason=why,
@@ -405,16 +409,6 @@ class Ledger:
             if oldest is None:
                 break
             del self._entries[oldest]
-
-
-def _shared(order: Order, record: IntentRecord, foreign_qty: Decimal) -> Order | None:
-    """The order as a part of this trade; None where it cannot be."""
-    entry = order.intent_id == record.intent_id and order.purpose is not None and order.purpose.is_new_entry
-    if entry or order.parent_id == record.intent_id:
-        return order.but(foreign_qty=foreign_qty)
-    if order.parent_id is None and order.is_nobodys_stop:
-        return order.but(foreign_qty=foreign_qty, parent_id=record.intent_id, reason=STRANGERS_STOP)
-    return None
 
 
 def result_of(order: Order, fresh: Sequence[Fill]) -> OrderResult:

@@ -26,6 +26,7 @@ class Settings:
         retry_max_ms: What waits for a dependency asks at least this often: a position may be naked for 2 s.
         report_pause_ms: Where somebody else's orders fill, the reconciler is asked to look at most this often: a look
             costs some 25 of the 2,400 request weights of a minute.
+        report_pause_max_ms: The pause doubles up to this while it goes on and on.
         fill_wait_ms: Venue time: how long the account stream has to tell the fills of an answered market order.
             Then we ask.
         order_notional_usdt_max: Last gate: no single order is worth more, whatever the layers above believe.
@@ -47,6 +48,7 @@ class Settings:
     fill_wait_ms: int = 400
     retry_max_ms: int = 1_000
     report_pause_ms: int = 1_000
+    report_pause_max_ms: int = 5_000
     holdings_ms: int = 10_000
     rules_ms: int = 60_000
     isolated_ms: int = 60_000

@@ -13,7 +13,6 @@ from chimera.contracts import ids
 from chimera.contracts.documents import (
     LIQUIDATION,
     MANUAL,
-    STRANGERS_STOP,
     Fill,
     IntentRecord,
     Order,
@@ -34,10 +33,10 @@ TIER_MAX = 10_000
 
 NETTED = "NETTED"
 """All that the entry bought closed what somebody else held."""
+STRANGERS_STOP = "STRANGERS_STOP"
+"""The stop of what a person held on the same instrument closed some of ours."""
 FOREIGN = (LIQUIDATION, MANUAL)
 """`orders.reason` of what nobody here ordered: the exchange closed the position, or a person did by hand."""
-BESIDE = (*FOREIGN, STRANGERS_STOP)
-"""`orders.reason` of what was not ordered for the trade that it closed some of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class Facts:
     def own_orders(self) -> tuple[Order, ...]:
         """Those that were ordered for this trade: only they are its stop and its target, and nobody else's is
         canceled."""
-        return tuple(order for order in self.orders if order.reason not in BESIDE)
+        return tuple(order for order in self.orders if order.reason not in FOREIGN and not order.is_nobodys_stop)
 
 
 def opens_a_trade(record: IntentRecord) -> bool:
@@ -75,7 +74,7 @@ def open_stops(orders: Iterable[Order]) -> list[Order]:
 
 def book_of_facts(facts: Facts) -> TradeBook | None:
     base = facts.instrument.base_asset if facts.record.market is Market.SPOT else None
-    # Of each order the earliest fills are somebody else's: what they held was there first.
+    # Of an entry the earliest fills closed somebody else's: what they held was there first.
     foreign = {order.order_id: order.foreign_qty or Decimal(0) for order in facts.orders}
     fills = []
     for fill in sorted(facts.fills, key=lambda fill: ids.fill_order(fill.timestamp, fill.fill_id)):
@@ -186,8 +185,10 @@ def _end_reason(book: TradeBook, by_id: dict[str, Order], record: IntentRecord) 
 
 
 def _reason(order: Order, record: IntentRecord, book: TradeBook) -> str:
-    if order.reason in BESIDE:
+    if order.reason in FOREIGN:
         return str(order.reason)
+    if order.is_nobodys_stop:
+        return STRANGERS_STOP
     if order.purpose is Purpose.SL:
         secured = order.stop_price is not None and not is_tighter(
             record.intent.side, book.entry_price_avg, order.stop_price

@@ -7,13 +7,14 @@ exchange's rows; everything else from the documents. The trades must tell the sa
 from collections import defaultdict
 from decimal import Decimal
 
-from chimera.contracts.collections import FILLS, FUNDING_RECORDS, TRADES
+from chimera.contracts.collections import FILLS, FUNDING_RECORDS, ORDERS, TRADES
 from chimera.contracts.documents import Fill, FundingRecord, Trade
 from chimera.contracts.enums import Market
 from chimera.domain.execution.orders import VenueFill
 from chimera.domain.matching.records import Flow
+from chimera.domain.positions.trade_book import part_of
 from chimera.simulation.checkers.evidence import Evidence, WalletKey
-from chimera.simulation.checkers.strangers import beside_trades, fills_of_strangers
+from chimera.simulation.checkers.strangers import fills_of_strangers
 
 TOLERANCE = Decimal("1e-8")
 _ZERO = Decimal(0)
@@ -56,10 +57,13 @@ def _move(explained: dict[WalletKey, Decimal], fill: Fill | VenueFill, *, fee: D
 
 
 def _trades(evidence: Evidence) -> list[str]:
-    """Every futures fill and every settlement belongs to one trade, but for those of what no trade holds."""
-    beside = beside_trades(evidence)
-    fills = [each for each in evidence.on_file(FILLS) if each.market is Market.FUT and each.order_id not in beside]
+    """Every futures fill and every settlement belongs to one trade; of strangers' fills, what they closed of it."""
+    orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
     trades = [trade for trade in evidence.on_file(TRADES) if trade.market is Market.FUT]
+    all_fills = {fill.fill_id: fill for fill in evidence.on_file(FILLS) if fill.market is Market.FUT}
+    fills = [fill for fill in all_fills.values() if not orders[fill.order_id].is_strangers]
+    for order in orders.values():
+        fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]
     meddled = {fill.symbol for fill in fills_of_strangers(evidence) if fill.market is Market.FUT}
     settled = [
         record

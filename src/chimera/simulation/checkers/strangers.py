@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from chimera.contracts import ids
 from chimera.contracts.collections import INTENTS, ORDERS, TRADES
-from chimera.contracts.documents import MANUAL, Order
-from chimera.contracts.enums import Market
+from chimera.contracts.documents import Order
+from chimera.contracts.enums import Market, TradeStatus
 from chimera.domain.execution.orders import VenueFill
 from chimera.domain.reconcile.shares import Moved, Shares, Whose, shares
 from chimera.simulation.checkers.evidence import Evidence
@@ -36,15 +36,6 @@ def fills_of_strangers(evidence: Evidence) -> Iterator[VenueFill]:
             yield fill
 
 
-def beside_trades(evidence: Evidence) -> frozenset[str]:
-    """Orders on file that are no trade's: stops of what a person holds."""
-    return frozenset(order.order_id for order in evidence.on_file(ORDERS) if _is_beside(order))
-
-
-def _is_beside(order: Order) -> bool:
-    return order.is_nobodys_stop and order.parent_id is None
-
-
 def shares_of(evidence: Evidence) -> Mapping[str, Shares]:
     """Futures symbol to whose the position is, by all fills that the exchange ever had."""
     orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
@@ -53,49 +44,49 @@ def shares_of(evidence: Evidence) -> Mapping[str, Shares]:
     for fill in evidence.fills:
         if fill.market is Market.FUT:
             whose = _whose(orders.get(fill.client_order_id), expected(fill.client_order_id))
-            qty = fill.side.sign * fill.qty
-            moved[fill.symbol].append(Moved(order_id=fill.client_order_id, whose=whose, qty=qty))
+            moved[fill.symbol].append(Moved(fill_id=_id_of(fill), whose=whose, qty=fill.side.sign * fill.qty))
     return {symbol: shares(_ZERO, fills) for symbol, fills in moved.items()}
 
 
 def _whose(order: Order | None, expected: bool) -> Whose:
     if order is None:
         return Whose.EXIT if expected else Whose.STRANGERS
-    if _is_strangers(order):
+    if order.is_strangers:
         return Whose.STRANGERS
     return Whose.ENTRY if _is_entry(order) else Whose.EXIT
 
 
 def unshared(evidence: Evidence) -> list[str]:
-    """What the trades' books say that strangers closed of them, and that entries closed of strangers', is what the
-    exchange's fills say. Strangers' orders that are no trade's are not asked for: where a person sold and bought back
-    before anybody could look, both may stay theirs."""
-    closed: dict[str, Decimal] = defaultdict(Decimal)
-    for trade in evidence.on_file(TRADES):
-        for exit in trade.exits:
-            closed[exit.order_id] += exit.qty
-    orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
+    """What the trades' orders say that strangers closed of them, and that they closed of strangers', is what the
+    exchange's fills say. Of trades that are open: one that has ended is not looked at any more."""
+    entries = {order.order_id: order for order in evidence.on_file(ORDERS) if _is_entry(order)}
+    still_open = {trade.trade_id for trade in evidence.on_file(TRADES) if trade.status is not TradeStatus.CLOSED}
+    found = shares_of(evidence)
+    parts = {fill_id: qty for each in found.values() for fill_id, qty in each.trades.items()}
+    netted: dict[str, Decimal] = defaultdict(Decimal)
+    for fill in evidence.fills:
+        if fill.client_order_id in entries and fill.market is Market.FUT:
+            netted[fill.client_order_id] += fill.qty - parts[_id_of(fill)]
     findings = []
-    for found in shares_of(evidence).values():
-        for name, own_qty in found.trades.items():
-            order = orders.get(name)
-            if order is None:
-                continue
-            if _is_entry(order) and (order.foreign_qty or _ZERO) != found.others[name]:
+    for name, order in entries.items():
+        if order.intent_id not in still_open or order.market is not Market.FUT:
+            continue
+        if (order.foreign_qty or _ZERO) != netted[name]:
+            findings.append(
+                f"entry {name} closed {order.foreign_qty or _ZERO} of somebody else's on file,"
+                f" {netted[name]} by the exchange's fills"
+            )
+        for fill_id, qty in (order.closed_by or {}).items():
+            if qty != parts.get(fill_id):
                 findings.append(
-                    f"entry {name} closed {order.foreign_qty or _ZERO} of somebody else's on file,"
-                    f" {found.others[name]} by the exchange's fills"
-                )
-            if _is_strangers(order) and order.parent_id is not None and closed[name] != own_qty:
-                findings.append(
-                    f"order {name} closed {closed[name]} of a trade on file, {own_qty} by the exchange's fills"
+                    f"fill {fill_id} closed {qty} of a trade on file, {parts.get(fill_id)} by the exchange's fills"
                 )
     return findings
 
 
-def _is_strangers(order: Order) -> bool:
-    return order.reason == MANUAL or order.is_nobodys_stop
-
-
 def _is_entry(order: Order) -> bool:
     return order.purpose is not None and order.purpose.is_new_entry
+
+
+def _id_of(fill: VenueFill) -> str:
+    return ids.fill_id(fill.key, fill.trade_id, fill.side)

@@ -89,8 +89,10 @@ class Account:
         compares everything: nobody told us where. Fills of one order come in bursts, so after each report there is a
         pause; no instrument waits for another's, as all that has gathered is reported together."""
         backoff = Backoff(self.clock, self.randomness)
+        pause_ms = self.settings.report_pause_ms
         while True:
             if not self._doubted:
+                pause_ms = self.settings.report_pause_ms
                 await self._doubting.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
                 continue
             now_ms = self.clock.now_ms()
@@ -101,7 +103,9 @@ class Account:
                 await backoff.wait()
                 continue
             backoff.reset()
-            await self.clock.sleep_until_ms(now_ms + self.clock.work_ms(self.settings.report_pause_ms))
+            await self.clock.sleep_until_ms(now_ms + self.clock.work_ms(pause_ms))
+            # Somebody who goes on and on is looked at less often: each look costs calls.
+            pause_ms = min(2 * pause_ms, self.settings.report_pause_max_ms)
 
     async def _report_gathered(self, now_ms: int) -> None:
         """Each instrument by itself, so that one that cannot be compared fails no other, or all at once. What is told

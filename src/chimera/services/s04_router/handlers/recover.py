@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import structlog
 
-from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.collections import FILLS, INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import OPEN_INTENTS, Market
 from chimera.contracts.http import LookupRequest, ShareRequest
@@ -94,21 +94,29 @@ class Recover:
         """POST /orders/share.
 
         Raises:
-            Problem: 404, no such futures entry, or no such order; 422, not this trade's.
+            Problem: 404, no such futures entry, or no such order; 422, an order or a fill that cannot be meant.
         """
         record = await self.documents.get(INTENTS, wanted.intent_id)
         if record is None or not record.purpose.is_new_entry or record.market is not Market.FUT:
             raise Problem(404, "unknown-intent", f"no futures entry {wanted.intent_id!r} is on file")
-        if wanted.foreign_qty < 0:
-            raise Problem(422, "negative-qty", f"foreign_qty is {wanted.foreign_qty}; name 0 or more")
-        try:
-            order = await self.ledger.share(record, wanted.client_order_id, wanted.foreign_qty)
-        except UnknownOrder:
-            raise Problem(404, "unknown-order", f"the exchange knows no order {wanted.client_order_id!r}") from None
-        if order is None:
-            raise Problem(
-                422, "not-of-this-trade", f"order {wanted.client_order_id!r} closes nothing for {wanted.intent_id!r}"
-            )
+        for name, qty in (*wanted.foreign.items(), *wanted.closed_by.items()):
+            if qty < 0:
+                raise Problem(422, "negative-qty", f"{name} is shared with {qty}; name 0 or more")
+        for name in wanted.foreign:
+            order = await self.ledger.order(name)
+            if order is None or order.intent_id != record.intent_id or order.side is not record.intent.side:
+                raise Problem(422, "not-of-this-entry", f"order {name!r} is no entry of {wanted.intent_id!r}")
+        for name in wanted.orders:
+            try:
+                await self.ledger.adopt(record.intent.instrument, name)
+            except UnknownOrder:
+                raise Problem(404, "unknown-order", f"the exchange knows no order {name!r}") from None
+        for fill_id in wanted.closed_by:
+            fill = await self.documents.get(FILLS, fill_id)
+            order = None if fill is None else await self.ledger.order(fill.order_id)
+            if order is None or not order.is_strangers or order.side is record.intent.side:
+                raise Problem(422, "not-a-strangers-fill", f"fill {fill_id!r} closed nothing of {wanted.intent_id!r}")
+        await self.ledger.share(record, wanted.foreign, wanted.closed_by)
 
     async def catch_up(self) -> None:
         """Ask for every order that is open on file. One that the exchange has never heard of is left to its intent if

@@ -1,11 +1,12 @@
 """Fills that the exchange has and we have not: fetched with their true time, through the router's own books."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
-from chimera.contracts.documents import MANUAL, Order, Trade
+from chimera.contracts.documents import Trade
 from chimera.contracts.http import LookupRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenueFill
@@ -19,22 +20,41 @@ from chimera.services.s05_reconciler.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Fills that were looked at: whether a stranger's was among them, and when the newest was, 0 without any."""
+
+    strangers: bool
+    newest_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """Whose the position is that a trade is a part of, `fills` since the trade's first, `whose` by fill id."""
+
+    shares: Shares
+    fills: tuple[VenueFill, ...]
+    whose: Mapping[str, Whose]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fills:
     settings: Settings
     documents: Documents
     venue: Venue
     peers: Peers
     clock: Clock
+    _before: dict[str, Decimal] = field(default_factory=dict)
+    """By trade: what strangers held when it began."""
 
-    async def book_missing(self, key: InstrumentKey, since_ms: int, findings: Findings) -> bool:
-        """Have every order booked that filled since `since_ms` and whose fill is not on file. True where a stranger's
-        was among them."""
+    async def book_missing(self, key: InstrumentKey, since_ms: int, findings: Findings) -> Seen:
+        """Have every order booked that filled since `since_ms` and whose fill is not on file."""
         missing: dict[str, VenueFill] = {}
-        strangers = False
+        strangers, newest_ms = False, 0
         for fill in await self.venue.fills(key, since_ms):
+            newest_ms = max(newest_ms, fill.ts)
             known = await self._is_on_file(fill)
             ours = known or await self._is_ours(fill)
-            strangers = strangers or not ours
+            strangers = strangers or not ours or await self._is_adopted(fill)
             if ours:
                 findings.agree(known)
             if ours and not known:
@@ -44,45 +64,52 @@ class Fills:
             if not await self._is_on_file(fill):
                 raise CannotCompare(f"fill {fill.trade_id} of {client_order_id} could not be booked")
             await findings.fixed("FILL_BOOKED", key, client_order_id, before=None, after=float(fill.qty))
-        return strangers
+        return Seen(strangers=strangers, newest_ms=newest_ms)
 
-    async def shares_of(self, trade: Trade) -> Shares | None:
-        """Whose the position is, by the exchange's own fills since the trade's first. None while it may be moving:
-        position and fills are two questions, and what the exchange says of one may be behind the other."""
+    def is_young(self, ts: int) -> bool:
+        """Whether what the exchange says of a position may be from before a fill at `ts`."""
+        return self.clock.now_ms() - ts < self.clock.work_ms(self.settings.lookup_lag_ms)
+
+    async def owned(self, trade: Trade) -> Owned | None:
+        """By the exchange's own fills. None while it may be moving: what strangers held at the trade's beginning comes
+        from the position of now, and that may be behind the fills. Once it is known, the fills are enough."""
         key = InstrumentKey(trade.market, trade.symbol)
-        first = min(ids.fill_order(fill.ts, fill.fill_id) for fill in trade.entries)
-        fills = await self._since(key, trade, first)
-        position = next((each.qty for each in await self.venue.positions() if each.symbol == key.symbol), Decimal(0))
-        young_ms = self.clock.work_ms(self.settings.lookup_lag_ms)
-        if not fills or self.clock.now_ms() - fills[-1].ts < young_ms or fills != await self._since(key, trade, first):
+        fills = await self._since(key, trade)
+        if not {fill.fill_id for fill in trade.entries} <= {id_of(fill) for fill in fills}:
             return None
-        if not {fill.fill_id for fill in trade.entries} <= {_id_of(fill) for fill in fills}:
-            return None
-        moved = [
-            Moved(
-                order_id=fill.client_order_id,
-                whose=await self._whose(fill, trade),
-                qty=fill.side.sign * fill.qty,
-            )
-            for fill in fills
-        ]
-        return shares(position - sum((each.qty for each in moved), Decimal(0)), moved)
+        moved = sum((fill.side.sign * fill.qty for fill in fills), Decimal(0))
+        if trade.trade_id not in self._before:
+            if self.is_young(fills[-1].ts):
+                return None
+            held = next((each.qty for each in await self.venue.positions() if each.symbol == key.symbol), Decimal(0))
+            if fills != await self._since(key, trade):
+                return None
+            self._before.clear()
+            self._before[trade.trade_id] = held - moved
+        whose = {id_of(fill): await self._whose(fill, trade) for fill in fills}
+        return Owned(
+            shares=shares(
+                self._before[trade.trade_id],
+                (Moved(fill_id=id_of(fill), whose=whose[id_of(fill)], qty=fill.side.sign * fill.qty) for fill in fills),
+            ),
+            fills=tuple(fills),
+            whose=whose,
+        )
 
-    async def _since(self, key: InstrumentKey, trade: Trade, first: tuple[int, int, str]) -> list[VenueFill]:
+    async def _since(self, key: InstrumentKey, trade: Trade) -> list[VenueFill]:
         """In the exchange's order. What was there before the trade's first fill is not among them, be it of the same
         millisecond."""
+        first = min(ids.fill_order(fill.ts, fill.fill_id) for fill in trade.entries)
         fills = await self.venue.fills(key, trade.opened_at)
         return [fill for fill in sorted(fills, key=_place) if _place(fill) >= first]
 
     async def _whose(self, fill: VenueFill, trade: Trade) -> Whose:
-        order = await self.documents.get(ORDERS, fill.client_order_id)
-        if order is None:
-            if ids.is_of_the_exchange(fill.client_order_id) or ids.is_ours(
-                fill.client_order_id, self.settings.id_prefix
-            ):
-                raise CannotCompare(f"fill {fill.trade_id} of {fill.client_order_id} is not booked yet")
-            return Whose.STRANGERS
-        if is_strangers(order):
+        name = fill.client_order_id
+        order = await self.documents.get(ORDERS, name)
+        if order is None and (ids.is_of_the_exchange(name) or ids.is_ours(name, self.settings.id_prefix)):
+            await self.look_up(fill.key, name)
+            order = await self.documents.get(ORDERS, name)
+        if order is None or order.is_strangers:
             return Whose.STRANGERS
         return Whose.ENTRY if order.purpose is not None and order.purpose.is_new_entry else Whose.EXIT
 
@@ -98,7 +125,11 @@ class Fills:
             raise CannotCompare(f"s4 could not look {client_order_id} up: {answer.body}")
 
     async def _is_on_file(self, fill: VenueFill) -> bool:
-        return await self.documents.get(FILLS, _id_of(fill)) is not None
+        return await self.documents.get(FILLS, id_of(fill)) is not None
+
+    async def _is_adopted(self, fill: VenueFill) -> bool:
+        order = await self.documents.get(ORDERS, fill.client_order_id)
+        return order is not None and order.is_strangers
 
     async def _is_ours(self, fill: VenueFill) -> bool:
         if ids.is_of_the_exchange(fill.client_order_id):
@@ -106,14 +137,9 @@ class Fills:
         return await self.documents.get(ORDERS, fill.client_order_id) is not None
 
 
-def _id_of(fill: VenueFill) -> str:
+def id_of(fill: VenueFill) -> str:
     return ids.fill_id(fill.key, fill.trade_id, fill.side)
 
 
 def _place(fill: VenueFill) -> tuple[int, int, str]:
-    return ids.fill_order(fill.ts, _id_of(fill))
-
-
-def is_strangers(order: Order) -> bool:
-    """On file, and yet what a person did, or the stop of what a person holds."""
-    return order.is_nobodys_stop or order.reason == MANUAL
+    return ids.fill_order(fill.ts, id_of(fill))

@@ -1,7 +1,7 @@
 """Futures positions, there and on file, and the stop that each must have."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -29,7 +29,7 @@ from chimera.domain.exact import exact
 from chimera.domain.execution.orders import VenuePosition
 from chimera.domain.positions.stops import protective
 from chimera.domain.reconcile.compare import uncovered_qty
-from chimera.domain.reconcile.shares import Shares
+from chimera.domain.reconcile.shares import Whose
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.peers import PeerCall, Peers
@@ -39,7 +39,7 @@ from chimera.runtime.instruments import instrument_of
 from chimera.runtime.strangers import STRANGERS
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
-from chimera.services.s05_reconciler.handlers.fills import Fills, is_strangers
+from chimera.services.s05_reconciler.handlers.fills import Fills, Owned, Seen, id_of
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
 from chimera.services.s05_reconciler.handlers.trades import beyond, open_trade
 from chimera.services.s05_reconciler.settings import Settings
@@ -71,11 +71,15 @@ class Positions:
         self,
         keys: Sequence[InstrumentKey],
         positions: Sequence[VenuePosition],
-        meddled: Collection[InstrumentKey],
+        seen: Mapping[InstrumentKey, Seen],
         findings: Findings,
     ) -> Left:
-        """`meddled`: where a stranger's fills were seen, which may leave the quantity as it was."""
+        """
+        Raises:
+            CannotCompare: of one instrument at least; the others were seen to.
+        """
         to_router = moving = False
+        failed: CannotCompare | None = None
         for key in keys:
             if key.market is not Market.FUT:
                 continue
@@ -83,19 +87,28 @@ class Positions:
                 to_router = True
                 continue
             position = next((each for each in positions if each.symbol == key.symbol), None)
-            settled = await self._compare_one(key, position, key in meddled, findings)
+            try:
+                settled = await self._compare_one(key, position, seen[key], findings)
+            except CannotCompare as cannot:
+                failed = cannot
+                continue
             moving = moving or not settled
+        if failed is not None:
+            raise failed
         return Left(to_router=to_router, moving=moving)
 
     async def _compare_one(
-        self, key: InstrumentKey, position: VenuePosition | None, meddled: bool, findings: Findings
+        self, key: InstrumentKey, position: VenuePosition | None, seen: Seen, findings: Findings
     ) -> bool:
-        trade, settled = await open_trade(self.documents, key), True
+        """False: it has moved so lately that the exchange's own view may be behind. It is covered, and looked at again;
+        a stranger's fills may leave the quantity as it was."""
+        trade = await open_trade(self.documents, key)
         agrees = _signed(trade) == _qty(position)
         findings.agree(agrees)
-        if not agrees or (meddled and trade is not None):
+        settled = agrees and not seen.strangers
+        if not settled:
             try:
-                trade, position, settled = await self._settle(key, trade, position, findings)
+                trade, position, settled = await self._settle(key, trade, seen, findings)
             except CannotCompare:
                 # What is naked is covered first, by whatever is known.
                 if position is not None:
@@ -108,60 +121,73 @@ class Positions:
         return settled
 
     async def _settle(
-        self, key: InstrumentKey, trade: Trade | None, position: VenuePosition | None, findings: Findings
+        self, key: InstrumentKey, trade: Trade | None, seen: Seen, findings: Findings
     ) -> tuple[Trade | None, VenuePosition | None, bool]:
         """The exchange's word wins: by its fills what is ours is shared out, then the trade is read anew. False where
         that has to wait."""
         before = _signed(trade)
         trade, position = await self._read_anew(key)
         if trade is None:
-            return trade, position, True
-        found = None if await self._entry_unfinished(key) else await self.fills.shares_of(trade)
-        if found is None:
+            return trade, position, not self.fills.is_young(seen.newest_ms)
+        owned = None if await self._entry_unfinished(key) else await self.fills.owned(trade)
+        if owned is None:
             return trade, position, False
-        if await self._share_out(trade, found, findings):
+        if await self._share_out(trade, owned, findings):
             trade, position = await self._read_anew(key)
-        after = _signed(trade)
+        after, ours = _signed(trade), owned.shares.ours
         if after != before:
             await findings.fixed("TRADE_CORRECTED", key, str(key), before=float(before), after=float(after))
-        if after != found.ours:
-            log.error("position and trade differ", instrument=str(key), trade=float(after), exchange=float(found.ours))
-        if after != before or after != found.ours:
+        if after != ours:
+            log.error("position and trade differ", instrument=str(key), trade=float(after), exchange=float(ours))
+        if after != before or after != ours:
             await self.teller.alert(
                 AlertCode.RECON_FIXED,
                 Severity.WARN,
-                f"{key}: we had {before}, the exchange has {found.ours} of it and {found.theirs} of somebody else's;"
+                f"{key}: we had {before}, the exchange has {ours} of it and {owned.shares.theirs} of somebody else's;"
                 f" on file is now {after}",
                 symbol=key.symbol,
             )
-        return trade, position, True
+        return trade, position, not self.fills.is_young(seen.newest_ms)
 
-    async def _share_out(self, trade: Trade, found: Shares, findings: Findings) -> bool:
-        """Have the router note what of each order was the trade's. True where something was not on file so."""
-        key, noted = InstrumentKey(trade.market, trade.symbol), False
-        for client_order_id, own_qty in found.trades.items():
-            order = await self.documents.get(ORDERS, client_order_id)
-            foreign_qty = found.others[client_order_id]
-            strangers = order is None or is_strangers(order)
-            if strangers and own_qty == 0 and (order is None or order.parent_id != trade.trade_id):
-                continue
-            if order is not None and not strangers and order.purpose is not Purpose.ENTRY:
-                continue
-            counted = order is not None and trade.trade_id in (order.parent_id, order.intent_id)
-            on_file = Decimal(0) if order is None else order.foreign_qty or Decimal(0)
-            if counted and on_file == foreign_qty:
-                continue
-            share = ShareRequest(intent_id=trade.trade_id, client_order_id=client_order_id, foreign_qty=foreign_qty)
-            answer = await self.peers.call(PeerCall("s4", "POST", "/orders/share", body=share, actor="s5"))
-            if answer.status == 404:
-                log.error("an order that filled is unknown to the exchange", order=client_order_id)
-                continue
-            if not answer.ok:
-                raise CannotCompare(f"s4 could not share {client_order_id} out: {answer.body}")
-            noted = True
-            kind = "MANUAL_EXIT_ADOPTED" if strangers else "ENTRY_NETTED"
-            await findings.fixed(kind, key, client_order_id, before=float(on_file), after=float(foreign_qty))
-        return noted
+    async def _share_out(self, trade: Trade, owned: Owned, findings: Findings) -> bool:
+        """Have the router note what of it all was the trade's. True where something was not on file so."""
+        foreign: dict[str, Decimal] = {}
+        closed_by: dict[str, Decimal] = {}
+        adopted: list[str] = []
+        for fill in owned.fills:
+            part = owned.shares.trades[id_of(fill)]
+            if owned.whose[id_of(fill)] is Whose.ENTRY:
+                foreign[fill.client_order_id] = foreign.get(fill.client_order_id, Decimal(0)) + fill.qty - part
+            elif owned.whose[id_of(fill)] is Whose.STRANGERS and part > 0:
+                closed_by[id_of(fill)] = part
+                adopted.append(fill.client_order_id)
+        on_file = {name: order for name in foreign if (order := await self.documents.get(ORDERS, name)) is not None}
+        foreign_on_file = {name: order.foreign_qty or Decimal(0) for name, order in on_file.items()}
+        closed_on_file: dict[str, Decimal] = {}
+        for order in on_file.values():
+            closed_on_file |= order.closed_by or {}
+        if (foreign, closed_by) == (foreign_on_file, closed_on_file):
+            return False
+        share = ShareRequest(
+            intent_id=trade.trade_id, foreign=foreign, closed_by=closed_by, orders=tuple(dict.fromkeys(adopted))
+        )
+        answer = await self.peers.call(PeerCall("s4", "POST", "/orders/share", body=share, actor="s5"))
+        if answer.status == 404:
+            # One that nobody can find any more must not keep the others from being seen to.
+            log.error("what strangers did cannot be shared out", trade=trade.trade_id, why=answer.body)
+            return False
+        if not answer.ok:
+            raise CannotCompare(f"s4 could not share {trade.trade_id} out: {answer.body}")
+        key = InstrumentKey(trade.market, trade.symbol)
+        for kind, before, after in (
+            ("ENTRY_NETTED", foreign_on_file, foreign),
+            ("MANUAL_EXIT_ADOPTED", closed_on_file, closed_by),
+        ):
+            for subject in sorted(after):
+                was = before.get(subject, Decimal(0))
+                if after[subject] != was:
+                    await findings.fixed(kind, key, subject, before=float(was), after=float(after[subject]))
+        return True
 
     async def _say_what_strangers_hold(self, key: InstrumentKey, qty: Decimal) -> None:
         """For S3 and S4, which enter nothing beside it."""

@@ -70,6 +70,8 @@ class Reconcile:
     _final_count: int = 0
     _overdue: bool = False
     _moving: bool = False
+    _again_at_ms: int | None = None
+    """When what was moving is looked at again, whatever the timer says."""
     _due: Changed = field(default_factory=Changed)
     _seen: tuple[object, ...] = ()
     _full_at_ms: int = 0
@@ -93,11 +95,14 @@ class Reconcile:
                 await backoff.wait()
                 continue
             backoff.reset()
-            await self._due.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(self.settings.compare_ms))
+            next_ms = self.clock.now_ms() + self.clock.work_ms(self.settings.compare_ms)
+            while not self._overdue and self.clock.now_ms() < (until_ms := min(next_ms, self._again_at_ms or next_ms)):
+                await self._due.wait_until(self.clock, until_ms)
 
     async def look(self) -> ReconcileStatus:
         """The timer's run. Where nothing has stirred since the last good one, that is all there is to say."""
         now_ms = self.clock.now_ms()
+        self._again_at_ms = None
         if self.reconciled and not self._stirred and now_ms < self._full_at_ms:
             try:
                 # Something may have stirred while the exchange was asked.
@@ -200,17 +205,20 @@ class Reconcile:
         if not answer.ok:
             raise CannotCompare(f"s4 could not ask the exchange for its orders: {answer.body}")
         since_ms = self._fills_since()
-        meddled = [key for key in keys if await self.fills.book_missing(key, since_ms, findings)]
+        seen = {key: await self.fills.book_missing(key, since_ms, findings) for key in keys}
         listed, positions = await self._ask()
         if scope is not ReconcileScope.POSITIONS:
             await self.orders.compare(keys, listed, positions, findings)
         if scope is not ReconcileScope.ORDERS:
             final_count = self._final_count
-            left = await self.positions.compare(keys, positions, meddled, findings)
+            left = await self.positions.compare(keys, positions, seen, findings)
             self._moving = left.moving
             # What was left is looked at again, even if nothing moves until then.
             self._stirred = self._stirred or left.to_router or left.moving
-            if left.moving or (left.to_router and self._final_count != final_count):
+            if left.moving:
+                self._again_at_ms = self.clock.now_ms() + self.clock.work_ms(self.settings.lookup_lag_ms)
+                self._due.tell()
+            if left.to_router and self._final_count != final_count:
                 # The router's may be what ended while we compared.
                 self._look_soon()
             elif left.to_router:

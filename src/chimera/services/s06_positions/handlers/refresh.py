@@ -18,6 +18,7 @@ from chimera.contracts.messages import PositionEvent
 from chimera.contracts.streams import POS_EVENTS
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.positions.budget import futures_usage, spot_usage
+from chimera.domain.positions.trade_book import part_of
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
@@ -111,10 +112,11 @@ class Refresh:
             )
         }
         fills = await self._fills(tuple(orders.values()))
+        theirs, closed = await self._closed_by_strangers(orders.get(record.intent.client_order_id))
         facts = Facts(
             record=record,
-            orders=_in_order(orders.values()),
-            fills=tuple(fills),
+            orders=(*_in_order(orders.values()), *theirs),
+            fills=(*fills, *closed),
             instrument=self.instruments[record.intent.instrument],
             params=await self.policies.of(record.intent.risk.rcu_rev or 0),
             fee_ratio=self.fee_ratios[record.market],
@@ -151,6 +153,19 @@ class Refresh:
             if book is not None and is_flat(facts, book):
                 break
         return facts
+
+    async def _closed_by_strangers(self, entry: Order | None) -> tuple[list[Order], list[Fill]]:
+        """Orders of strangers' that closed some of the trade, and that part of their fills, with its money."""
+        orders: dict[str, Order] = {}
+        parts: list[Fill] = []
+        for fill_id, qty in (entry.closed_by or {} if entry is not None else {}).items():
+            fill = await self.documents.get(FILLS, fill_id)
+            assert fill is not None, f"fill {fill_id} closed some of a trade and is not on file"
+            order = await self.documents.get(ORDERS, fill.order_id)
+            assert order is not None, f"order {fill.order_id} closed some of a trade and is not on file"
+            orders[order.order_id] = order
+            parts.append(part_of(fill, qty))
+        return list(orders.values()), [part for part in parts if part.qty > 0]
 
     async def _is_stray(self, order: Order) -> bool:
         if order.reason == LIQUIDATION:
