@@ -18,6 +18,7 @@ class Settings:
         fills_margin_ms: Fills are asked for from this long before the last good run: clocks differ.
         entry_patience_ms: An entry is the router's affair this long. One that is still unfinished then is stuck, and
             what it filled is looked at like any other position.
+        retry_max_ms: A comparison that fails is tried again at least this often: a position may be naked for 2 s.
         fallback_stop_ratio: Distance of an adopted position's stop, share of the mark, while no ATR is known.
         adopt_unknown_position: Give a position that nobody here opened a stop, or leave it alone.
     """
@@ -31,5 +32,6 @@ class Settings:
     lookup_lag_ms: int = 2_000
     fills_margin_ms: int = 60_000
     entry_patience_ms: int = 60_000
+    retry_max_ms: int = 1_500
     fallback_stop_ratio: Decimal = Decimal("0.02")
     adopt_unknown_position: bool = True

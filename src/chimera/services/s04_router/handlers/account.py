@@ -66,7 +66,7 @@ class Account:
     async def catch_up(self) -> None:
         """For ever: what the exchange has to be asked about, however long it cannot be, while `listen` goes on. Booking
         never goes back, so that an old answer does no harm to what was told since."""
-        backoff = Backoff(self.clock, self.randomness)
+        backoff = Backoff(self.clock, self.randomness, max_ms=self.settings.retry_max_ms)
         while True:
             if not self._owed:
                 await self._owing.wait_until(self.clock, self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
@@ -88,7 +88,7 @@ class Account:
         opened has no stop, and an entry that closed some of it has opened less than it bought. After a reset it
         compares everything: nobody told us where. Fills of one order come in bursts, so after each report there is a
         pause; no instrument waits for another's, as all that has gathered is reported together."""
-        backoff = Backoff(self.clock, self.randomness)
+        backoff = Backoff(self.clock, self.randomness, max_ms=self.settings.retry_max_ms)
         pause_ms = self.settings.report_pause_ms
         while True:
             if not self._doubted:

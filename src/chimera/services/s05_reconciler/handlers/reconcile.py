@@ -88,7 +88,7 @@ class Reconcile:
     async def keep(self) -> None:
         """At start at once, then again and again, at once where a look is overdue. One that fails, or is overdue again
         when it ends, is followed by the next after a pause, a growing one: this never spins."""
-        backoff = Backoff(self.clock, self.randomness)
+        backoff = Backoff(self.clock, self.randomness, max_ms=self.settings.retry_max_ms)
         while True:
             status = await self.look()
             if status is ReconcileStatus.FAILED or self._overdue:
