@@ -1,5 +1,6 @@
 """A person and we on one futures instrument: the exchange nets both into one position, and our books stay true."""
 
+import asyncio
 import json
 import random
 from dataclasses import replace
@@ -10,9 +11,12 @@ import pytest
 
 from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import Fill
-from chimera.contracts.enums import OrderStatus, OrderType, Side, TradeStatus
+from chimera.contracts.enums import FundingKind, OrderStatus, OrderType, Side, TradeStatus
 from chimera.contracts.http import ShareRequest
 from chimera.contracts.keys import FEAT_LAST
+from chimera.contracts.messages import FundingEvent
+from chimera.contracts.streams import MKT_FUNDING
+from chimera.runtime.strangers import held_by_strangers
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Instead, Meddled
 from tests.services.test_s04_crash_points import HOUSE, Fuse, Timeline
@@ -142,6 +146,76 @@ def test_an_entry_that_fills_while_positions_are_asked_for_keeps_its_trade(asked
         if entered:
             assert (await floor.trade()).qty_open == D("0.006")
         timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("price", [pytest.param("60600", id="target"), pytest.param("59300", id="stop")])
+def test_a_list_of_fills_that_is_behind_makes_nobody_a_stranger(price: str) -> None:
+    """An exit of ours filled: the position shows it, the list of fills does not yet, and our account stream is late."""
+    behind_ms = 1_500
+
+    async def scenario() -> None:
+        async def behind(fills: Instead, *asked: Any) -> Any:
+            until_ms = timeline.clock.now_ms() - behind_ms
+            return [fill for fill in await fills(*asked) if fill.ts <= until_ms]
+
+        timeline = Timeline.open()
+        venues: list[Meddled] = []
+
+        def wrap(venue: Any) -> Meddled:
+            venues.append(Meddled(venue))
+            return venues[-1]
+
+        floor = await timeline.live(Fuse(None), wrap)
+        await floor.start(*HOUSE, price="60000")
+        await floor.enter(tp="60500")
+        await floor.settle(20_000)
+        venues[0].instead["fills"] = behind
+        await floor.stop("s4")
+        floor.price = D(price)
+        floor.venue.apply(tick(floor.price, timeline.clock.now_ms()))
+        asked = asyncio.ensure_future(floor.call("s5", "POST", "/reconcile", {"scope": "ALL"}))
+        await floor.start("s4")
+        await floor.settle(45_000)
+        await asked
+
+        entry = await floor.world.documents.get(ORDERS, "s3-btc-e1")
+        assert not entry.foreign_qty
+        assert not await held_by_strangers(floor.world.documents, FUT)
+        assert (await floor.trade()).qty_open == floor.position_qty()
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_an_earlier_version_adopted_closes_its_trade_still() -> None:
+    async def scenario() -> None:
+        _, floor = await begin()
+        await floor.enter()
+        await floor.by_hand("web_close", Side.SELL, "0.010", reduce_only=True)
+        await floor.settle(10_000)
+        await floor.stop("s4", "s5", "s6")
+        for name in ("s3-btc-e1", "web_close"):
+            order = await floor.world.documents.get(ORDERS, name)
+            await floor.world.documents.put(ORDERS, order.but(closed_by=None))
+        await floor.start("s4", "s6", "s5")
+        await floor.call("s6", "POST", "/positions/manage", {})
+        settled = FundingEvent(
+            ts=floor.world.clock.now_ms(),
+            symbol="BTCUSDT",
+            rate=0.0001,
+            funding_time=(await floor.trade()).closed_at,
+            kind=FundingKind.SETTLED,
+            amount_usdt=D("-0.01"),
+        )
+        await floor.world.bus.publish(MKT_FUNDING.name(ENV, FUT), settled)
+        await floor.settle(5_000)
+
+        trade = await floor.trade()
+        assert (trade.status, trade.reason, trade.qty_open) == (TradeStatus.CLOSED, "MANUAL", 0)
         await floor.stop()
 
     run_virtual(scenario())

@@ -496,7 +496,7 @@ def test_comparisons_that_fail_do_not_chase_each_other() -> None:
         venue.instead.clear()
         await floor.settle(11_000)
 
-        # 0.1 s, 0.2 s and so on to 10 s between them.
+        # 0.1 s, 0.2 s and so on to 1.5 s between them.
         assert 5 <= len(failed) <= 80
         assert stopped_qty(floor) == D("0.010")
         await floor.stop()

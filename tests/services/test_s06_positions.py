@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 from weakref import ref
 
 import pytest
@@ -11,17 +12,20 @@ import pytest
 from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import HaltsState
 from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
+from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import POS_SL_LEVEL, POS_STATE, RISK_LIMITS
 from chimera.contracts.messages import AlertEvent, PositionEvent
 from chimera.domain.config.lint import lint
 from chimera.domain.execution.orders import IncomeKind
 from chimera.ports.documents import Query
+from chimera.ports.venue import VenueUnavailable
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
 from chimera.services.s06_positions.memory import Memory
 from chimera.services.s06_positions.policy import KEPT_MAX, Policies
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
+from tests.services.meddling import Instead, Meddled, meddled_floor
 from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor
 
 D = Decimal
@@ -441,6 +445,31 @@ def test_a_stop_that_is_lost_after_the_rules_became_coarser_is_placed_once_anew(
         assert floor.position_qty() == D("0.010")
         assert 1 <= len(stops) <= 2
         assert all(qty >= D("0.010") for _, qty, _ in stops)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_moved_stop_that_is_lost_is_placed_again_though_the_old_one_rests() -> None:
+    async def scenario() -> None:
+        async def busy(cancel: Instead, key: InstrumentKey, client_order_id: str, **more: Any) -> Any:
+            if client_order_id == "s3-btc-e1-1":
+                raise VenueUnavailable("busy")
+            return await cancel(key, client_order_id, **more)
+
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        await floor.enter(tp=None)
+        floor.world.venue.instead["cancel"] = busy
+        await floor.move("60500")
+        moved = set(floor.resting()) - {"s3-btc-e1-1"}
+        for name in moved:
+            await floor.venue.cancel(FUT, name, conditional=True)
+        await floor.settle(30_000)
+
+        trade = await floor.trade()
+        assert trade.stop_price is not None
+        assert trade.stop_price > 60000
+        assert trade.stop_price in {what[2] for what in floor.resting().values()}
         await floor.stop()
 
     run_virtual(scenario())

@@ -118,7 +118,7 @@ class Order(Document):
     order_id = client_order_id, ours. quantity and filled_qty in base asset, prices in USDT. `stop_price` is the
     trigger of a conditional order, `mid_at_send` and `book_top3` the market when it was sent. Of an entry's
     orders, `foreign_qty` is what they closed of somebody else's, and `closed_by` what strangers' fills closed of the
-    trade, by fill.
+    trade, by fill; a stranger's order that counts by its fills has none.
     """
 
     key_field: ClassVar[str] = "order_id"

@@ -38,8 +38,6 @@ FINAL_KEPT = 500
 LOOK_BACK_MS = 60_000
 """Fills of an order are asked for from this long before it was created: clocks differ."""
 
-"""Why an order that nobody here sent is on file: the exchange closed our position, or a person did."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -252,7 +250,7 @@ class Ledger:
         reported = await self.venue.order(key, client_order_id, conditional=False)
         async with self._writing:
             if await self._entry(client_order_id) is None:
-                self._remember(await self._put_foreign(reported, MANUAL))
+                self._remember(await self._put_foreign(reported, MANUAL, closed_by={}))
         await self.book(reported, await self._ask_fills(reported))
 
     async def share(
@@ -362,7 +360,9 @@ class Ledger:
             return None
         return await self._put_foreign(reported, LIQUIDATION)
 
-    async def _put_foreign(self, reported: VenueOrder, why: str) -> _Entry:
+    async def _put_foreign(
+        self, reported: VenueOrder, why: str, *, closed_by: dict[str, Decimal] | None = None
+    ) -> _Entry:
         order = Order(
             order_id=reported.client_order_id,
             client_order_id=reported.client_order_id,
@@ -374,6 +374,7 @@ class Ledger:
             quantity=money(reported.qty),
             price=reported.price,
             stop_price=reported.stop_price,
+            closed_by=closed_by,
             status=OrderStatus.NEW,
             rcu_rev=0,
             created_at=reported.created_at_ms,

@@ -1,7 +1,7 @@
 """Fills that the exchange has and we have not: fetched with their true time, through the router's own books."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from chimera.contracts import ids
@@ -37,14 +37,24 @@ class Owned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What strangers held when a trade began, as it was first read `at_ms`; `sure` when it was read again later."""
+
+    trade_id: str
+    qty: Decimal
+    at_ms: int
+    sure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fills:
     settings: Settings
     documents: Documents
     venue: Venue
     peers: Peers
     clock: Clock
-    _before: dict[str, Decimal] = field(default_factory=dict)
-    """By trade: what strangers held when it began."""
+    _before: dict[str, Before] = field(default_factory=dict)
+    """By symbol, of the trade that is open there."""
 
     async def book_missing(self, key: InstrumentKey, since_ms: int, findings: Findings) -> Seen:
         """Have every order booked that filled since `since_ms` and whose fill is not on file."""
@@ -72,29 +82,29 @@ class Fills:
 
     async def owned(self, trade: Trade) -> Owned | None:
         """By the exchange's own fills. None while it may be moving: what strangers held at the trade's beginning comes
-        from the position of now, and that may be behind the fills. Once it is known, the fills are enough."""
+        from the position of now, and either of the two may be behind the other. Once it was read alike twice, as far
+        apart as they may lag, the fills are enough, as long as they go on explaining the position."""
         key = InstrumentKey(trade.market, trade.symbol)
+        held = next((each.qty for each in await self.venue.positions() if each.symbol == key.symbol), Decimal(0))
         fills = await self._since(key, trade)
         if not {fill.fill_id for fill in trade.entries} <= {id_of(fill) for fill in fills}:
             return None
-        moved = sum((fill.side.sign * fill.qty for fill in fills), Decimal(0))
-        if trade.trade_id not in self._before:
-            if self.is_young(fills[-1].ts):
-                return None
-            held = next((each.qty for each in await self.venue.positions() if each.symbol == key.symbol), Decimal(0))
-            if fills != await self._since(key, trade):
-                return None
-            self._before.clear()
-            self._before[trade.trade_id] = held - moved
+        before = self._read_before(trade, held - sum((fill.side.sign * fill.qty for fill in fills), Decimal(0)), fills)
+        if before is None:
+            return None
         whose = {id_of(fill): await self._whose(fill, trade) for fill in fills}
-        return Owned(
-            shares=shares(
-                self._before[trade.trade_id],
-                (Moved(fill_id=id_of(fill), whose=whose[id_of(fill)], qty=fill.side.sign * fill.qty) for fill in fills),
-            ),
-            fills=tuple(fills),
-            whose=whose,
-        )
+        moved = (Moved(fill_id=id_of(fill), whose=whose[id_of(fill)], qty=fill.side.sign * fill.qty) for fill in fills)
+        return Owned(shares=shares(before, moved), fills=tuple(fills), whose=whose)
+
+    def _read_before(self, trade: Trade, qty: Decimal, fills: Sequence[VenueFill]) -> Decimal | None:
+        """`qty` is what it seems to have been by what was just read. None: not sure yet."""
+        known = self._before.get(trade.symbol)
+        young = self.is_young(fills[-1].ts)
+        if known is None or known.trade_id != trade.trade_id or (known.qty != qty and not (known.sure and young)):
+            known = Before(trade_id=trade.trade_id, qty=qty, at_ms=self.clock.now_ms())
+        known = replace(known, sure=known.sure or not (young or self.is_young(known.at_ms)))
+        self._before[trade.symbol] = known
+        return known.qty if known.sure else None
 
     async def _since(self, key: InstrumentKey, trade: Trade) -> list[VenueFill]:
         """In the exchange's order. What was there before the trade's first fill is not among them, be it of the same

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import structlog
@@ -66,6 +66,8 @@ class Positions:
     fills: Fills
     clock: Clock
     teller: Teller
+    _seemed: dict[InstrumentKey, tuple[Decimal, int]] = field(default_factory=dict)
+    """What strangers seemed to hold, and since when."""
 
     async def compare(
         self,
@@ -116,9 +118,7 @@ class Positions:
                 raise
         if position is not None:
             await self._ensure_stop(key, position, trade, findings)
-        if settled:
-            await self._say_what_strangers_hold(key, _qty(position) - _signed(trade))
-        return settled
+        return await self._say_what_strangers_hold(key, _qty(position) - _signed(trade), settled)
 
     async def _settle(
         self, key: InstrumentKey, trade: Trade | None, seen: Seen, findings: Findings
@@ -189,15 +189,23 @@ class Positions:
                     await findings.fixed(kind, key, subject, before=float(was), after=float(after[subject]))
         return True
 
-    async def _say_what_strangers_hold(self, key: InstrumentKey, qty: Decimal) -> None:
-        """For S3 and S4, which enter nothing beside it."""
+    async def _say_what_strangers_hold(self, key: InstrumentKey, qty: Decimal, settled: bool) -> bool:
+        """For S3 and S4, which enter nothing beside it. That somebody holds something is said when it was seen alike
+        twice: a position that is behind its fills looks the same. False: it is to be looked at again."""
+        seemed, since_ms = self._seemed.get(key, (None, 0))
+        if seemed != qty:
+            since_ms = self.clock.now_ms()
+            self._seemed[key] = (qty, since_ms)
         state = await self.documents.get(STRANGERS, "strangers")
         held = {} if state is None else dict(state.held)
-        if held.pop(str(key), Decimal(0)) == qty:
-            return
+        if not settled or held.pop(str(key), Decimal(0)) == qty:
+            return settled
+        if qty and self.fills.is_young(since_ms):
+            return False
         if qty:
             held[str(key)] = qty
         await self.documents.put(STRANGERS, StrangersState(held=held, updated_at=self.clock.now_ms()))
+        return True
 
     async def _read_anew(self, key: InstrumentKey) -> tuple[Trade | None, VenuePosition | None]:
         await self._ask_s6(key)
@@ -259,7 +267,7 @@ class Positions:
     ) -> None:
         k, unfinished = await self._next(key)
         if unfinished:
-            raise CannotCompare(f"{key} has a position without a stop, and the last one ordered is still under way")
+            return
         intent_id = ids.recon_stop_id(key, k)
         intent = OrderIntent(
             intent_id=intent_id,

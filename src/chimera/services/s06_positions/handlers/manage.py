@@ -237,14 +237,14 @@ class Manage:
                 return False
 
     async def _stop(self, held: Held, kind: type[Effect], price: Decimal, qty: Decimal) -> bool:
-        if held.stop_done == (price, qty) and open_stops(held.facts.own_orders):
+        if held.stop_done in {(price, qty, order.intent_id) for order in open_stops(held.facts.own_orders)}:
             # The router made it fit rules that are not known here yet: another would be made the same.
             self._refused(held, kind, RETRY_MAX_MS)
             return False
         asked = await self.ordering.ask(held, Purpose.SL, OrderType.STOP_MARKET, qty, price=price)
         if self._went_well(held, kind, asked):
             if asked.outcome is Outcome.DONE:
-                held.stop_done = (price, qty)
+                held.stop_done = (price, qty, asked.intent_id)
             return asked.outcome is Outcome.DONE
         naked = not open_stops(held.facts.own_orders)
         refused = self._refused(held, kind, NAKED_RETRY_MAX_MS if naked else RETRY_MAX_MS)

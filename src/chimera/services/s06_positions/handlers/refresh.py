@@ -11,7 +11,7 @@ from typing import Any
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, STRATEGY_EVENTS, TRADES
-from chimera.contracts.documents import LIQUIDATION, Fill, IntentRecord, Order, StrategyEvent, Trade
+from chimera.contracts.documents import LIQUIDATION, MANUAL, Fill, IntentRecord, Order, StrategyEvent, Trade
 from chimera.contracts.enums import OPEN_TRADES, EventKind, Market, PositionEventKind, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import PositionEvent
@@ -168,7 +168,8 @@ class Refresh:
         return list(orders.values()), [part for part in parts if part.qty > 0]
 
     async def _is_stray(self, order: Order) -> bool:
-        if order.reason == LIQUIDATION:
+        if order.reason == LIQUIDATION or (order.reason == MANUAL and order.closed_by is None):
+            # The latter was adopted by a version that counted the whole of it.
             return True
         if order.purpose is None or order.purpose.is_new_entry or order.intent_id is None or order.is_nobodys_stop:
             return False
