@@ -34,6 +34,19 @@ def run_make(*args: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("place", ["src", "tests", "tools"])
+def test_no_checker_is_told_to_look_away(place: str) -> None:
+    told = re.compile(r"#\s*(type:\s*ignore|noqa|pragma:\s*no cover)")
+    found = [
+        f"{by_place(path)}:{number}"
+        for path in sorted((ROOT / place).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if told.search(line)
+    ]
+
+    assert found == [], "CONTRIBUTING: what a checker says is mended"
+
+
 def test_make_alone_lists_what_can_be_typed() -> None:
     listed = [line.split()[1] for line in run_make().splitlines()]
 

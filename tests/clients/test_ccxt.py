@@ -53,7 +53,9 @@ class Trader:
         """What the client makes of the refusal it had last, when it comes from the exchange's own host."""
         host = "fapi.binance.com/fapi" if self.on_futures else "api.binance.com/api"
         body = self.client.last_http_response
-        with pytest.raises(Exception) as told:  # noqa: PT011
+        import ccxt
+
+        with pytest.raises(ccxt.BaseError) as told:
             self.client.handle_errors(
                 400, "Bad Request", f"https://{host}/{path}", "", {}, body, self.client.parse_json(body), {}, {}
             )

@@ -89,7 +89,7 @@ def test_a_rebuilt_book_is_the_book_whenever_one_joins(
     market: Market, shown: list[tuple[int, int, tuple[int, ...]]], every: int, joins: int
 ) -> None:
     host, key = _Host(), KEYS[market]
-    books = DepthBooks(host)  # type: ignore[arg-type]
+    books = DepthBooks(host)
     chain = books.chain(key)
     buffered: list[dict[str, Any]] = []
     local: Local | None = None
@@ -122,7 +122,7 @@ def test_a_rebuilt_book_is_the_book_whenever_one_joins(
 def test_what_is_shown_is_what_a_taker_would_meet() -> None:
     host, key = _Host(), KEYS[Market.FUT]
     host.books[key] = book(Market.FUT, 1_000, 600_000, 1, (1, 2, 3, 4, 5, 6))
-    depth = DepthBooks(host).snapshot(key, 1_000)  # type: ignore[arg-type]
+    depth = DepthBooks(host).snapshot(key, 1_000)
 
     assert depth is not None
     assert depth.last_update_id == 1_000
@@ -132,7 +132,7 @@ def test_what_is_shown_is_what_a_taker_would_meet() -> None:
 
 
 def test_before_the_first_tick_there_is_no_depth() -> None:
-    assert DepthBooks(_Host()).snapshot(KEYS[Market.FUT], 5) is None  # type: ignore[arg-type]
+    assert DepthBooks(_Host()).snapshot(KEYS[Market.FUT], 5) is None
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,13 @@ class LivePrices:
         return None
 
     def klines(self, key: InstrumentKey, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
-        raise NotImplementedError("paper asks the real market")
+        raise LookupError("a market that comes by itself has no past; the real one is asked")
 
     def factor_bars(self, interval: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
-        raise NotImplementedError("paper asks MAX")
+        raise LookupError("a market that comes by itself has no other one; MAX is asked")
 
     def fundings(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[FundingRate]:
-        raise NotImplementedError("paper asks the real market")
+        raise LookupError("a market that comes by itself has no past; the real one is asked")
 
 
 class PaperVenue(SimulatedVenue):

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, METRICS_TIMESERIES, ORDERS, TRADES, system_state
 from chimera.contracts.documents import Fill, FundingRecord, HaltsState, Order, Trade
 from chimera.contracts.enums import Market, Side, TradeStatus
@@ -319,7 +318,7 @@ def _checks(
         and known.status is order.status
         and known.filled_qty == money(order.filled_qty)
     )
-    same_fills = sum(1 for fill in fills if ids.fill_id(fill.key, fill.trade_id, fill.side) in fill_ids)
+    same_fills = sum(1 for fill in fills if fill.fill_id in fill_ids)
     open_on_file = sum(1 for order in written.orders if not order.status.is_final)
     open_there = sum(1 for order in orders if not order.status.is_final)
     return (

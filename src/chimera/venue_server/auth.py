@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -66,12 +67,12 @@ class KeyRing:
         self._keys[key.key] = key
         self.on_change()
 
-    def change(self, name: str, **permissions: object) -> ApiKey:
+    def change(self, name: str, **permissions: Any) -> ApiKey:
         """
         Raises:
             KeyError: no such key.
         """
-        self._keys[name] = changed = replace(self._keys[name], **permissions)  # type: ignore[arg-type]
+        self._keys[name] = changed = replace(self._keys[name], **permissions)
         self.on_change()
         return changed
 

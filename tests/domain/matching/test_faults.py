@@ -1,6 +1,5 @@
 """Faults on demand: what they are called, when they happen, and that a seed repeats them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -130,14 +129,11 @@ def test_what_is_disarmed_ends_and_what_happened_once_does_not() -> None:
 
 def test_events_are_counted_by_their_own_names() -> None:
     plan = FaultPlan([Fault(kind=FaultKind.EVENTS_LOST, calls="ORDER_TRADE_UPDATE", nth=2)])
-    ask: Callable[[str], Any] = lambda name: plan.on_event(Reach.EVENTS, name, Market.FUT, "BTCUSDT", 0)  # noqa: E731
+    names = ("ACCOUNT_UPDATE", *["ORDER_TRADE_UPDATE"] * 3)
 
-    assert [ask(name) is not None for name in ("ACCOUNT_UPDATE", *["ORDER_TRADE_UPDATE"] * 3)] == [
-        False,
-        False,
-        True,
-        False,
-    ]
+    hit = [plan.on_event(Reach.EVENTS, name, Market.FUT, "BTCUSDT", 0) is not None for name in names]
+
+    assert hit == [False, False, True, False]
     assert plan.on_event(Reach.MARKET, "depth", Market.FUT, "BTCUSDT", 0) is None
     assert plan.on_call(asked(), 0) is None
 

@@ -162,6 +162,10 @@ class Order(Document):
         return self.market is Market.FUT and self.stop_price is not None
 
     @property
+    def is_entry(self) -> bool:
+        return self.purpose is not None and self.purpose.is_new_entry
+
+    @property
     def is_listed(self) -> bool:
         """Whether the exchange has shown the order in one of its books: only then does a stop count."""
         return self.venue_algo_id is not None or (self.venue_order_id is not None and not self.is_conditional)

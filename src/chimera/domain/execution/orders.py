@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce, WorkingType
 from chimera.contracts.instrument_key import InstrumentKey
 
@@ -218,6 +219,11 @@ class VenueFill:
     @property
     def key(self) -> InstrumentKey:
         return InstrumentKey(self.market, self.symbol)
+
+    @property
+    def fill_id(self) -> str:
+        """Its name on file."""
+        return ids.fill_id(self.key, self.trade_id, self.side)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

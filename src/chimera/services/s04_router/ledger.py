@@ -277,17 +277,16 @@ class Ledger:
     def _new_fills(self, entry: _Entry, fills: Sequence[VenueFill]) -> list[Fill]:
         fresh: dict[str, Fill] = {}
         for fill in fills:
-            fill_id = ids.fill_id(fill.key, fill.trade_id, fill.side)
-            if fill_id not in entry.fills and fill_id not in fresh:
-                fresh[fill_id] = self._fill(entry.order, fill_id, fill)
+            if fill.fill_id not in entry.fills and fill.fill_id not in fresh:
+                fresh[fill.fill_id] = self._fill(entry.order, fill)
         return list(fresh.values())
 
-    def _fill(self, order: Order, fill_id: str, fill: VenueFill) -> Fill:
+    def _fill(self, order: Order, fill: VenueFill) -> Fill:
         instrument = self.instruments[fill.key]
         fee_usdt = fill.fee * fill.price if fill.fee_asset == instrument.base_asset else fill.fee
         reference = order.mid_at_send if order.stop_price is None else order.stop_price
         return Fill(
-            fill_id=fill_id,
+            fill_id=fill.fill_id,
             order_id=order.order_id,
             client_order_id=order.client_order_id,
             intent_id=order.intent_id,

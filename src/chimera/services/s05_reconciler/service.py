@@ -18,6 +18,7 @@ from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.handlers.orders import Orders
 from chimera.services.s05_reconciler.handlers.positions import Positions
 from chimera.services.s05_reconciler.handlers.reconcile import Reconcile
+from chimera.services.s05_reconciler.handlers.sharing import Sharing
 from chimera.services.s05_reconciler.settings import Settings
 
 
@@ -47,6 +48,14 @@ def build(world: World, settings: Settings) -> Service:
             venue=world.venue,
             peers=world.peers,
             fills=fills,
+            sharing=Sharing(
+                settings=settings,
+                documents=world.documents,
+                venue=world.venue,
+                peers=world.peers,
+                fills=fills,
+                clock=world.clock,
+            ),
             clock=world.clock,
             teller=teller,
         ),

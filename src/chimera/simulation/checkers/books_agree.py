@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 
-from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import Fill, Order
 from chimera.domain.exact import average, money
@@ -59,7 +58,7 @@ def _fill_differences(there: Iterable[VenueFill], here: Iterable[Fill]) -> list[
     findings = []
     known = set()
     for fill in there:
-        fill_id = ids.fill_id(fill.key, fill.trade_id, fill.side)
+        fill_id = fill.fill_id
         known.add(fill_id)
         file = on_file.get(fill_id)
         if file is None:

@@ -15,7 +15,7 @@ def check(evidence: Evidence) -> list[str]:
             findings.append(f"the exchange holds {count} orders named {name} in {market} {symbol}")
     entries: dict[str, list[str]] = defaultdict(list)
     for order in evidence.on_file(ORDERS):
-        if order.purpose is not None and order.purpose.is_new_entry and order.intent_id is not None:
+        if order.is_entry and order.intent_id is not None:
             entries[order.intent_id].append(order.order_id)
     filled: dict[str, Decimal] = defaultdict(Decimal)
     for record in evidence.orders:

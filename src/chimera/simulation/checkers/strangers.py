@@ -44,7 +44,7 @@ def shares_of(evidence: Evidence) -> Mapping[str, Shares]:
     for fill in evidence.fills:
         if fill.market is Market.FUT:
             whose = _whose(orders.get(fill.client_order_id), expected(fill.client_order_id))
-            moved[fill.symbol].append(Moved(fill_id=_id_of(fill), whose=whose, qty=fill.side.sign * fill.qty))
+            moved[fill.symbol].append(Moved(fill_id=fill.fill_id, whose=whose, qty=fill.side.sign * fill.qty))
     return {symbol: shares(_ZERO, fills) for symbol, fills in moved.items()}
 
 
@@ -53,20 +53,20 @@ def _whose(order: Order | None, expected: bool) -> Whose:
         return Whose.EXIT if expected else Whose.STRANGERS
     if order.is_strangers:
         return Whose.STRANGERS
-    return Whose.ENTRY if _is_entry(order) else Whose.EXIT
+    return Whose.ENTRY if order.is_entry else Whose.EXIT
 
 
 def unshared(evidence: Evidence) -> list[str]:
     """What the trades' orders say that strangers closed of them, and that they closed of strangers', is what the
     exchange's fills say. Of trades that are open: one that has ended is not looked at any more."""
-    entries = {order.order_id: order for order in evidence.on_file(ORDERS) if _is_entry(order)}
+    entries = {order.order_id: order for order in evidence.on_file(ORDERS) if order.is_entry}
     still_open = {trade.trade_id for trade in evidence.on_file(TRADES) if trade.status is not TradeStatus.CLOSED}
     found = shares_of(evidence)
     parts = {fill_id: qty for each in found.values() for fill_id, qty in each.trades.items()}
     netted: dict[str, Decimal] = defaultdict(Decimal)
     for fill in evidence.fills:
         if fill.client_order_id in entries and fill.market is Market.FUT:
-            netted[fill.client_order_id] += fill.qty - parts[_id_of(fill)]
+            netted[fill.client_order_id] += fill.qty - parts[fill.fill_id]
     findings = []
     for name, order in entries.items():
         if order.intent_id not in still_open or order.market is not Market.FUT:
@@ -82,11 +82,3 @@ def unshared(evidence: Evidence) -> list[str]:
                     f"fill {fill_id} closed {qty} of a trade on file, {parts.get(fill_id)} by the exchange's fills"
                 )
     return findings
-
-
-def _is_entry(order: Order) -> bool:
-    return order.purpose is not None and order.purpose.is_new_entry
-
-
-def _id_of(fill: VenueFill) -> str:
-    return ids.fill_id(fill.key, fill.trade_id, fill.side)

@@ -5,10 +5,10 @@ known before the matching began (ACK); who wants to know what became of it asks 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
@@ -21,6 +21,8 @@ from chimera.venue_server.futures import reading, words
 from chimera.venue_server.futures.listen_keys import drawn_id
 from chimera.venue_server.futures.prints import Prints
 from chimera.venue_server.futures.reading import one_or_all, route
+
+A = TypeVar("A")
 
 FUT = Market.FUT
 BATCH_MAX = 5
@@ -124,7 +126,7 @@ class FuturesOrders:
         if not 1 <= len(names) <= CANCEL_BATCH_MAX:
             raise Refusal(-4032, "Exceed maximum cancel order size.")
 
-        return _answers([lambda name=name: words.placed(self._cancel(symbol, *name), out) for name in names])  # type: ignore[misc]
+        return _answers(names, lambda name: words.placed(self._cancel(symbol, *name), out))
 
     def open_orders(self, call: Call) -> Any:
         symbol = call.maybe("symbol")
@@ -304,14 +306,14 @@ class FuturesOrders:
             if not isinstance(entry, dict):
                 raise refusals.bad_parameter("batchOrders")
             singles.append(replace(call, params={name: _text(value) for name, value in entry.items()}))
-        return _answers([lambda single=single: do(single) for single in singles])  # type: ignore[misc]
+        return _answers(singles, do)
 
 
-def _answers(works: list[Callable[[], Any]]) -> list[Any]:
+def _answers(asked: Iterable[A], do: Callable[[A], Any]) -> list[Any]:
     answers: list[Any] = []
-    for work in works:
+    for each in asked:
         try:
-            answer = work()
+            answer = do(each)
         except Refusal as refusal:
             answer = {"code": refusal.code, "msg": refusal.text}
         answers.append(answer)

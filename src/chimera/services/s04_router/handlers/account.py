@@ -185,9 +185,8 @@ class Account:
 
     async def _measure(self, told: VenueFill) -> None:
         """From the fill on file, whose fee is in USDT whatever it was paid in."""
-        fill_id = ids.fill_id(told.key, told.trade_id, told.side)
         for fill in await self.ledger.fills(told.client_order_id):
-            if fill.fill_id != fill_id:
+            if fill.fill_id != told.fill_id:
                 continue
             self.metrics.count("fee_usdt_total", max(0.0, float(fill.fee_usdt or 0)))
             if fill.slippage_bps is not None:
@@ -207,4 +206,4 @@ def _is_to_be_shared(order: Order | None, fill: VenueFill) -> bool:
     which the exchange booked a profit or a loss, met somebody on the other side."""
     if order is None or order.reason == MANUAL:
         return True
-    return order.purpose is not None and order.purpose.is_new_entry and fill.realized_pnl_usdt != 0
+    return order.is_entry and fill.realized_pnl_usdt != 0

@@ -8,7 +8,7 @@ from decimal import Decimal
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS, ORDERS
+from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS
 from chimera.contracts.documents import StrangersState, Trade
 from chimera.contracts.enums import (
     OPEN_INTENTS,
@@ -20,7 +20,7 @@ from chimera.contracts.enums import (
     Severity,
     Side,
 )
-from chimera.contracts.http import ManageRequest, ShareRequest
+from chimera.contracts.http import ManageRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.metrics import AlertCode
@@ -29,7 +29,6 @@ from chimera.domain.exact import exact
 from chimera.domain.execution.orders import VenuePosition
 from chimera.domain.positions.stops import protective
 from chimera.domain.reconcile.compare import uncovered_qty
-from chimera.domain.reconcile.shares import Whose
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.peers import PeerCall, Peers
@@ -39,8 +38,9 @@ from chimera.runtime.instruments import instrument_of
 from chimera.runtime.strangers import STRANGERS
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
-from chimera.services.s05_reconciler.handlers.fills import Fills, Owned, Seen, id_of
+from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
+from chimera.services.s05_reconciler.handlers.sharing import Sharing
 from chimera.services.s05_reconciler.handlers.trades import beyond, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
@@ -64,6 +64,7 @@ class Positions:
     venue: Venue
     peers: Peers
     fills: Fills
+    sharing: Sharing
     clock: Clock
     teller: Teller
     _seemed: dict[InstrumentKey, tuple[Decimal, int]] = field(default_factory=dict)
@@ -129,10 +130,10 @@ class Positions:
         trade, position = await self._read_anew(key)
         if trade is None:
             return trade, position, not self.fills.is_young(seen.newest_ms)
-        owned = None if await self._entry_unfinished(key) else await self.fills.owned(trade)
+        owned = None if await self._entry_unfinished(key) else await self.sharing.owned(trade)
         if owned is None:
             return trade, position, False
-        if await self._share_out(trade, owned, findings):
+        if await self.sharing.write(trade, owned, findings):
             trade, position = await self._read_anew(key)
         after, ours = _signed(trade), owned.shares.ours
         if after != before:
@@ -148,46 +149,6 @@ class Positions:
                 symbol=key.symbol,
             )
         return trade, position, not self.fills.is_young(seen.newest_ms)
-
-    async def _share_out(self, trade: Trade, owned: Owned, findings: Findings) -> bool:
-        """Have the router note what of it all was the trade's. True where something was not on file so."""
-        foreign: dict[str, Decimal] = {}
-        closed_by: dict[str, Decimal] = {}
-        adopted: list[str] = []
-        for fill in owned.fills:
-            part = owned.shares.trades[id_of(fill)]
-            if owned.whose[id_of(fill)] is Whose.ENTRY:
-                foreign[fill.client_order_id] = foreign.get(fill.client_order_id, Decimal(0)) + fill.qty - part
-            elif owned.whose[id_of(fill)] is Whose.STRANGERS and part > 0:
-                closed_by[id_of(fill)] = part
-                adopted.append(fill.client_order_id)
-        on_file = {name: order for name in foreign if (order := await self.documents.get(ORDERS, name)) is not None}
-        foreign_on_file = {name: order.foreign_qty or Decimal(0) for name, order in on_file.items()}
-        closed_on_file: dict[str, Decimal] = {}
-        for order in on_file.values():
-            closed_on_file |= order.closed_by or {}
-        if (foreign, closed_by) == (foreign_on_file, closed_on_file):
-            return False
-        share = ShareRequest(
-            intent_id=trade.trade_id, foreign=foreign, closed_by=closed_by, orders=tuple(dict.fromkeys(adopted))
-        )
-        answer = await self.peers.call(PeerCall("s4", "POST", "/orders/share", body=share, actor="s5"))
-        if answer.status == 404:
-            # One that nobody can find any more must not keep the others from being seen to.
-            log.error("what strangers did cannot be shared out", trade=trade.trade_id, why=answer.body)
-            return False
-        if not answer.ok:
-            raise CannotCompare(f"s4 could not share {trade.trade_id} out: {answer.body}")
-        key = InstrumentKey(trade.market, trade.symbol)
-        for kind, before, after in (
-            ("ENTRY_NETTED", foreign_on_file, foreign),
-            ("MANUAL_EXIT_ADOPTED", closed_on_file, closed_by),
-        ):
-            for subject in sorted(after):
-                was = before.get(subject, Decimal(0))
-                if after[subject] != was:
-                    await findings.fixed(kind, key, subject, before=float(was), after=float(after[subject]))
-        return True
 
     async def _say_what_strangers_hold(self, key: InstrumentKey, qty: Decimal, settled: bool) -> bool:
         """For S3 and S4, which enter nothing beside it. That somebody holds something is said when it was seen alike
