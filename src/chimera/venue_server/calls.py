@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from chimera.domain.matching import refusals
 from chimera.domain.matching.refusals import Refusal
+from chimera.venue_server.numbers import exponent_of
 
 T = TypeVar("T")
 
@@ -137,13 +138,6 @@ def refuse_too_precise(amount: Decimal) -> None:
     """
     if exponent_of(amount.normalize()) < -AMOUNT_PLACES:
         raise refusals.qty_too_precise()
-
-
-def exponent_of(number: Decimal) -> int:
-    """Of a finite number's last digit: -2 for 0.10."""
-    exponent = number.as_tuple().exponent
-    assert isinstance(exponent, int)
-    return exponent
 
 
 def _illegal(name: str, legal: str) -> Refusal:

@@ -3,10 +3,16 @@
 from decimal import Decimal
 
 
+def exponent_of(number: Decimal) -> int:
+    """Of a finite number's last digit: -2 for 0.10."""
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exponent
+
+
 def digits(number: Decimal) -> int:
     """Behind the point, as written: 2 for 0.10."""
-    exponent = number.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    return max(0, -exponent_of(number))
 
 
 def short(number: Decimal) -> str:
