@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chimera.adapters.chance import SeededRandomness
+from chimera.adapters.compute import ComputeInLoop
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.objects import MemoryObjects
 from chimera.adapters.memory.state import (
@@ -104,5 +105,6 @@ def small_world() -> SmallWorld:
         peers=peers,
         notifier=notes,
         metrics=PrometheusMetrics(),
+        compute=ComputeInLoop(),
     )
     return SmallWorld(clock, documents, snapshots, bus, venue, peers, notes, world)

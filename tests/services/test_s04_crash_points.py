@@ -18,6 +18,7 @@ import pytest
 
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
+from chimera.adapters.compute import ComputeInLoop
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.objects import MemoryObjects
 from chimera.adapters.memory.state import (
@@ -183,6 +184,7 @@ class Timeline:
             peers=peers,
             notifier=QuietNotifier(),
             metrics=PrometheusMetrics(),
+            compute=ComputeInLoop(),
         )
         floor = Floor(world, venue, peers, [], price=self.price)
         venue.apply(tick(self.price, self.clock.now_ms()))

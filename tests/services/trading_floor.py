@@ -8,6 +8,7 @@ from typing import Any
 
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
+from chimera.adapters.compute import ComputeInLoop
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.objects import MemoryObjects
 from chimera.adapters.memory.state import (
@@ -144,6 +145,7 @@ class Floor:
             peers=peers,
             notifier=QuietNotifier(),
             metrics=PrometheusMetrics(),
+            compute=ComputeInLoop(),
         )
         floor = cls(world, venue, peers, told)
         await floor.healthy()

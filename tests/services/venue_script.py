@@ -11,6 +11,7 @@ from typing import Any
 
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
+from chimera.adapters.compute import ComputeInLoop
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.objects import MemoryObjects
 from chimera.adapters.memory.state import (
@@ -238,6 +239,7 @@ def scripted_world(
         peers=NoPeers(),
         notifier=QuietNotifier(),
         metrics=PrometheusMetrics(),
+        compute=ComputeInLoop(),
     )
     return world, venue
 

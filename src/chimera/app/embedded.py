@@ -21,6 +21,7 @@ import uvicorn
 
 from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import wall_ms
+from chimera.adapters.compute import ComputeInThread
 from chimera.adapters.local_objects import LocalObjects
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
@@ -319,6 +320,7 @@ class Embedded:
             factor_feed=side.factor_feed,
             objects=LocalObjects(folder.objects, in_thread=True),
             peers=peers,
+            compute=ComputeInThread(),
         )
         kill_file = folder.kill_file
         settings = Settings(

@@ -4,6 +4,7 @@ embedded    one process: memory for bus and state, a SQLite file for documents, 
 simulated   the same on a virtual loop, documents in memory
 """
 
+from chimera.adapters.compute import ComputeInLoop
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.state import (
     MemoryDueQueue,
@@ -16,6 +17,7 @@ from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
+from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents
 from chimera.ports.metrics import Metrics
 from chimera.ports.objects import Objects
@@ -39,7 +41,9 @@ def one_process_world(
     peers: Peers,
     bus: Bus | None = None,
     metrics: Metrics | None = None,
+    compute: Compute | None = None,
 ) -> World:
+    """Without `compute` long work is done in the loop, as virtual time needs it."""
     return World(
         clock=clock,
         randomness=randomness,
@@ -56,4 +60,5 @@ def one_process_world(
         peers=peers,
         notifier=QuietNotifier(),
         metrics=metrics or PrometheusMetrics(),
+        compute=compute or ComputeInLoop(),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
+from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents
 from chimera.ports.metrics import Metrics
 from chimera.ports.notifier import Notifier
@@ -31,3 +32,4 @@ class World:
     peers: Peers
     notifier: Notifier
     metrics: Metrics
+    compute: Compute
