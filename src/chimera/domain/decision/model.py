@@ -18,7 +18,7 @@ class ModelOutcome:
     note: str
 
 
-_NO_ANSWER = ModelOutcome(1.0, False, "NO_MODEL")
+NO_MODEL = "NO_MODEL"
 _INVALID = ModelOutcome(0.0, True, "MODEL_INVALID")
 _SURE = ModelOutcome(1.2, False, "P_HIGH")
 _FAIR = ModelOutcome(1.0, False, "P_NORMAL")
@@ -26,13 +26,13 @@ _DOUBTFUL = ModelOutcome(0.5, False, "P_LOW")
 _REFUSED = ModelOutcome(0.0, True, "P_TOO_LOW")
 
 
-def judge(p: float | None) -> ModelOutcome:
-    """p > 0.85: 1.2; [0.6, 0.85]: 1.0; [0.4, 0.6): 0.5; below: skip. None (no model, or too late): 1.0, said so.
+def judge(p: float | None, note: str = "") -> ModelOutcome:
+    """p > 0.85: 1.2; [0.6, 0.85]: 1.0; [0.4, 0.6): 0.5; below: skip. None (no model, or too late): 1.0, said by `note`.
 
     A p that is NaN or outside [0, 1] is a broken model and not a missing one: skip.
     """
     if p is None:
-        return _NO_ANSWER
+        return ModelOutcome(1.0, False, note or NO_MODEL)
     if not 0.0 <= p <= 1.0:
         return _INVALID
     if p > 0.85:

@@ -17,7 +17,7 @@ from chimera.contracts.enums import BundleStatus
 from chimera.contracts.http.config import BundleAnswer, BundleBody, BundleDraft, BundlesAnswer, LintFinding
 from chimera.domain.config.bundle import content_hash, default_bundle
 from chimera.domain.config.lint import cautions, lint
-from chimera.domain.decision.rules import Finding
+from chimera.domain.decision.condition import Finding
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict, Stored
 from chimera.runtime.service import Problem, Reply, Request
