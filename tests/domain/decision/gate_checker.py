@@ -30,22 +30,23 @@ REFUSALS = (
     "halts",
     "reconciled",
     "stale",
+    "rule factor",
     "funding",
     "spread",
     "depth",
     "slippage",
     "open position",
     "unfinished intent",
-    "other symbol held",
     "entries per signal",
     "cooldown",
+    "other symbol held",
     "budget",
     "concurrency",
     "daily loss",
     "drawdown",
-    "rule factor",
 )
-"""The specification's own order, then what L1 refuses as a gate: a rule whose factor is missing."""
+"""The specification's own order. The factors of the enabled rules belong to freshness and warmth, and another spot
+symbol, which the specification forbids elsewhere, stands with what is held and was entered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class Rows:
     funding_next: Floats
     spread_bps: Floats
     depth_top1_usdt: Floats
+    mid: Floats
     atr_14: Floats
     instrument_spread_limit: Floats
     instrument_depth_limit: Floats
@@ -126,7 +128,9 @@ class Verdict:
 
 def judge_rows(rows: Rows, bounds: Bounds) -> Verdict:
     """Every gate over every row; nothing is left out because another gate has refused already."""
-    spread_limit = np.where(np.isnan(rows.instrument_spread_limit), bounds.spread_bp_limit, rows.instrument_spread_limit)
+    spread_limit = np.where(
+        np.isnan(rows.instrument_spread_limit), bounds.spread_bp_limit, rows.instrument_spread_limit
+    )
     depth_limit = np.where(
         np.isnan(rows.instrument_depth_limit), bounds.depth_top1_usdt_min, rows.instrument_depth_limit
     )
@@ -146,6 +150,8 @@ def judge_rows(rows: Rows, bounds: Bounds) -> Verdict:
         "stale": (_known(rows.feature_age_ms) <= bounds.max_feature_age_ms)
         & ~np.isnan(spread)
         & ~np.isnan(depth)
+        # The spread is a ratio to the mid (S1): where that is unknown, so is what the spread means.
+        & ~np.isnan(_known(rows.mid))
         & ~np.isnan(_known(rows.atr_14))
         & (~rows.futures | ~np.isnan(_known(rows.funding_next))),
         "funding": ~rows.futures | (np.abs(_known(rows.funding_next)) <= bounds.max_funding_abs),
