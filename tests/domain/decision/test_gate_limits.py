@@ -12,6 +12,7 @@ import pytest
 from chimera.contracts.enums import HealthLevel, Market, Reason, Side
 from chimera.domain.decision.decide import Decision, DecisionConfig, decide
 from chimera.domain.decision.gates import Limits
+from chimera.domain.decision.trail import trail_of
 from tests.domain.builders import BTC_FUT, BTC_SPOT
 from tests.domain.decision.worlds import config, facts, rule
 
@@ -224,7 +225,7 @@ def test_each_pair_of_refusals_names_the_more_severe_and_all_gates_are_there_to_
 
             assert found.detail == min(first, second, key=order.index)
             assert [gate.code for gate in found.gates] == order
-            stored = {gate["code"]: gate["passed"] for gate in found.trail()["gates"]}
+            stored = {gate["code"]: gate["passed"] for gate in trail_of(found)["gates"]}
             assert list(stored) == order
             assert not stored[first]
             assert not stored[second]
