@@ -170,7 +170,7 @@ async def test_the_document_of_the_routes_is_served_and_no_page_with_foreign_scr
     document = (await port.ask("GET", "/openapi.json"))[1]
 
     assert document["info"]["description"] == "a card"
-    assert set(document["paths"]) == {"/bug", "/health", "/metrics", "/orders", "/pages", "/ready"}
+    assert set(document["paths"]) == {"/bug", "/health", "/metrics", "/orders", "/pages", "/ready", "/texts"}
     for path in ("/docs", "/redoc"):
         assert (await port.ask("GET", path))[0] == 404
 
