@@ -24,9 +24,9 @@ from chimera.domain.market.bars import Floats, Times
 
 OUTLIER_SIGMAS = 10.0
 """Source: SERVICES S2."""
-SIGMA_MIN = 2e-4
-"""In an hour that stood still a single step of the price would be beyond any sigma. 2e-4 a minute is 15 % a year,
-calmer than anything that is traded here; a move within 0.2 % is always believed."""
+SIGMA_MIN = 5e-4
+"""In an hour that stood still a single step of the price would be beyond any sigma, and the first news after a quiet
+hour beyond ten. 5e-4 a minute is 36 % a year, a calm day; a move within 0.5 % is always believed."""
 
 WINDOW = 60
 RETURNS_MIN = 30
