@@ -1,12 +1,13 @@
 """S2, the feature generator.
 
 Consumes   mkt:ticker, mkt:depth, mkt:kline, mkt:funding of its instruments, mkt:kline of USDT/TWD; cfg:events
-Produces   feat:events; feat:last; documents signals (as PENDING), factor_registry
-Owns       what is believed of the market at a moment, and which of it is too old to decide anything
+Produces   feat:events; feat:last, regime:market:state; documents signals (as PENDING), factor_registry
+Owns       what is believed of the market at a moment, and which of it is too old to decide anything; the day's regime
 Never      uses an event later than t0; replaces a decision; invents a value for a bar or price that did not come
 """
 
 from decimal import Decimal
+from functools import partial
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
@@ -17,13 +18,19 @@ from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.feature_book import FeatureBook
 from chimera.ports.world import World
 from chimera.runtime.later import Later
-from chimera.runtime.service import On, Service
+from chimera.runtime.service import Every, On, Service
+from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.active_config import ActiveConfig
 from chimera.services.s02_features.handlers.bars import DAY_MS, Bars, FactorBars
 from chimera.services.s02_features.handlers.emit import Emitter, StaleFactors
+from chimera.services.s02_features.handlers.history import History
 from chimera.services.s02_features.handlers.observe import Observe
+from chimera.services.s02_features.handlers.regime import Regimes
 from chimera.services.s02_features.handlers.register import Register
 from chimera.services.s02_features.settings import Settings
+
+LOOK_BACK_MS = 600_000
+"""Market time: where a past was not on file, it is looked for again this often."""
 
 FRESH_TICKS = 2.5
 """No price is called stale before the venue has missed so many ticks. Source: SERVICES S1."""
@@ -36,46 +43,58 @@ def build(world: World, settings: Settings) -> Service:
     later: Later[InstrumentKey] = Later(clock)
     stale_factors = StaleFactors(metrics=world.metrics)
     age_ms_max = max(settings.feature_age_ms_max, int(FRESH_TICKS * world.venue.tick_interval_ms))
-    minutes_ms, hours_ms = settings.minute_days * DAY_MS, settings.hour_days * DAY_MS
+    history = History(documents=documents, clock=clock)
     register = Register(documents=documents, clock=clock)
     factor_bars = FactorBars(
         key=settings.factor_key,
         cross=cross,
         window_ms=settings.factor_days * DAY_MS,
-        documents=documents,
+        history=history,
         clock=clock,
     )
+    regimes = Regimes(
+        env=env,
+        frozen_below=settings.regime_frozen_below,
+        extreme_above=settings.regime_extreme_above,
+        grace_ms=settings.regime_grace_ms,
+        config=config,
+        snapshots=world.snapshots,
+        clock=clock,
+        metrics=world.metrics,
+    )
+
+    def new_book(market: Market) -> FeatureBook:
+        return FeatureBook(market, cross)
 
     emitters: dict[InstrumentKey, Emitter] = {}
     observers: dict[InstrumentKey, Observe] = {}
     bars: dict[InstrumentKey, Bars] = {}
-    for key in settings.keys:
-        book = FeatureBook(key.market, cross)
-        emitter = emitters[key] = Emitter(
-            env=env,
-            key=key,
-            book=book,
-            config=config,
-            emit_ms=settings.emit_ms,
-            age_ms_max=age_ms_max,
-            bus=world.bus,
-            snapshots=world.snapshots,
-            documents=documents,
-            clock=clock,
-            later=later,
-            stale_factors=stale_factors,
-        )
-        observers[key] = Observe(book=book, emitter=emitter, depth_silent_ms=age_ms_max)
     for key in dict.fromkeys((*settings.keys, settings.lead_key)):
-        traded = key in emitters
+        desk = Desk(key=key, book=new_book(key.market))
+        if key in settings.keys:
+            emitters[key] = Emitter(
+                env=env,
+                desk=desk,
+                config=config,
+                emit_ms=settings.emit_ms,
+                age_ms_max=age_ms_max,
+                bus=world.bus,
+                snapshots=world.snapshots,
+                documents=documents,
+                clock=clock,
+                later=later,
+                stale_factors=stale_factors,
+            )
+            observers[key] = Observe(desk=desk, emitter=emitters[key], depth_silent_ms=age_ms_max)
         bars[key] = Bars(
-            key=key,
-            book=emitters[key].book if traded else None,
-            emitter=emitters[key] if traded else None,
+            desk=desk,
+            new_book=partial(new_book, key.market),
+            emitter=emitters.get(key),
             cross=cross if key == settings.lead_key else None,
-            minutes_ms=minutes_ms,
-            hours_ms=hours_ms,
-            documents=documents,
+            regimes=regimes if key == settings.lead_key else None,
+            minutes_ms=settings.minute_days * DAY_MS,
+            hours_ms=settings.hour_days * DAY_MS,
+            history=history,
             clock=clock,
         )
 
@@ -88,6 +107,10 @@ def build(world: World, settings: Settings) -> Service:
         for key, observer in observers.items():
             if key.market is Market.FUT:
                 await recall_funding(world, env, key, observer)
+
+    async def look_back() -> None:
+        for each in bars.values():
+            await each.look_back()
 
     async def serve(key: InstrumentKey) -> None:
         await emitters[key].on_due()
@@ -112,6 +135,7 @@ def build(world: World, settings: Settings) -> Service:
         consumes=tuple(consumes),
         produces=("feat:events",),
         start=start,
+        timers=(Every(name="look-back", interval_ms=LOOK_BACK_MS, run=look_back, market_time=True),),
         background=(run_later,),
     )
 
