@@ -8,6 +8,7 @@ Never      uses an event later than t0; replaces a decision; invents a value for
 
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
@@ -18,10 +19,10 @@ from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.feature_book import FeatureBook
 from chimera.ports.world import World
 from chimera.runtime.later import Later
-from chimera.runtime.service import Every, On, Service
+from chimera.runtime.service import Every, Gather, On, Service
 from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.active_config import ActiveConfig
-from chimera.services.s02_features.handlers.bars import DAY_MS, Bars, FactorBars
+from chimera.services.s02_features.handlers.bars import DAY_MS, MINUTE_MS, Bars, FactorBars
 from chimera.services.s02_features.handlers.emit import Emitter, StaleFactors
 from chimera.services.s02_features.handlers.history import History
 from chimera.services.s02_features.handlers.observe import Observe
@@ -118,10 +119,17 @@ def build(world: World, settings: Settings) -> Service:
     async def run_later() -> None:
         await later.run(serve)
 
+    # No more often than features are told; what holds at the end of a minute is a sample, and never passed over.
+    newest = (
+        Gather(within_ms=settings.emit_ms, border_ms=MINUTE_MS, moment=attrgetter("ts")) if settings.emit_ms else None
+    )
     consumes = [On(streams=(CFG_EVENTS.name(env),), payload=CfgEvent, handle=config.on_cfg_event, broadcast=True)]
     for key, observer in observers.items():
-        consumes.append(On(streams=(MKT_TICKER.name(env, key),), payload=TickerEvent, handle=observer.on_ticker))
-        consumes.append(On(streams=(MKT_DEPTH.name(env, key),), payload=DepthEvent, handle=observer.on_depth))
+        for prices, payload, handle in (
+            (MKT_TICKER, TickerEvent, observer.on_ticker),
+            (MKT_DEPTH, DepthEvent, observer.on_depth),
+        ):
+            consumes.append(On(streams=(prices.name(env, key),), payload=payload, handle=handle, gather=newest))
         if key.market is Market.FUT:
             consumes.append(On(streams=(MKT_FUNDING.name(env, key),), payload=FundingEvent, handle=observer.on_funding))
     for key in bars:
