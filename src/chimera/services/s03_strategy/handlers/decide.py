@@ -334,7 +334,8 @@ class Decide:
         # What S4 keeps when it derives stop and target from the fill. A target at a fixed distance is a price.
         stop_type = OrderType.STOP_MARKET if futures else OrderType.STOP_LOSS
         target_type = OrderType.TAKE_PROFIT_MARKET if futures else OrderType.LIMIT_MAKER
-        by_profit = futures or self.plans.of(seen.key)[1].sizing.spot_tp_bps == 0
+        # By the configuration that decided: another may have come into force since.
+        by_profit = futures or (decision.config is not None and decision.config.sizing.spot_tp_bps == 0)
         return OrderIntent(
             intent_id=intent_id,
             signal_id=seen.signal_id,
