@@ -43,7 +43,15 @@ from chimera.ports.bus import Bus, BusUnavailable
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Put, Query, RevisionConflict
 from chimera.ports.metrics import Metrics
-from chimera.ports.state import Locks, Reservation, Reservations, ReservationState, ReserveOutcome, Snapshots
+from chimera.ports.state import (
+    Locks,
+    Reservation,
+    Reservations,
+    ReservationState,
+    ReserveOutcome,
+    Snapshots,
+    StateUnavailable,
+)
 from chimera.runtime.config_watch import ConfigSnapshot
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
@@ -228,7 +236,14 @@ class Decide:
         try:
             return await self._open_locked(seen, hint)
         finally:
+            await self._unlock(lock, owner)
+
+    async def _unlock(self, lock: str, owner: str) -> None:
+        """What was decided, and perhaps sent, stands whether or not the lock can be given back: it ends by itself."""
+        try:
             await self.locks.release(lock, owner)
+        except StateUnavailable as down:
+            log.warning("a lock is left to its end", lock=lock, why=str(down))
 
     async def _open_locked(self, seen: Seen, hint: Side | None) -> Outcome:
         snapshot, config = self.plans.of(seen.key)
@@ -319,7 +334,8 @@ class Decide:
         # What S4 keeps when it derives stop and target from the fill. A target at a fixed distance is a price.
         stop_type = OrderType.STOP_MARKET if futures else OrderType.STOP_LOSS
         target_type = OrderType.TAKE_PROFIT_MARKET if futures else OrderType.LIMIT_MAKER
-        by_profit = futures or self.plans.of(seen.key)[1].sizing.spot_tp_bps == 0
+        # By the configuration that decided: another may have come into force since.
+        by_profit = futures or (decision.config is not None and decision.config.sizing.spot_tp_bps == 0)
         return OrderIntent(
             intent_id=intent_id,
             signal_id=seen.signal_id,
