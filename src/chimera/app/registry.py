@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.settings import S1Settings, S3Settings, S4Settings
+from chimera.contracts.settings import S1Settings, S3Settings, S4Settings, S10Settings
 from chimera.ports.world import World
 from chimera.runtime.service import Service
 from chimera.services.s01_exchange import service as s1
@@ -105,6 +105,7 @@ class Settings:
     """What is watched besides, because the signal needs it."""
     pace: Pace = Pace()
     s1: S1Settings = field(default_factory=S1Settings)
+    s10: S10Settings = field(default_factory=S10Settings)
 
 
 def lead_of(keys: Sequence[InstrumentKey]) -> InstrumentKey:
@@ -185,7 +186,16 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 config_poll_ms=poll_ms,
             ),
         ),
-        "s10": s10.build(world, ConfigSettings(env=env, in_step_ms=pace.repair_ms)),
+        "s10": s10.build(
+            world,
+            ConfigSettings(
+                env=env,
+                in_step_ms=pace.repair_ms,
+                variables=settings.s10,
+                s3=settings.s3,
+                tick_interval_ms=settings.tick_interval_ms,
+            ),
+        ),
         "s11": s11.build(
             world,
             HealthSettings(env=env, watched=tuple(id for id in START_ORDER if id != "s11"), tick_ms=pace.health_ms),
