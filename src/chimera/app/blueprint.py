@@ -51,9 +51,8 @@ class _NoMarket:
         return ()
 
 
-async def drawn_house() -> House:
-    """Call it in a running loop; there is nothing to stop afterwards."""
-    clock = LoopClock(0)
+def still_venue(clock: LoopClock) -> tuple[SimulatedVenue, SimulatedFactorFeed]:
+    """An exchange on which nothing ever happens, for worlds in which nobody asks it anything."""
     rules = ExchangeRules(instruments=tuple(listed(key) for key in KEYS))
     market = _NoMarket()
     venue = SimulatedVenue(
@@ -63,13 +62,20 @@ async def drawn_house() -> House:
         clock=clock,
         journal=NoJournal(),
     )
+    return venue, SimulatedFactorFeed(market, clock)
+
+
+async def drawn_house() -> House:
+    """Call it in a running loop; there is nothing to stop afterwards."""
+    clock = LoopClock(0)
+    venue, factor_feed = still_venue(clock)
     peers = LocalPeers()
     world = one_process_world(
         clock=clock,
         randomness=SeededRandomness(0),
         documents=SqliteDocuments.in_loop(),
         venue=venue,
-        factor_feed=SimulatedFactorFeed(market, clock),
+        factor_feed=factor_feed,
         objects=MemoryObjects(),
         peers=peers,
     )
@@ -77,7 +83,7 @@ async def drawn_house() -> House:
         env=ENV,
         keys=KEYS,
         id_prefix="s3",
-        tick_interval_ms=market.tick_interval_ms,
+        tick_interval_ms=venue.tick_interval_ms,
         s3=S3Settings(),
         s4=S4Settings(),
         gateway=GatewaySettings(env=ENV),
