@@ -102,7 +102,7 @@ def _leaf() -> dict[str, Any]:
             "op": {"enum": list(OPERATORS)},
             "v": {
                 "anyOf": [_SCALAR, {"type": "array", "minItems": 1, "items": _SCALAR}],
-                "description": "A number for < <= > >=; a number, text or truth value for == and !=; a list for in, notIn.",
+                "description": "A number for < <= > >=; a number, text, true or false for == !=; a list for in, notIn.",
             },
         }
     )
