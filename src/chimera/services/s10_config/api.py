@@ -8,17 +8,20 @@ from chimera.contracts.http.config import (
     BundleDraft,
     BundlesAnswer,
     DiffQuery,
+    DryRunAnswer,
+    DryRunRequest,
     PromoteAnswer,
     PromoteRequest,
     RollbackRequest,
 )
 from chimera.runtime.service import Route
 from chimera.services.s10_config.handlers.bundles import KeepBundles, parse_draft, read_draft
+from chimera.services.s10_config.handlers.dry_run import RunDry
 from chimera.services.s10_config.handlers.promote import Promote
 from chimera.services.s10_config.handlers.rollback import Rollback
 
 
-def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback) -> tuple[Route, ...]:
+def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback, dry_run: RunDry) -> tuple[Route, ...]:
     return (
         Route(
             method="POST",
@@ -66,6 +69,15 @@ def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback) -> tuple[
         ),
         Route(
             method="POST",
+            path="/bundles/{id}/dry-run",
+            handle=dry_run.run,
+            summary="What the bundle would have done with the signals of the last days, beside another.",
+            body=DryRunRequest,
+            answer=DryRunAnswer,
+            errors=(404, 422, 503),
+        ),
+        Route(
+            method="POST",
             path="/bundles/{id}/stage",
             handle=bundles.stage,
             summary="Give a clean bundle its revision.",
@@ -89,6 +101,12 @@ def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback) -> tuple[
             body=RollbackRequest,
             answer=PromoteAnswer,
             errors=(404, 409, 422, 503),
+        ),
+        Route(
+            method="GET",
+            path="/schema",
+            handle=bundles.schema,
+            summary="JSON Schema of what POST /bundles takes, for editors.",
         ),
         Route(
             method="GET",
