@@ -8,24 +8,26 @@ from math import sin
 from typing import Any
 
 from chimera.adapters.sqlite.documents import SqliteDocuments
-from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, KLINES
-from chimera.contracts.documents import ConfigActive, ConfigBundle, Factor
+from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, FACTOR_BARS, KLINES
+from chimera.contracts.documents import ConfigActive, ConfigBundle, Factor, FactorBar
 from chimera.contracts.enums import BundleStatus, CfgEventKind, EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.contracts.ids import CONFIG_ACTIVE_KEY
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import CfgEvent, DepthEvent, FeatureEvent, TickerEvent
 from chimera.contracts.streams import CFG_EVENTS, MKT_DEPTH, MKT_KLINE, MKT_TICKER
 from chimera.domain.config.bundle import content_hash, known_factors
 from chimera.domain.market.bars import BarRoller
 from chimera.domain.market.quotes import Bar
-from chimera.ports.documents import Put
+from chimera.ports.clock import Clock
+from chimera.ports.documents import DocumentsUnavailable, Put, Query
 from chimera.ports.world import World
 from chimera.runtime.runner import Runner
 from chimera.runtime.service import Service
 from chimera.services.s01_exchange.handlers.klines import event_of, kline_of
 from chimera.services.s02_features.service import build
-from chimera.services.s02_features.settings import Settings
+from chimera.services.s02_features.settings import USDTTWD_KEY, Settings
 from tests.services.venue_script import FUT, HOUR, MINUTE, NOON, Told, pass_ms, scripted_world
 
 ENV = "dev"
@@ -67,6 +69,21 @@ async def file_bars(world: World, bars: Sequence[Bar], ts: int | None = None) ->
         )
 
 
+def twd_hour(open_time: int, ts: int) -> FactorBar:
+    """USDT/TWD goes up three days and down two."""
+    close = 30 + 0.3 * (0, 1, 2, 3, 1)[open_time // (24 * HOUR) % 5]
+    body: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), close)
+    return FactorBar.model_validate(
+        {"source": "MAX", "symbol": "USDTTWD", "interval": "1h", "open_time": open_time, "volume": 5, "ts": ts, **body}
+    )
+
+
+async def file_twd(world: World, since_ms: int, until_ms: int) -> None:
+    """Filed two seconds after each close, as S1 asks for them."""
+    hours = [twd_hour(at, at + HOUR + 2_000) for at in range(since_ms, until_ms, HOUR)]
+    await world.documents.put_many([Put(FACTOR_BARS, hour) for hour in hours])
+
+
 async def activate(world: World, rev: int, *derived: tuple[str, str], min_move: float | None = None) -> None:
     """A bundle with these factors besides the built-in ones becomes active, as S10 writes and tells it."""
     own = tuple(
@@ -100,6 +117,7 @@ async def activate(world: World, rev: int, *derived: tuple[str, str], min_move: 
     now_ms = world.clock.now_ms()
     active: dict[str, Any] = {"rev": rev, "seq": rev, "bundle_id": bundle.bundle_id, "activated_at": now_ms}
     await world.documents.put(CONFIG_ACTIVE, ConfigActive.model_validate({"key": CONFIG_ACTIVE_KEY, **active}))
+    await world.snapshots.set(CFG_ACTIVE_REV.name(ENV), str(rev))
     await world.bus.publish(
         CFG_EVENTS.name(ENV),
         CfgEvent(
@@ -111,6 +129,24 @@ async def activate(world: World, rev: int, *derived: tuple[str, str], min_move: 
             seq=rev,
         ),
     )
+
+
+class WatchedDocuments(SqliteDocuments):
+    """Documents that take their time over long reads, or are down, as a test says."""
+
+    wait_ms = 0
+    clock: Clock | None = None
+    down = False
+    pages: list[int]
+
+    async def find_values(self, query: Query[Any], fields: Sequence[str]) -> Sequence[tuple[Any, ...]]:
+        if self.down:
+            raise DocumentsUnavailable("the test says so")
+        if self.wait_ms and self.clock is not None:
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self.wait_ms)
+        rows = await super().find_values(query, fields)
+        self.pages = [*getattr(self, "pages", []), len(rows)]
+        return rows
 
 
 @dataclass
@@ -154,17 +190,27 @@ class Floor:
             await self.world.bus.publish(MKT_KLINE.name(ENV, key), event_of(bar, self.world.clock.now_ms()))
 
     async def minutes(self, count: int) -> None:
-        """So many minutes of the market: a tick each quarter, a bar at the end, its hour where one ends."""
+        """So many minutes of the market: a tick at the half and at the end, a bar, its hour where one ends, and half a
+        minute later that of USDT/TWD."""
         for _ in range(count):
             opened = self.world.clock.now_ms() // MINUTE * MINUTE
             bar = moving_minute(opened, self.key)
-            for step in range(1, 5):
-                await self.world.clock.sleep_until_ms(opened + step * MINUTE // 4)
-                await self.tick(bar.open + (bar.close - bar.open) * step / 4, spread=0.1 + 0.1 * (opened // MINUTE % 7))
+            for step in (1, 2):
+                await self.world.clock.sleep_until_ms(opened + step * MINUTE // 2)
+                await self.tick(bar.open + (bar.close - bar.open) * step / 2, spread=0.1 + 0.1 * (opened // MINUTE % 7))
+                if opened % HOUR == 0 and step == 1:
+                    await self.tell_factor(opened - HOUR)
             await self.close_bar(bar)
             if bar.close_time % HOUR == 0:
                 await file_bars(self.world, hours_of(moving(bar.close_time - HOUR, bar.close_time, self.key)))
         await pass_ms(self.world, 1)
+
+    async def tell_factor(self, open_time: int) -> None:
+        filed = twd_hour(open_time, self.world.clock.now_ms())
+        await self.world.documents.put(FACTOR_BARS, filed)
+        close = float(filed.close)
+        bar = Bar(USDTTWD_KEY.market, "USDTTWD", "1h", open_time, close, close, close, close, 5.0)
+        await self.world.bus.publish(MKT_KLINE.name(ENV, USDTTWD_KEY), event_of(bar, filed.ts))
 
     def events(self) -> list[FeatureEvent]:
         return self.told.of(FeatureEvent)

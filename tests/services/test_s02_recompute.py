@@ -2,24 +2,25 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from chimera.adapters.sqlite.documents import SqliteDocuments
-from chimera.contracts.collections import FACTOR_BARS, KLINES, SIGNALS, STRATEGY_EVENTS
-from chimera.contracts.documents import Decision, FactorBar, Signal
+from chimera.contracts.collections import KLINES, SIGNALS, STRATEGY_EVENTS
+from chimera.contracts.documents import Decision, Signal
 from chimera.contracts.enums import Action, EventKind
 from chimera.contracts.http.features import RecomputeAnswer, RecomputeQuery
 from chimera.domain.features.registry import FACTOR_IDS
-from chimera.ports.documents import Put, Query
+from chimera.ports.documents import Query
 from chimera.ports.world import World
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.simulation.loop import run_virtual
-from tests.services.feature_floor import Floor, activate, file_bars, month, moving_minute, standing
+from tests.services.feature_floor import Floor, activate, file_bars, file_twd, month, moving_minute, standing
 from tests.services.venue_script import DAY, FUT, HOUR, MINUTE, NOON, SPOT, pass_ms
 
 MIDNIGHT = NOON + 12 * HOUR
+SESSIONS = ((7 * 60 + 13, 0), (4 * 60 + 30, 25), (3 * 60 + 52, 0))
+"""Minutes that S2 stands, and then is away."""
 OWN = (("rv_pctile_2d", "pctile(rv_1d,2d)"), ("z_ret", "zscore(abs(ret_1h),6h)"), ("p_spread", "pctile(spread_bps,2h)"))
 
 
@@ -35,46 +36,23 @@ async def signals(world: World) -> list[Signal]:
     return list(await world.documents.find(Query(collection=SIGNALS, index="by_t0")))
 
 
-def twd_hours(until_ms: int, days: int = 20) -> list[FactorBar]:
-    """USDT/TWD goes up three days and down two; filed two seconds after each close, as S1 asks for them."""
-    found = []
-    for at in range(until_ms - days * DAY, until_ms, HOUR):
-        day = at // DAY
-        close = 30 + 0.3 * (0, 1, 2, 3, 1)[day % 5]
-        body: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), close)
-        found.append(
-            FactorBar.model_validate(
-                {
-                    "source": "MAX",
-                    "symbol": "USDTTWD",
-                    "interval": "1h",
-                    "open_time": at,
-                    "volume": 5,
-                    "ts": at + HOUR + 2_000,
-                    **body,
-                }
-            )
-        )
-    return found
-
-
 async def past(world: World) -> None:
     """A month on file before 10 h to midnight."""
     await file_bars(world, month(MIDNIGHT - 10 * HOUR))
-    await world.documents.put_many([Put(FACTOR_BARS, bar) for bar in twd_hours(MIDNIGHT)])
+    await file_twd(world, MIDNIGHT - 20 * DAY, MIDNIGHT - 10 * HOUR)
     await activate(world, 2, *OWN)
 
 
 @pytest.fixture(scope="module")
 def lived() -> tuple[SqliteDocuments, list[Signal]]:
-    """A day of 20 hours over midnight, with three restarts, one of them after 25 minutes of standing still."""
+    """Twelve hours over midnight, with two restarts, one of them after 25 minutes of standing still."""
     documents = SqliteDocuments.in_loop()
     told: list[Signal] = []
 
     async def run() -> None:
         at_ms = MIDNIGHT - 10 * HOUR
         prepare: Callable[[World], Awaitable[None]] | None = past
-        for count, pause_min in ((7 * 60 + 13, 0), (2 * 60 + 30, 25), (5 * 60, 0), (4 * 60 + 52, 0)):
+        for count, pause_min in SESSIONS:
             async with standing(start_ms=at_ms, documents=documents, prepare=prepare) as floor:
                 await floor.minutes(count)
                 at_ms = floor.world.clock.now_ms() // MINUTE * MINUTE
@@ -83,7 +61,7 @@ def lived() -> tuple[SqliteDocuments, list[Signal]]:
                 await file_bars(floor.world, missed)
                 at_ms += pause_min * MINUTE
                 prepare = None
-                told.extend(await signals(floor.world)) if count == 4 * 60 + 52 else None
+                told[:] = await signals(floor.world)
 
     run_virtual(run())
     return documents, told
@@ -101,10 +79,10 @@ def test_a_day_over_restarts_comes_out_the_same_bit_for_bit(lived: tuple[SqliteD
 
     answer = run_virtual(run())
 
-    assert len(told) >= 7 * 60 + 13 + 2 * 60 + 30 + 5 * 60 + 4 * 60 + 52
+    assert len(told) >= sum(count for count, _ in SESSIONS)
     assert (answer.signals, answer.changed) == (len(told), 0)
     warm = set(told[-1].features)
-    assert {signal.features.get("xmkt_signal") for signal in told} == {0.0, 1.0}
+    assert {signal.features.get("xmkt_signal") for signal in told} == {None, 0.0, -1.0}
     assert warm >= set(FACTOR_IDS) - {"funding_next"} | {name for name, _ in OWN}, "the test must see every factor"
     assert len({signal.features["rv_pctile_30d"] for signal in told}) > 3
 

@@ -14,8 +14,8 @@ from chimera.domain.market.quotes import INTERVAL_MS, Bar
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 
-PAGE = 1_000
-"""Bars of one page: some 3 ms to read and as much to take into a book."""
+PAGE = 500
+"""Bars of one page: some 2 ms to read, and 5 to take into a book."""
 
 MINUTE_MS = 60_000
 AT_CLOSE_MS = 5_000
