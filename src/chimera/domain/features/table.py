@@ -86,7 +86,7 @@ class FeatureHistory:
 
     Attributes:
         minutes: 1 m bars of the instrument.
-        hours: 1 h bars of it from before the minutes; an hour that both have counts as given here.
+        hours: 1 h bars of it, from before the minutes. An hour whose minutes are all there counts as they make it.
         twd: USDT/TWD, 60-minute bars.
         lead: The market that stands against it (BTCUSDT), 1 m or 1 h bars.
     """
@@ -317,17 +317,19 @@ class _Past:
         return {name: (values[row], codes[row]) for name, (values, codes) in columns.items()}
 
     @property
-    def first_day(self) -> int | None:
+    def first_day_ms(self) -> int | None:
+        """As `CrossMarket.first_ms`."""
         known = [days.first_day for days in (self._twd, self._lead) if len(days.close) > 0]
-        return min(known) if known else None
+        return (min(known) + 1) * DAY_MS if known else None
 
 
 def _hours(history: FeatureHistory, minutes: BarSeries) -> BarSeries:
     given = sane_bars(history.hours) if history.hours is not None else empty("1h")
     made = aggregate(minutes, "1h")
-    if len(given) == 0:
-        return made
-    return concat([given, made.rows(int(np.searchsorted(made.open_time, given.end_ms)), len(made))])
+    both = concat([made, given])
+    # Of equal times `unique` names the first, which is the one that the minutes make.
+    _, rows = np.unique(both.open_time, return_index=True)
+    return both.at(rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -381,16 +383,16 @@ class _Samples:
         is_wrong = (codes == FRESH) & ~((places >= low) & (places <= high))
         codes = np.where(is_wrong, RANGE, codes).astype(np.int8)
         made = self._grids[step.name] = _Grid(grid.first, grid.settled, *masked(places, codes))
-        return self._read(step, made, below)
+        return self._read(step, made)
 
-    def _read(self, step: Step, grid: _Grid, below: Column) -> Column:
+    def _read(self, step: Step, grid: _Grid) -> Column:
         at, length = self._at, len(grid.settled)
         points = np.minimum(at // step.grid_ms - grid.first, length - 1)
         newest = np.maximum.accumulate(np.where(grid.settled, np.arange(length), -1))
         rows = np.where(points >= 0, newest[np.maximum(points, 0)], -1) if length > 0 else np.full(len(at), -1)
         is_late = at > (grid.first + rows + 1) * step.grid_ms + KLINE_GRACE_MS
         codes = np.where(is_late, SILENT, _codes(grid.codes, rows, SILENT))
-        codes = np.where(rows < 0, np.where(below[1] == FRESH, WARMING, below[1]), codes).astype(np.int8)
+        codes = np.where(rows < 0, WARMING, codes).astype(np.int8)
         if step.source.is_kline:
             codes = self._past.unless_outlier(at, codes)
         return masked(_floats(grid.values, rows), codes)
@@ -418,8 +420,7 @@ class _Samples:
                 values, codes = past.ticks(points * grid_ms)[name]
                 return _Grid(_first(points), np.ones(len(points), dtype=np.bool_), values, codes)
             case Source.DAY:
-                first_day = past.first_day
-                points = self._points(None if first_day is None else first_day * DAY_MS, grid_ms)
+                points = self._points(past.first_day_ms, grid_ms)
                 values, codes = past.days(points * grid_ms)[name]
                 is_last = (points + 1) * grid_ms % DAY_MS == 0
                 return _Grid(_first(points), (codes == FRESH) | is_last, values, codes)
