@@ -69,9 +69,11 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "emit_ms",
             "warmup_days",
             "minute_days",
+            "outlier_sigma",
             "regime_frozen_below",
             "regime_extreme_above",
             "regime_grace_ms",
+            "recompute_days_max",
         }
     ),
     "s3": frozenset(

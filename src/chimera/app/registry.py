@@ -145,9 +145,11 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 minute_days=min(settings.s2.minute_days, settings.s2.warmup_days),
                 hour_days=settings.s2.warmup_days,
                 factor_days=settings.s2.warmup_days,
+                outlier_sigma=settings.s2.outlier_sigma,
                 regime_frozen_below=settings.s2.regime_frozen_below,
                 regime_extreme_above=settings.s2.regime_extreme_above,
                 regime_grace_ms=settings.s2.regime_grace_ms,
+                recompute_days_max=settings.s2.recompute_days_max,
             ),
         ),
         "s3": s3.build(
