@@ -1,10 +1,10 @@
 """Which configuration a service decides by, swapped whole while it runs.
 
 Owns the reading side of a switch: `config_active` names the bundle, the bundle is checked, and one immutable snapshot
-replaces the last. Whoever decides takes one snapshot and uses that to the end: `of(signal_id)`, for a canary decides its
-share of the signals, or `current()` where no signal is meant. A bundle that fails its check is refused with an alert
-and the old one stays, a canary that fails it leaves everything to the stable one; `seq` never goes back. Who switches
-is S10's business.
+replaces the last. Whoever decides takes one snapshot and uses that to the end: `of(signal_id)`, for a canary decides
+its share of the signals, or `current()` where no signal is meant. A bundle that fails its check is refused with an
+alert and the old one stays, a canary that fails it leaves everything to the stable one; `seq` never goes back. Who
+switches is S10's business.
 """
 
 from collections.abc import Callable, Mapping, Sequence

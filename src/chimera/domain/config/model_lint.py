@@ -13,8 +13,8 @@ from collections.abc import Collection
 from chimera.contracts.documents import Model
 from chimera.contracts.flags import ModelFlags
 from chimera.domain.decision.calibration import parse_calibration
+from chimera.domain.decision.condition import Finding
 from chimera.domain.decision.model import CONSTANT
-from chimera.domain.decision.rules import Finding
 
 FEATURES_MAX = 1_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")

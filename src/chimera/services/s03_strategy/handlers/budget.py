@@ -202,3 +202,4 @@ class Budget:
             key = InstrumentKey(signal.market, signal.symbol)
             self.history.forget(key)
             self.look_again(key)
+            await self.emit.failed(intent_id, key.symbol, "it reached S4 by no road while it could have been sent")

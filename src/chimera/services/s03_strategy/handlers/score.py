@@ -45,6 +45,8 @@ OPEN_MS_MAX = 60_000
 LOOK_AGAIN_MS = 60_000
 """A model that could not be opened may have been mended: it is tried again this often. Of our own work."""
 
+_NOT_ASKED, _NONE = Score(None, NOT_ASKED), Score(None, NO_MODEL)
+
 log = structlog.get_logger(__name__)
 
 
@@ -91,19 +93,23 @@ class Scorer:
     def of(self, flags: ModelFlags) -> Opened | None:
         return self._open.get(flags.name)
 
-    def before_asking(self, flags: ModelFlags) -> Score:
+    def before_asking(self, flags: ModelFlags, opened: Opened | None) -> Score:
         """What a decision goes by before the model was asked, or where there is none to ask."""
-        if flags.name == CONSTANT:
-            return Score(flags.constant_p)
-        return Score(None, NOT_ASKED if flags.name in self._open else NO_MODEL)
+        if opened is not None:
+            return _NOT_ASKED
+        return _NONE if flags.name != CONSTANT else Score(flags.constant_p)
 
     async def ask(self, opened: Opened, flags: ModelFlags, features: Mapping[str, float]) -> Score:
         """At most `timeout_ms` of our own work. Never raises: what goes wrong is a score without a p, or none at all.
 
         Args:
-            features: every feature of the model, each a finite number: the gates have seen to that.
+            features: every feature of the model is there: the gates have seen to that.
         """
         row = [features[name] for name in opened.features]
+        words = [name for name, value in zip(opened.features, row, strict=True) if not isinstance(value, int | float)]
+        if words:
+            self._is_broken(opened, f"it reads {', '.join(words)}, which is no number: train it on others")
+            return BROKEN
         deadline_ms = self.clock.now_ms() + self.clock.work_ms(flags.timeout_ms)
         opened.asking += 1
         try:
@@ -235,5 +241,3 @@ class Scorer:
 def stored_p(p: float | None) -> float | None:
     """As it is written: a p that is no number was none, and the note says so."""
     return p if p is not None and isfinite(p) else None
-
-
