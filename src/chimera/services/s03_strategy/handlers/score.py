@@ -105,6 +105,9 @@ class Scorer:
         Args:
             features: every feature of the model is there: the gates have seen to that.
         """
+        if opened.retired and opened.asking == 0:
+            # Its configuration was replaced after this decision had begun.
+            return _NONE
         row = [features[name] for name in opened.features]
         words = [name for name, value in zip(opened.features, row, strict=True) if not isinstance(value, int | float)]
         if words:
