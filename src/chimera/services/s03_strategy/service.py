@@ -23,6 +23,7 @@ from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s03_strategy.api import Api
 from chimera.services.s03_strategy.handlers.budget import Budget
+from chimera.services.s03_strategy.handlers.buffer import Buffer
 from chimera.services.s03_strategy.handlers.decide import Decide
 from chimera.services.s03_strategy.handlers.emit import Emit
 from chimera.services.s03_strategy.handlers.facts import Gather
@@ -83,6 +84,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         metrics=world.metrics,
         teller=teller,
     )
+    buffer = Buffer(instruments=instruments, watch=watch, documents=world.documents, teller=teller)
     decide = Decide(
         settings=settings,
         instruments=instruments,
@@ -91,6 +93,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         gather=gather,
         history=history,
         emit=emit,
+        buffer=buffer,
         documents=world.documents,
         snapshots=world.snapshots,
         reservations=world.reservations,

@@ -5,7 +5,7 @@ reserved before it is durable, and released as soon as it is known that it will 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,6 +50,7 @@ from chimera.ports.metrics import Metrics
 from chimera.ports.state import Locks, Reservation, Reservations, ReservationState, ReserveOutcome, Snapshots
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
+from chimera.services.s03_strategy.handlers.buffer import Buffer
 from chimera.services.s03_strategy.handlers.emit import Emit
 from chimera.services.s03_strategy.handlers.facts import Gather, Seen, Truth
 from chimera.services.s03_strategy.handlers.score import Scorer, stored_p
@@ -109,6 +110,7 @@ class Decide:
     gather: Gather
     history: History
     emit: Emit
+    buffer: Buffer
     documents: Documents
     snapshots: Snapshots
     reservations: Reservations
@@ -159,7 +161,7 @@ class Decide:
             Problem: 400, unknown symbol or no features of it at all.
         """
         began_ns = self.clock.perf_ns()
-        key = self.key_of(request)
+        key = self._key_of(request)
         question = self._question(await self._last_seen(key), request.side_hint)
         if dry_run:
             outcome = await self._judge_with_model(question, await self.gather.truth(key))
@@ -170,8 +172,46 @@ class Decide:
         self.metrics.observe_ms("strategy_decide_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
         return answer_of(outcome)
 
+    async def on_batch(self, requests: Sequence[DecideRequest]) -> tuple[DecideAnswer, ...]:
+        """POST /decide/batch: each by itself, in order. All are looked at before the first is decided.
+
+        Raises:
+            Problem: 400, naming each request that cannot be decided about: nothing was decided. 503, when something
+                goes down between two of them: its `answers` are those that were decided and stand.
+        """
+        errors = []
+        for i, request in enumerate(requests):
+            try:
+                await self._last_seen(self._key_of(request))
+            except Problem as problem:
+                value = f"{request.market}:{request.symbol}" if request.market else request.symbol
+                errors.append({"field": f"requests[{i}]", "value": value, "remedy": problem.detail})
+        if errors:
+            first = errors[0]
+            told = f"{first['field']}: {first['remedy']}"
+            raise Problem(
+                400,
+                "batch-refused",
+                f"nothing was decided: {len(errors)} of {len(requests)} requests cannot be decided about; {told}",
+                errors=errors,
+            )
+        answers: list[DecideAnswer] = []
+        for request in requests:
+            try:
+                answers.append(await self.on_request(request, dry_run=request.dry_run))
+            except DependencyDown as down:
+                raise Problem(
+                    503,
+                    "dependency-down",
+                    f"{down}. {len(answers)} of {len(requests)} were decided, see `answers`; ask again for the rest.",
+                    dependency=down.what,
+                    answers=[answer.to_dict() for answer in answers],
+                ) from down
+        return tuple(answers)
+
     async def heartbeat(self) -> None:
-        """No feature event for a while: judge on what was last seen, so that staleness shows and is stored."""
+        """No feature event for a while: judge on what was last seen, so that staleness shows and is stored, and look
+        how near open positions are to their liquidation."""
         # An exchange that moves less often is not silent in between.
         silent_ms = max(self.clock.work_ms(self.settings.variables.heartbeat_ms), self.settings.feature_age_ms_max)
         for key in self.instruments:
@@ -184,8 +224,9 @@ class Decide:
             outcome = await self._judge(self._question(seen, None))
             if not outcome.decision.opens:
                 await self._store_if_new(outcome)
+            await self.buffer.look(key, seen.features.get("mid"))
 
-    def key_of(self, request: DecideRequest) -> InstrumentKey:
+    def _key_of(self, request: DecideRequest) -> InstrumentKey:
         snapshot = self.plans.snapshot()
         markets = self.plans.markets(snapshot, request.symbol)
         known = [key for key in self.instruments if key.symbol == request.symbol]
