@@ -25,8 +25,8 @@ WIDENED: dict[tuple[str, str], tuple[str, ...]] = {
 SILENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("documents/config_flags", "risk"): ("concurrent_entries_per_market",),
 }
-"""Where CONTRACTS 4 lets a bundle be silent, so that a variable of the environment holds, and the spec's schema does not.
-Nothing else that is required there may be left out."""
+"""Where CONTRACTS 4 lets a bundle be silent, so that a variable of the environment holds, and the spec's schema does
+not. Nothing else that is required there may be left out."""
 
 FILE_OF_LABELS = "documents/labels_24h"
 """The spec writes one schema for the three collections of labels."""
