@@ -207,4 +207,7 @@ class Budget:
             key = InstrumentKey(signal.market, signal.symbol)
             self.history.forget(key)
             self.look_again(key)
-            await self.emit.failed(intent_id, key.symbol, "it reached S4 by no road while it could have been sent")
+            if intent_id in self.emit.refused:
+                self.emit.refused.discard(intent_id)
+            else:
+                await self.emit.failed(intent_id, key.symbol, "it reached S4 by no road while it could have been sent")

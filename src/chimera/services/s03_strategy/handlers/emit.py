@@ -1,6 +1,6 @@
 """Bringing a decided entry to S4: by REST first, by stream where that road is closed. S4 executes once either way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
@@ -29,6 +29,8 @@ class Emit:
     reservations: Reservations
     metrics: Metrics
     teller: Teller
+    refused: set[str] = field(default_factory=set)
+    """Intents that S4 refused and a person was told of, until they are written off."""
 
     async def entry(self, intent: OrderIntent) -> None:
         """Deliver by at least one road. A definite refusal releases the reservation; silence never does.
@@ -71,6 +73,7 @@ class Emit:
     async def _refused(self, intent: OrderIntent, answer: PeerAnswer, *, definite: bool) -> None:
         self.metrics.count("intent_emit_fail")
         if definite:
+            self.refused.add(intent.intent_id)
             await self._release(intent)
         await self.failed(intent.intent_id, intent.symbol, f"S4 refused it: {answer.body.get('detail', answer.status)}")
 
