@@ -23,6 +23,7 @@ from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import wall_ms
 from chimera.adapters.compute import ComputeInThread
 from chimera.adapters.local_objects import LocalObjects
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME, DataFolder, open_folder
@@ -326,6 +327,7 @@ class Embedded:
             objects=LocalObjects(folder.objects, in_thread=True),
             peers=peers,
             compute=ComputeInThread(),
+            models=OnnxModels(in_thread=True),
         )
         kill_file = folder.kill_file
         settings = Settings(

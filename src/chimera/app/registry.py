@@ -160,7 +160,7 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 variables=settings.s3,
                 id_prefix=prefix,
                 tick_interval_ms=settings.tick_interval_ms,
-                config_poll_ms=poll_ms,
+                config_poll_ms_min=pace.repair_ms,
                 heal_ms=pace.heal_ms,
                 look_again_ms=pace.look_again_ms,
             ),

@@ -307,14 +307,15 @@ class TradingWindow(Contract):
 
 
 class RiskFlags(Contract):
-    spec_required: ClassVar[tuple[str, ...]] = ("budget", "concurrent_entries_per_market")
+    spec_required: ClassVar[tuple[str, ...]] = ("budget",)
 
     budget: RiskBudget = Field(default=RiskBudget(), description="What may be in use.")
-    concurrent_entries_per_market: int = Field(
-        default=2,
+    concurrent_entries_per_market: int | None = Field(
+        default=None,
         ge=0,
         le=100,
-        description="Open or opening entries of one market (004 12.1).",
+        description="Open or opening entries of one market; silent: S3_CONCURRENT_ENTRIES_PER_MARKET. The first bundle"
+        " says 2 (004 12.1).",
     )
     windows: tuple[TradingWindow, ...] = Field(default=(), description="When entries are allowed; none means always.")
     slip_bp_max: Estimate = Field(default=8.0, ge=0, le=1_000, description="Above: finer slices are asked of S4.")
