@@ -109,7 +109,7 @@ def test_every_gate_there_is_has_a_name_of_its_own(here: Any) -> None:
     ("changes", "rules", "said"),
     [
         pytest.param({"features": {"spread_bps": 4.1}}, None, "spread 4.1 bps above the limit 3 bps", id="gate"),
-        pytest.param({"features": {"xmkt_signal": 0.0}}, None, "no signal and no hint: no side to take", id="signal"),
+        pytest.param({"features": {"xmkt_signal": 0.0}}, None, "no signal, so no side to take", id="signal"),
         pytest.param({"model_p": 0.31}, None, "the model is not sure enough: p 0.31, below 0.4: refused", id="model"),
         pytest.param({}, [rule("R-9", action={"type": "skip_entry", "value": True})], "rule R-9 says no", id="rule"),
     ],

@@ -42,7 +42,7 @@ WHY = {
     "OVER_CONCURRENCY": "too many positions at once",
     "DAILY_LOSS": "the day's loss limit is reached",
     "DRAWDOWN": "the drawdown limit is reached",
-    "NO_SIGNAL": "no signal and no hint: no side to take",
+    "NO_SIGNAL": "no signal, so no side to take",
     "SPOT_BUY_ONLY": "spot only buys, the signal sells",
     "NO_ENABLED_RULE": "no rule is enabled here",
     "NOT_TRADED": "watched, not traded",
@@ -193,7 +193,7 @@ def gate_figures(gate: Mapping[str, Any]) -> tuple[str, str, str]:
         return states.get(value, on), "", ""
     if code == "HEALTH":
         found = "not known" if value is None else HEALTH_RANKS[min(max(int(value), 0), 3)]
-        return found, f"better than {HEALTH_RANKS[3]}", ""
+        return found, f"below {HEALTH_RANKS[3]}", ""
     measured = MEASURED.get(code)
     unit, scale = (measured.unit, measured.scale) if measured is not None else ("", 1.0)
     shown_limit = "" if limit is None else figure(limit * scale)

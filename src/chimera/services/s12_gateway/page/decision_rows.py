@@ -40,9 +40,11 @@ def _line_row(line: Line, now_ms: int) -> Row:
 
 def looked_text(portion: Portion) -> str:
     """How far a look came, where the list alone does not say it."""
+    count = len(portion.lines)
+    counted = f"{count} decision{'' if count == 1 else 's'}"
     if portion.next is None or portion.reached_ms is None:
-        return f"{len(portion.lines)} decisions, and nothing older"
-    return f"{len(portion.lines)} decisions, back to {at(portion.reached_ms, '%Y-%m-%d %H:%M')} UTC"
+        return f"{counted}, and nothing older"
+    return f"{counted}, back to {at(portion.reached_ms, '%Y-%m-%d %H:%M')} UTC"
 
 
 def nothing_text(portion: Portion, *, is_filtered: bool) -> str:

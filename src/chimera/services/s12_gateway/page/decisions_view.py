@@ -64,7 +64,7 @@ class DecisionsPage(Frame):
             self._code = Entry("search", self._start_anew, "Reason or rule", sorted(WHY))
             self._day = Entry("date", self._start_anew, "UTC day")
             box("space")
-            self._fresh = press("Show newer decisions", "quiet fresh", self._start_anew)
+            self._fresh = press("Show newer", "quiet fresh", self._start_anew)
 
     async def show(self, seen: Overview) -> None:
         """The list stands still while it is read; that there are newer ones is only said."""

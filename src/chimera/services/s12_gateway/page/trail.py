@@ -23,7 +23,7 @@ from chimera.services.s12_gateway.page.rows import Cell, Column, Row, Section, c
 from chimera.services.s12_gateway.page.words import NOTHING, at, instrument_name
 
 GATES = (
-    Column("Gate"),
+    Column("Gate", "wrap"),
     Column("Value", "num"),
     Column("Limit", "num"),
     Column("Unit", "dim"),
