@@ -14,6 +14,7 @@ from chimera.contracts.enums import Action, HealthLevel, Reason, Side, SideMode
 from chimera.domain.decision.decide import Decision, decide
 from chimera.domain.decision.gates import Limits
 from chimera.domain.decision.model import judge
+from chimera.domain.decision.trail import trail_of
 from tests.domain.builders import BTC_SPOT
 from tests.domain.decision.worlds import FACTS, config, facts, rule
 
@@ -147,7 +148,7 @@ def test_the_same_facts_give_the_same_decision() -> None:
 
 def test_the_trail_is_plain_json_and_holds_every_gate() -> None:
     for found in (decide(FACTS, config()), decide(facts(model_p=nan, drawdown_ratio=nan), config())):
-        trail = json.loads(json.dumps(found.trail(), allow_nan=False))
+        trail = json.loads(json.dumps(trail_of(found), allow_nan=False))
 
         assert len(trail["gates"]) == len(found.gates)
         assert (trail["plan"] is None) is (found.plan is None)
@@ -196,4 +197,4 @@ def test_no_market_and_no_model_makes_the_decision_fail(
     if found.opens:
         assert all(gate.passed for gate in found.gates)
         assert 0.0 < found.size_mult <= 1.2
-    json.dumps(found.trail(), allow_nan=False)
+    json.dumps(trail_of(found), allow_nan=False)

@@ -164,7 +164,11 @@ class ConfigActive(Document):
 
 
 class Promotion(Document):
-    """`promotions`: a step of a bundle's way into force. Schema: promotions.json."""
+    """`promotions`: a step of a bundle's way into force. Schema: promotions.json.
+
+    `seq` is the one that the switch gives itself: of several that want it one wins. `undoes` names the promotion that a
+    rollback takes back.
+    """
 
     key_field: ClassVar[str] = "promotion_id"
 
@@ -178,3 +182,5 @@ class Promotion(Document):
     activated_at: EpochMs | None = None
     requested_by: str | None = None
     updated_at: EpochMs | None = None
+    seq: int | None = None
+    undoes: str | None = None

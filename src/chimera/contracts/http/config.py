@@ -23,12 +23,16 @@ class BundleDraft(Asked):
 
 
 class LintFinding(Contract):
-    """One thing amiss in a bundle: where (a path as `rules[0].when`), what, and how to mend it."""
+    """One thing amiss in a bundle: where (a path as `rules[0].when`), what, and how to mend it.
+
+    `line` is the path's, from 1, in the text that was sent with this call.
+    """
 
     level: Literal["error", "warning"]
     path: str
     message: str
     remedy: str | None = None
+    line: int | None = None
 
 
 class BundleAnswer(Contract):
@@ -55,19 +59,32 @@ class BundleBody(Contract):
     bundle: ConfigBundle
 
 
+class DiffQuery(Asked):
+    """What the bundle is compared with: a bundle's id, a revision, or `active`."""
+
+    against: str = Field(default="active", min_length=1, description="A bundle's id, a revision, or active.")
+
+
 class Difference(Contract):
-    """One path at which two bundles differ."""
+    """One path at which two bundles differ, as `flags.risk.slip_bp_max` or `rules[R-001].when.v`, and in words.
+
+    ADDED has no `before`, REMOVED no `after`.
+    """
 
     path: str
+    kind: Literal["ADDED", "REMOVED", "CHANGED"]
     before: Json = None
     after: Json = None
+    words: str
 
 
 class BundleDiff(Contract):
-    """`GET /bundles/{id}/diff?against=`."""
+    """`GET /bundles/{id}/diff?against=`: from `against` to the bundle. Order within a list is no difference."""
 
     bundle_id: str
     against: str
+    rev: int | None = None
+    against_rev: int | None = None
     differences: tuple[Difference, ...] = ()
 
 
@@ -117,7 +134,7 @@ class PromoteRequest(Asked):
 
 
 class RollbackRequest(Asked):
-    """`POST /rollback`: to `to_rev`, else to the revision before the present one."""
+    """`POST /rollback`: to `to_rev`, else to what was in force before the present revision was promoted."""
 
     to_rev: int | None = None
     expected_seq: int | None = None

@@ -19,7 +19,8 @@ from chimera.contracts.documents.config import Factor, Instrument, StrategyRule
 from chimera.contracts.enums import EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.domain.config.bundle import content_hash
-from chimera.domain.decision.rules import Finding, check_rule, compile_rules, parse_rule
+from chimera.domain.decision.condition import Finding
+from chimera.domain.decision.rules import check_rule, compile_rules, parse_rule
 from chimera.domain.features.registry import FACTOR_IDS
 
 _GOOD_WHEN_HIGH = ("maker_fill_ratio", "model_auc")

@@ -4,17 +4,21 @@ from chimera.contracts.http.config import (
     ActiveAnswer,
     BundleAnswer,
     BundleBody,
+    BundleDiff,
     BundleDraft,
     BundlesAnswer,
+    DiffQuery,
     PromoteAnswer,
     PromoteRequest,
+    RollbackRequest,
 )
 from chimera.runtime.service import Route
-from chimera.services.s10_config.handlers.bundles import KeepBundles, parse_draft
+from chimera.services.s10_config.handlers.bundles import KeepBundles, parse_draft, read_draft
 from chimera.services.s10_config.handlers.promote import Promote
+from chimera.services.s10_config.handlers.rollback import Rollback
 
 
-def routes(bundles: KeepBundles, promote: Promote) -> tuple[Route, ...]:
+def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback) -> tuple[Route, ...]:
     return (
         Route(
             method="POST",
@@ -23,6 +27,7 @@ def routes(bundles: KeepBundles, promote: Promote) -> tuple[Route, ...]:
             summary="Store a draft: flags, rules, factors, instruments. What is not told is the default's.",
             body=BundleDraft,
             parse=parse_draft,
+            read=read_draft,
             answer=BundleAnswer,
             errors=(400, 503),
         ),
@@ -38,8 +43,17 @@ def routes(bundles: KeepBundles, promote: Promote) -> tuple[Route, ...]:
             method="GET",
             path="/bundles/{id}",
             handle=bundles.show,
-            summary="One bundle, whole.",
+            summary="One bundle, whole; `id` is its id, its revision or `active`, as in every call below.",
             answer=BundleBody,
+            errors=(404, 503),
+        ),
+        Route(
+            method="GET",
+            path="/bundles/{id}/diff",
+            handle=bundles.diff,
+            summary="What the bundle changes of another, by path and by rule, and in words.",
+            query=DiffQuery,
+            answer=BundleDiff,
             errors=(404, 503),
         ),
         Route(
@@ -64,6 +78,15 @@ def routes(bundles: KeepBundles, promote: Promote) -> tuple[Route, ...]:
             handle=promote.promote,
             summary="Put a staged bundle in force, at once and for everything (mode FULL).",
             body=PromoteRequest,
+            answer=PromoteAnswer,
+            errors=(404, 409, 422, 503),
+        ),
+        Route(
+            method="POST",
+            path="/rollback",
+            handle=rollback.roll_back,
+            summary="Put back in force what was in force before, or a revision that once was.",
+            body=RollbackRequest,
             answer=PromoteAnswer,
             errors=(404, 409, 422, 503),
         ),

@@ -12,6 +12,7 @@ from chimera.runtime.telling import Teller
 from chimera.services.s10_config.api import routes
 from chimera.services.s10_config.handlers.bundles import KeepBundles
 from chimera.services.s10_config.handlers.promote import Promote
+from chimera.services.s10_config.handlers.rollback import Rollback
 from chimera.services.s10_config.settings import ConfigSettings
 
 
@@ -30,7 +31,7 @@ def build(world: World, settings: ConfigSettings) -> Service:
         id="s10",
         card=__doc__ or "",
         timers=(Every(name="config-in-step", interval_ms=settings.in_step_ms, run=promote.keep_in_step),),
-        routes=routes(bundles, promote),
+        routes=routes(bundles, promote, Rollback(documents=world.documents, promote=promote)),
         produces=("cfg:events", "ops:events"),
         start=promote.start,
     )

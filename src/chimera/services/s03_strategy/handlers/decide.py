@@ -37,6 +37,7 @@ from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
 from chimera.contracts.streams import SIG_EVENTS
 from chimera.domain.decision.decide import Decision, DecisionConfig, choose_side, decide
+from chimera.domain.decision.trail import trail_of
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus, BusUnavailable
 from chimera.ports.clock import Clock
@@ -184,15 +185,7 @@ class Decide:
         it."""
         if not decision.opens or hint is not None or self.plans.traded(snapshot, key):
             return decision
-        return Decision(
-            action=Action.SKIP,
-            reason=Reason.GATE,
-            detail="NOT_TRADED",
-            gates=decision.gates,
-            config_rev=decision.config_rev,
-            side=decision.side,
-            model_p=decision.model_p,
-        )
+        return decision.skipped(Reason.GATE, "NOT_TRADED")
 
     async def _run(self, seen: Seen, *, hint: Side | None, always_store: bool) -> Outcome:
         outcome = await self._judge(seen, hint=hint)
@@ -292,20 +285,7 @@ class Decide:
 
     async def _refused(self, seen: Seen, hint: Side | None, reason: Reason, detail: str) -> Outcome:
         outcome = await self._judge(seen, hint=hint)
-        decision = outcome.decision
-        return Outcome(
-            seen,
-            Decision(
-                action=Action.SKIP,
-                reason=reason,
-                detail=detail,
-                gates=decision.gates,
-                config_rev=decision.config_rev,
-                side=decision.side,
-                model_p=decision.model_p,
-                rules_fired=decision.rules_fired,
-            ),
-        )
+        return Outcome(seen, outcome.decision.skipped(reason, detail))
 
     async def _named_intent(self, seen: Seen, decision: Decision, signal: Signal | None) -> OrderIntent:
         """The intent under the next free number of its signal, with an order id that nobody else holds."""
@@ -375,7 +355,7 @@ class Decide:
     async def _keep(self, outcome: Outcome, *events: StrategyEvent) -> None:
         seen, decision, intent = outcome.seen, outcome.decision, outcome.intent
         now_ms = self.clock.now_ms()
-        trail: dict[str, Any] = decision.trail()
+        trail: dict[str, Any] = trail_of(decision)
         if intent is not None and decision.opens:
             trail["intent"] = intent.to_dict()
             trail[OWN_INTENTS] = list(outcome.own)
@@ -470,5 +450,5 @@ def answer_of(outcome: Outcome) -> DecideAnswer:
         size_mult=decision.size_mult,
         tp_mult=decision.tp_mult,
         sl_mult=decision.sl_mult,
-        trail=decision.trail(),
+        trail=trail_of(decision),
     )
