@@ -10,7 +10,24 @@ from chimera.domain.config.source_lines import lines_of, read_yaml
 from chimera.domain.config.writing import write_yaml
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    ["", "on", "No", "null", "~", "010", "1e3", "12:30", "2026-11-21", "a: b", "- x", "#", "a #b", "\u2028", "\ufeff", " x"]
+    [
+        "",
+        "on",
+        "No",
+        "null",
+        "~",
+        "010",
+        "1e3",
+        "12:30",
+        "2026-11-21",
+        "a: b",
+        "- x",
+        "#",
+        "a #b",
+        "\u2028",
+        "\ufeff",
+        " x",
+    ]
 )
 scalars = st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.floats(allow_nan=False, allow_infinity=False)
 values: st.SearchStrategy[Any] = st.recursive(

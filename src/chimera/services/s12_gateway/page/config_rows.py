@@ -19,20 +19,25 @@ from chimera.domain.decision.telling import figure, plain
 from chimera.services.s12_gateway.page.rows import Column, Row, Section, cell, row
 from chimera.services.s12_gateway.page.words import NOTHING, at, instrument_name
 
-BUNDLES = (Column("Rev", "num"), Column("State"), Column("Made", "", "UTC"), Column("By", "rare"))
+BUNDLES = (Column("Rev"), Column("State"), Column("Made", "", "UTC"), Column("By", "rare"))
 FLAGS = (
     Column("Flag", "wrap"),
     Column("Value", "num wrap"),
     Column("Unit", "dim"),
-    Column("Default", "num dim rare"),
-    Column("Range", "dim rare"),
+    Column("Default", "num wrap rare", "shown where the value is another"),
+    Column("Range", "dim wrap rare"),
     Column("What it is", "wrap dim rare"),
 )
 RULES = (Column("Rule"), Column("Order", "num", "smaller comes first"), Column("State"), Column("What it does", "wrap"))
 FACTORS = (Column("Factor"), Column("State"), Column("Definition", "code wrap"), Column("Range", "dim rare"))
 INSTRUMENTS = (Column("Instrument"), Column("State"), Column("Spread limit", "num"), Column("Depth minimum", "num"))
 CHANGES = (Column("What changes", "wrap"), Column("Before", "num wrap"), Column("After", "num wrap"))
-FINDINGS = (Column("Line", "num"), Column("Where", "wrap"), Column("What stands there", "wrap"), Column("Remedy", "wrap"))
+FINDINGS = (
+    Column("Line", "num"),
+    Column("Where", "wrap"),
+    Column("What stands there", "wrap"),
+    Column("Remedy", "wrap"),
+)
 STATUS_TONES = {
     BundleStatus.ACTIVE: "good",
     BundleStatus.STAGED: "strong",
@@ -79,14 +84,23 @@ class Leaf:
 
 
 def leaves(value: Contract, default: Contract, prefix: str = "") -> Iterator[Leaf]:
-    """Every flag under `value`, in the order of its model. A list of groups is one flag."""
+    """Every flag under `value`, in the order of its model. Each row of a table, such as the stop tiers, is one."""
     for name, about in type(value).model_fields.items():
         here, usual = getattr(value, name), getattr(default, name)
         path = f"{prefix}{about.serialization_alias or name}"
         if isinstance(here, Contract) and isinstance(usual, Contract):
             yield from leaves(here, usual, f"{path}.")
+        elif _is_table(here):
+            for place, member in enumerate(here):
+                yield Leaf(f"{path}[{place}]", member, usual[place] if place < len(usual) else None, about)
+            for place in range(len(here), len(usual)):
+                yield Leaf(f"{path}[{place}]", None, usual[place], about)
         else:
             yield Leaf(path, here, usual, about)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(each, Contract) for each in value)
 
 
 def sections(bundle: ConfigBundle, *, only_changed: bool = False) -> list[Section]:
@@ -108,7 +122,9 @@ def _rules(rules: Sequence[StrategyRule]) -> Section:
             cell(rule.rule_id, "strong"),
             cell(str(rule.priority), "dim"),
             _status(rule.status),
-            cell(rule_in_words(rule.to_dict()), "" if rule.status is EntryStatus.ENABLED else "dim", rule.explain or ""),
+            cell(
+                rule_in_words(rule.to_dict()), "" if rule.status is EntryStatus.ENABLED else "dim", rule.explain or ""
+            ),
         )
         for rule in ordered
     ]
@@ -127,18 +143,21 @@ def _flags(flags: Flags, *, only_changed: bool) -> Iterator[Section]:
         rows = [_flag_row(leaf) for leaf in found if leaf.is_changed or not only_changed]
         note = about.description or ""
         if rows:
-            yield Section(name.replace("_", " ").capitalize(), FLAGS, rows, f"{note} {changed} changed." if changed else note)
+            yield Section(
+                name.replace("_", " ").capitalize(), FLAGS, rows, f"{note} {changed} changed." if changed else note
+            )
 
 
 def _flag_row(leaf: Leaf) -> Row:
-    unit = unit_of(leaf.path.rpartition(".")[2])
+    group, _, name = leaf.path.rpartition(".")
+    unit = unit_of(name)
     text, sub = value_text(leaf.value, unit)
     return row(
         leaf.path,
-        cell(leaf.path, hint=leaf.about.description or ""),
+        cell(name, sub=group, hint=leaf.path),
         cell(text, "strong" if leaf.is_changed else "", sub),
         cell("" if unit in ("count", *SHARES) else unit),
-        cell(value_text(leaf.default, unit)[0], "warn" if leaf.is_changed else ""),
+        cell(value_text(leaf.default, unit)[0] if leaf.is_changed else "", "warn"),
         cell(range_text(leaf.about, leaf.value)),
         cell(leaf.about.description or ""),
         tone="changed" if leaf.is_changed else "",
@@ -147,6 +166,8 @@ def _flag_row(leaf: Leaf) -> Row:
 
 def value_text(value: Any, unit: str = "") -> tuple[str, str]:
     """The value as it is written, and beside it what a share is in per cent."""
+    if value is None:
+        return "not there", ""
     if isinstance(value, Enum):
         return str(value.value), ""
     if isinstance(value, bool):
@@ -160,7 +181,7 @@ def value_text(value: Any, unit: str = "") -> tuple[str, str]:
         return "; ".join(f"{name}: {value_text(each)[0]}" for name, each in value.items()) or "none", ""
     if isinstance(value, Contract):
         fields = ((name, getattr(value, name)) for name in type(value).model_fields)
-        return ", ".join(f"{name} {value_text(each)[0]}" for name, each in fields), ""
+        return " · ".join(f"{name} {value_text(each)[0]}" for name, each in fields), ""
     if isinstance(value, list | tuple):
         parts = [value_text(each)[0] for each in value]
         is_nested = any(isinstance(each, Contract) for each in value)
@@ -219,7 +240,9 @@ def _instruments(instruments: Sequence[Instrument]) -> Section:
         )
         for each in instruments
     ]
-    return Section("Instruments", INSTRUMENTS, rows, empty="None named: those that the exchange lists, with the usual limits.")
+    return Section(
+        "Instruments", INSTRUMENTS, rows, empty="None named: those that the exchange lists, with the usual limits."
+    )
 
 
 def change_sections(diff: BundleDiff) -> list[Section]:

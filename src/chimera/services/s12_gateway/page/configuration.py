@@ -20,6 +20,7 @@ from chimera.contracts.http.config import (
     BundleDiff,
     BundlesAnswer,
     DryRunAnswer,
+    LintAnswer,
     LintFinding,
     PromoteAnswer,
 )
@@ -64,9 +65,9 @@ class Configuration:
         """From `against` to `bundle_id`."""
         return await self._ask(BundleDiff, "GET", f"/bundles/{bundle_id}/diff", query={"against": against})
 
-    async def check(self, text: str, actor: str) -> BundleAnswer | Refusal:
+    async def check(self, text: str, actor: str) -> LintAnswer | Refusal:
         """What is wrong with a text, line by line. Nothing is stored."""
-        return await self._ask(BundleAnswer, "POST", "/lint", actor=actor, text=text)
+        return await self._ask(LintAnswer, "POST", "/lint", actor=actor, text=text)
 
     async def save(self, text: str, actor: str) -> BundleAnswer | Refusal:
         """A draft of it."""

@@ -133,7 +133,7 @@ class Tabs:
         self._choose = choose
         self._buttons: dict[str, ui.element] = {}
         self.notes: dict[str, Text] = {}
-        with box("tabs").props(f'role=group aria-label="{label}"'):
+        with box("tabs").props(f'role=group aria-label="{label}"') as self.element:
             for key, name in names:
                 with box("", "button").props("type=button").on("click", lambda key=key: self.take(key)) as button:
                     Text("", name)
@@ -149,6 +149,56 @@ class Tabs:
     def _mark(self) -> None:
         for key, button in self._buttons.items():
             button.props(f"aria-pressed={'true' if key == self.chosen else 'false'}")
+
+
+class ThemeWatch(Element, component="theme_watch.js"):
+    """Tells `on_theme` `dark` or `light`, at once and at every change."""
+
+    def __init__(self, on_theme: Callable[[str], None]) -> None:
+        super().__init__()
+        self._on_theme = on_theme
+        self.on("theme", self._told)
+
+    def _told(self, event: GenericEventArguments) -> None:
+        self._on_theme(str(event.args))
+
+
+class YamlEditor:
+    """A text to write, with marks at lines, in the colours of the page's theme."""
+
+    def __init__(self, label: str) -> None:
+        with box("editor").props(f'role=group aria-label="{label}"'):
+            ThemeWatch(self._take_theme)
+            self._editor = ui.codemirror(language="YAML", theme="githubLight", indent="  ")
+
+    def _take_theme(self, theme: str) -> None:
+        self._editor.theme = "githubDark" if theme == "dark" else "githubLight"
+
+    @property
+    def text(self) -> str:
+        return str(self._editor.value)
+
+    def fill(self, text: str) -> None:
+        """Another text, without any mark."""
+        self._editor.decorations = []
+        self._editor.line_tooltips = {}
+        self._editor.set_value(text)
+
+    def mark(self, lines: Sequence[tuple[int, str, str]]) -> None:
+        """(line from 1, `error` or `warning`, what is said there). Marks move with their text."""
+        count = self.text.count("\n") + 1
+        there = [(line, level, said) for line, level, said in lines if 1 <= line <= count]
+        said_at: dict[int, list[str]] = {}
+        for line, _, said in there:
+            said_at.setdefault(line, []).append(said)
+        worst = {line: level for line, level, _ in sorted(there, key=lambda each: each[1] == "error")}
+        self._editor.line_tooltips = {line: "\n".join(texts) for line, texts in said_at.items()}
+        self._editor.decorations = [
+            {"kind": "line", "line": line, "class": f"found-{level}"} for line, level in sorted(worst.items())
+        ]
+
+    def go_to(self, line: int) -> None:
+        self._editor.reveal_line(line)
 
 
 class Choice:

@@ -297,3 +297,13 @@ def halt_release(name: str) -> str:
 
 def show_if(element: ui.element, is_shown: bool) -> None:
     element.classes(remove="hidden" if is_shown else "", add="" if is_shown else "hidden")
+
+
+def draw(chart: ui.echart, patch: Mapping[str, object]) -> None:
+    """Into the options that stand: the browser merges them, and a zoom stays."""
+    for name, value in patch.items():
+        if isinstance(value, Mapping):
+            chart.options[name].update(value)
+        else:
+            chart.options[name] = value
+    chart.update()

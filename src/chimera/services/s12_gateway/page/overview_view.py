@@ -1,7 +1,5 @@
 """The overview in one browser: what a trader leaves open all day. Nothing here reads a document."""
 
-from collections.abc import Mapping
-
 from nicegui import ui
 
 from chimera.contracts.enums import Market
@@ -11,7 +9,7 @@ from chimera.services.s12_gateway.access import Identity
 from chimera.services.s12_gateway.page import charts, rows
 from chimera.services.s12_gateway.page.data import Overview, Price
 from chimera.services.s12_gateway.page.elements import Figure, LiveTable, Tabs, Text, box
-from chimera.services.s12_gateway.page.frame import Frame, Here, show_if
+from chimera.services.s12_gateway.page.frame import Frame, Here, draw, show_if
 from chimera.services.s12_gateway.page.history import DAY_MS, HOUR_MS, MINUTE_MS
 from chimera.services.s12_gateway.page.words import (
     NOTHING,
@@ -221,14 +219,14 @@ class OverviewPage(Frame):
         )
         if patch != self._drawn_price:
             self._drawn_price = patch
-            _draw(self._chart, patch)
+            draw(self._chart, patch)
 
     def _show_equity(self, seen: Overview) -> None:
         since_ms = seen.now_ms - EQUITY_RANGES[self._range.chosen]
         patch = charts.equity_patch(self._data.equity.sample(since_ms, EQUITY_POINTS))
         if patch != self._drawn_equity:
             self._drawn_equity = patch
-            _draw(self._equity_chart, patch)
+            draw(self._equity_chart, patch)
 
     # What a person does.
 
@@ -259,13 +257,3 @@ def _market_note(key: InstrumentKey, price: Price, now_ms: int, places: int) -> 
     if price.funding_rate is not None and price.funding_time is not None:
         parts.append(f"funding {signed_percent(price.funding_rate, 4)} in {age(price.funding_time - now_ms)}")
     return " · ".join(parts) or "the market has been silent for a minute"
-
-
-def _draw(chart: ui.echart, patch: Mapping[str, object]) -> None:
-    """Into the options that stand: the browser merges them, and a zoom stays."""
-    for name, value in patch.items():
-        if isinstance(value, Mapping):
-            chart.options[name].update(value)
-        else:
-            chart.options[name] = value
-    chart.update()

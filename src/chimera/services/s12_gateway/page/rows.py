@@ -66,6 +66,8 @@ class Section:
     rows: Sequence[Row]
     note: str = ""
     empty: str = ""
+    style: str = ""
+    """The class of its table: tables of one style have the same columns below one another."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -74,6 +76,7 @@ class Section:
             "columns": [column.to_dict() for column in self.columns],
             "rows": list(self.rows),
             "empty": self.empty,
+            "style": self.style,
         }
 
 

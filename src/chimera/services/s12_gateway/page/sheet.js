@@ -5,7 +5,7 @@ export default {
       <section v-for="(section, s) in sections" :key="section.title + s" :aria-label="section.title || null">
         <h3 v-if="section.title">{{ section.title }} <small v-if="section.note">{{ section.note }}</small></h3>
         <div v-if="section.rows.length" class="sheet-scroll">
-          <table class="lt">
+          <table class="lt" :class="section.style">
             <thead v-if="section.columns.some((column) => column.label)">
               <tr>
                 <th v-for="(column, i) in section.columns" :key="i" :class="column.align" :title="column.hint || null" scope="col">{{ column.label }}</th>
