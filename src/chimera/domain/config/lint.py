@@ -5,7 +5,7 @@ that must exist. A bundle without findings can be used as it is; each finding na
 It reads JSON, so that a draft, a stored bundle and one from elsewhere are held to the same.
 
     lint        what must not come into force
-    cautions    what may, and yet opens nothing
+    cautions    what may, and yet opens nothing or says what nobody can have meant
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +19,7 @@ from chimera.contracts.documents.config import Factor, Instrument, StrategyRule
 from chimera.contracts.enums import EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.domain.config.bundle import content_hash
+from chimera.domain.config.sense import nonsense
 from chimera.domain.decision.condition import Finding
 from chimera.domain.decision.rules import check_rule, compile_rules, parse_rule
 from chimera.domain.features.registry import FACTOR_IDS
@@ -65,12 +66,19 @@ def lint(content: Mapping[str, Any], listed: Collection[str] = ()) -> tuple[Find
     return tuple(found)
 
 
-def cautions(flags: Flags, rules: Sequence[StrategyRule], listed: Collection[str] = ()) -> tuple[Finding, ...]:
-    """Why flags and rules without findings open nothing, here or there. Somebody may want just that.
+def cautions(
+    flags: Flags, rules: Sequence[StrategyRule], factors: Sequence[Factor], listed: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Why a bundle without findings opens nothing, here or there, and which of its rules make no sense. Somebody may
+    want just that.
 
     Args:
         listed: as for `lint`.
     """
+    return _idle(flags, rules, listed) + nonsense(flags, rules, factors)
+
+
+def _idle(flags: Flags, rules: Sequence[StrategyRule], listed: Collection[str]) -> tuple[Finding, ...]:
     markets = flags.strategy.markets
     traded = [
         symbol

@@ -158,7 +158,7 @@ async def judge(documents: Documents, bundle: ConfigBundle) -> Judgement:
     listed = [each.doc_key() for each in await documents.find(Query(collection=INSTRUMENT_REGISTRY, index="by_instr"))]
     faults = lint(bundle.to_dict(), listed)
     # Rules that are wrong say nothing about what they do.
-    return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, listed))
+    return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, bundle.factors, listed))
 
 
 def _lines_sent(request: Request) -> Mapping[str, int] | None:
