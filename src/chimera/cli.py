@@ -325,6 +325,14 @@ def replay(
     end: Annotated[str | None, typer.Option("--to", help="Day after the last, yyyy-mm-dd UTC.")] = None,
     markets: Annotated[str, typer.Option(help="FUT, SPOT or FUT,SPOT.")] = "FUT,SPOT",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that the files do not say.")] = 7,
+    decisions: Annotated[
+        typer.FileTextWrite | None,
+        typer.Option(
+            encoding="utf-8",
+            help="File for every decision with its whole trail, one JSON object a line; - is the terminal's output, "
+            "and the report goes to its errors.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the whole system over real klines in virtual time."""
@@ -341,14 +349,16 @@ def replay(
                 start=start,
                 end=end,
                 seed=seed,
+                decisions=decisions,
             ),
             os.environ,
             quiet=as_json,
         )
+    on_stdout = decisions is None or decisions.name != sys.stdout.name
     if as_json:
-        print(json.dumps(report.to_json()))
+        print(json.dumps(report.to_json()), file=sys.stdout if on_stdout else sys.stderr)
     else:
-        render(report, out)
+        render(report, out if on_stdout else Console(stderr=True))
     if not report.agrees:
         raise typer.Exit(1)
 

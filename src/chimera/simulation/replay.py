@@ -4,7 +4,6 @@ Owns what a replay is asked for, which refusals there are before it begins, and 
 the run earned is reckoned in `replay_figures`, how it is shown stands in `replay_report`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,7 +30,8 @@ from chimera.domain.market.listing import listed
 from chimera.domain.market.source import FileSource
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.simulation.loop import run_virtual
-from chimera.simulation.replay_figures import Decided, figures
+from chimera.simulation.replay_decisions import DecisionLog
+from chimera.simulation.replay_figures import figures
 from chimera.simulation.replay_report import ReplayReport
 from chimera.simulation.simulator import Setup, simulate
 from chimera.simulation.trace import Trace
@@ -61,23 +62,26 @@ class ReplayOptions:
     start: str | None = None
     end: str | None = None
     seed: int = 7
+    decisions: TextIO | None = None
+    """Where each decision goes as a line of JSON, see `replay_decisions`; None: nowhere."""
 
 
 @dataclass(slots=True)
 class _Watch(Trace):
-    """The trace, and beside it what S3 told on `sig:events`: each open, and each refusal that is another than the last.
+    """The trace, and beside it what S3 decided."""
 
-    Not the stored signals: a later refusal of the same signal replaces what is stored there.
-    """
+    log: DecisionLog = field(default_factory=DecisionLog)
 
-    decided: Counter[Decided] = field(default_factory=Counter)
+    # The trace is named in full: a slotted dataclass is made anew, and a bare super() would still mean the first one.
 
     def on_message(self, stream: str, message: Message) -> None:
-        # Named in full: a slotted dataclass is made anew, and a bare super() would still mean the first one.
         Trace.on_message(self, stream, message)
         if isinstance(message, SignalEvent):
-            decision = message.decision
-            self.decided[Decided(decision.action.value, decision.reason or "", decision.detail or "")] += 1
+            self.log.on_decision(message)
+
+    def on_document(self, collection: str, key: str, body: str) -> None:
+        Trace.on_document(self, collection, key, body)
+        self.log.on_document(collection, key, body)
 
 
 def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> ReplayReport:
@@ -98,7 +102,7 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
         raise ReplayProblem(f"{options.folder}: {problem}") from problem
     start_ms, end_ms = _period(options, source, asked)
     instruments = tuple(listed(key) for key in keys)
-    watch = _Watch()
+    watch = _Watch(log=DecisionLog(_line_writer(options.decisions)))
     with _scratch_folder() as folder, _progress(start_ms, end_ms, quiet) as told:
         setup = Setup(
             feed=Ticker(source, instruments, seed=options.seed, ticks_per_minute=TICKS_PER_MINUTE, end_ms=end_ms),
@@ -120,7 +124,8 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
 
         async def run() -> ReplayReport:
             ended = await simulate(setup)
-            found = await figures(ended, setup, watch.decided)
+            watch.log.close()
+            found = await figures(ended, setup, watch.log.counted)
             await ended.documents.close()
             return ReplayReport(
                 from_ms=start_ms,
@@ -130,11 +135,23 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
                 seed=options.seed,
                 notes=(*source.notes, *_remarks(options, keys, s3), *found.halted),
                 figures=found,
+                examples=watch.log.examples,
                 digest=watch.digest(),
                 events=watch.events,
             )
 
         return run_virtual(run())
+
+
+def _line_writer(file: TextIO | None) -> Callable[[str], None] | None:
+    if file is None:
+        return None
+
+    def write(line: str) -> None:
+        file.write(line)
+        file.write("\n")
+
+    return write
 
 
 # --- what was asked for

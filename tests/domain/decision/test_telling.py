@@ -1,5 +1,6 @@
 """The sentence of a decision: the figures that decided, for every code there is, and for trails of earlier versions."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from chimera.domain.decision import telling
 from chimera.domain.decision.decide import decide
 from chimera.domain.decision.gates import Limits, gates
+from chimera.domain.decision.trail import trail_of
 from tests.domain.builders import BTC_SPOT
 from tests.domain.decision.worlds import FACTS, config, facts, rule
 
@@ -80,7 +82,7 @@ def test_a_rule_that_refused_says_which_of_its_conditions_held() -> None:
 
 def test_the_model_and_the_size_say_their_figures() -> None:
     steps = [
-        {"step": "planned margin", "value": 20.0, "unit": "USDT"},
+        {"step": "planned_margin", "value": 20.0, "unit": "USDT"},
         {"step": "notional", "value": 4.2, "unit": "USDT"},
     ]
 
@@ -111,13 +113,24 @@ def test_every_gate_there_is_has_a_name_of_its_own(here: Any) -> None:
         pytest.param({"features": {"spread_bps": 4.1}}, None, "spread 4.1 bps above the limit 3 bps", id="gate"),
         pytest.param({"features": {"xmkt_signal": 0.0}}, None, "no signal, so no side to take", id="signal"),
         pytest.param({"model_p": 0.31}, None, "the model is not sure enough: p 0.31, below 0.4: refused", id="model"),
-        pytest.param({}, [rule("R-9", action={"type": "skip_entry", "value": True})], "rule R-9 says no", id="rule"),
+        pytest.param(
+            {},
+            [rule("R-9", action={"type": "skip_entry", "value": True})],
+            "rule R-9 says no: spread_bps ≥ 0 (0.0153)",
+            id="rule",
+        ),
+        pytest.param(
+            {"budget_used_usdt": Decimal(599)},
+            None,
+            "the budget is used up: reserve 16.5135 USDT, free budget 1 USDT",
+            id="budget",
+        ),
     ],
 )
 def test_what_the_strategy_stores_today_is_told(changes: dict[str, Any], rules: Any, said: str) -> None:
     found = decide(facts(**changes), config(*(rules or ())))
 
-    told = telling.sentence(found.action.value, found.reason.value, found.detail, found.trail())
+    told = telling.sentence(found.action.value, found.reason.value, found.detail, trail_of(found))
 
     assert told.startswith(said)
 

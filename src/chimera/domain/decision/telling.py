@@ -15,6 +15,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
+from chimera.domain.decision.model import BANDS, INVALID, Band
+
+
+def _band_words(band: Band, above: Band | None) -> str:
+    if band.outcome.skip:
+        return f"below {above.from_p:g}: refused" if above is not None else "refused"
+    return f"{'above' if band.excluded else 'from'} {band.from_p:g}: size × {band.outcome.size_mult:g}"
+
+
 OPEN = "open"
 """`Action.OPEN` as it is stored."""
 
@@ -60,13 +69,19 @@ WHY = {
 
 NOTES = {
     "NO_MODEL": "no model, or it answered too late: size unchanged",
-    "MODEL_INVALID": "no probability: refused",
-    "P_HIGH": "above 0.85: size × 1.2",
-    "P_NORMAL": "0.6 to 0.85: size × 1",
-    "P_LOW": "0.4 to 0.6: size × 0.5",
-    "P_TOO_LOW": "below 0.4: refused",
+    INVALID.note: "no probability: refused",
+    **{band.outcome.note: _band_words(band, above) for band, above in zip(BANDS, (None, *BANDS), strict=False)},
 }
 """What the bands of the model mean."""
+
+BEHIND = {
+    "MIN_NOTIONAL": ("qty", "notional"),
+    "BUDGET": ("reserve", "free_budget"),
+    "STOP_TOO_CLOSE": ("stop_distance",),
+    "STOP_BELOW_ZERO": ("stop_price",),
+    "STOP_BEYOND_LIQUIDATION": ("stop_price", "liquidation_price"),
+}
+"""Which steps of the sizing a refusal of it is about."""
 
 Bound = Literal["above the limit", "below the minimum", "has reached the limit"]
 
@@ -206,6 +221,7 @@ def gate_figures(gate: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def figure(value: float, digits: int = 4) -> str:
     """At most `digits` significant digits, whole where it is large; a minus is a minus sign."""
+    value += 0.0  # a zero has no sign
     whole = abs(value) >= 10 ** (digits - 1)
     text = f"{value:,.0f}" if whole else f"{value:,.{digits}g}"
     return text.replace("-", "−", 1) if text.startswith("-") else text
@@ -279,12 +295,12 @@ def _figures_behind(reason: str, detail: str, trail: Mapping[str, Any]) -> str:
     probability = _number(model.get("p")) if isinstance(model, Mapping) else None
     if reason == "MODEL" and probability is not None:
         return f": p {figure(probability)}, {NOTES.get(detail, detail)}"
-    steps = list(_objects(trail.get("sizing")))
-    if not steps:
-        return ""
-    last = steps[-1]
-    how = f" ({last['how']})" if last.get("how") else ""
-    return f": {last.get('step')} {plain(last.get('value'))} {last.get('unit') or ''}".rstrip() + how
+    told = [step for step in _objects(trail.get("sizing")) if step.get("step") in BEHIND.get(detail, ())]
+    texts = [
+        f"{str(step.get('step')).replace('_', ' ')} {plain(step.get('value'))} {step.get('unit') or ''}".rstrip()
+        for step in told
+    ]
+    return f": {', '.join(texts)}" if texts else ""
 
 
 def _within(refused: Bound) -> str:

@@ -39,6 +39,7 @@ STEPS = (Column("Step"), Column("Value", "num"), Column("Unit", "dim"), Column("
 FEATURES = (Column("Feature"), Column("Value", "num"), Column("Quality"))
 FACTS = (Column(""), Column("", "wrap"))
 
+SIGNS = {"<=": "≤", ">=": "≥", "<": "<"}
 SIDE_FROM = {"hint": "asked for by a person", "signal": "the direction of xmkt_signal"}
 PLAN = {
     "qty": ("quantity", "base asset", ""),
@@ -132,7 +133,7 @@ def _gate_row(gate: Mapping[str, Any]) -> Row:
         code,
         cell(f"{'✓' if passed else '✕'} {gate_name(code)}", "" if passed else "bad strong", hint=code),
         cell(found, "" if passed else "bad strong"),
-        cell(limit),
+        cell(f"{SIGNS.get(str(gate.get('how')), '')} {limit}".strip() if limit else ""),
         cell(unit),
         tone="" if passed else "refused",
     )
@@ -150,6 +151,7 @@ def _rules(signal: Signal, trail: Mapping[str, Any]) -> Section:
 
 def _rule_row(rule: Mapping[str, Any]) -> Row:
     fired = bool(rule.get("fired"))
+    said = "yes" if fired else "no" if rule.get("asked", True) else "not asked"
     action = rule.get("action")
     done = action_words(str(action.get("type")), action.get("value")) if isinstance(action, Mapping) else ""
     because = [
@@ -160,7 +162,7 @@ def _rule_row(rule: Mapping[str, Any]) -> Row:
     return row(
         str(rule.get("rule_id")),
         cell(str(rule.get("rule_id")), "strong", hint=f"priority {plain(rule.get('priority'))}"),
-        cell("yes" if fired else "no", "strong" if fired else "dim"),
+        cell(said, "strong" if fired else "dim"),
         cell(done, "" if fired else "dim"),
         cell("; ".join(because)),
     )
@@ -213,8 +215,8 @@ def _sizing(trail: Mapping[str, Any]) -> Section:
     rows = [
         row(
             f"{number}",
-            cell(str(step.get("step"))),
-            cell(plain(step.get("value"))),
+            cell(str(step.get("step")).replace("_", " ")),
+            cell(plain_price(step.get("value"))),
             cell(str(step.get("unit") or "")),
             cell(str(step.get("how") or "")),
         )
