@@ -29,7 +29,7 @@ def skip(reason: str, detail: str, **trail: Any) -> str:
         pytest.param(gate("SPREAD", 4.1, 3.0), "spread 4.1 bps above the limit 3 bps", id="above"),
         pytest.param(gate("DEPTH", 150.0, 200.0), "depth at the touch 150 USDT below the minimum 200 USDT", id="below"),
         pytest.param(
-            gate("CONCURRENCY", 2.0, 2.0), "positions open or opening 2 has reached the limit 2", id="reached"
+            gate("CONCURRENCY", 2.0, 2.0), "positions open or opening: 2, the limit 2 is reached", id="reached"
         ),
         pytest.param(gate("FUNDING", 0.0006, 0.0005), "funding rate, either way 0.06 % above the limit 0.05 %", id="%"),
         pytest.param(gate("DAILY_LOSS", None, 6.0), "loss of the day: not known", id="not known"),

@@ -175,6 +175,8 @@ def gate_sentence(gate: Mapping[str, Any], missing: Sequence[str] = ()) -> str:
         unit = f" {unit}" if unit else ""
         if not limit:
             return f"{measured.name} {found}{unit}"
+        if measured.refused == _REACHED and not passed:
+            return f"{measured.name}: {found}{unit}, the limit {limit}{unit} is reached"
         how = _within(measured.refused) if passed else measured.refused
         return f"{measured.name} {found}{unit} {how} {limit}{unit}"
     if passed:

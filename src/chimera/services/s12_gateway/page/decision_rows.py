@@ -42,15 +42,15 @@ def looked_text(portion: Portion) -> str:
     """How far a look came, where the list alone does not say it."""
     count = len(portion.lines)
     counted = f"{count} decision{'' if count == 1 else 's'}"
-    if portion.next is None or portion.reached_ms is None:
+    if portion.next is None:
         return f"{counted}, and nothing older"
-    return f"{counted}, back to {at(portion.reached_ms, '%Y-%m-%d %H:%M')} UTC"
+    return f"{counted}, back to {at(portion.next, '%Y-%m-%d %H:%M')} UTC"
 
 
 def nothing_text(portion: Portion, *, is_filtered: bool) -> str:
     if not is_filtered:
         return "No decision yet: the first comes with the first complete set of features."
-    if portion.next is not None and portion.reached_ms is not None:
-        until = at(portion.reached_ms, "%Y-%m-%d %H:%M")
+    if portion.next is not None:
+        until = at(portion.next, "%Y-%m-%d %H:%M")
         return f"None among the {portion.looked_at:,} signals back to {until} UTC. Older goes on from there."
     return "No decision is like that."

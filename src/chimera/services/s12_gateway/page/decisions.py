@@ -4,7 +4,7 @@ Owns which index answers which wish, and how far one look goes: a rare wish is l
 how far it came. What is kept of a signal is one line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chimera.contracts.collections import SIGNALS
@@ -46,14 +46,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a page ended: before `t0`, and at it all but `shown`. Instruments share their bars' times."""
-
-    t0: int
-    shown: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     signal_id: str
     t0: int
@@ -69,55 +61,50 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portion:
-    """`next` None: nothing older. `looked_at` signals were read, the oldest of `reached_ms`."""
+    """`next` is before which moment the next page begins; None: nothing is older. `looked_at` signals were read."""
 
     lines: tuple[Line, ...]
-    next: Cursor | None
+    next: int | None
     looked_at: int
-    reached_ms: int | None
 
 
 @dataclass(slots=True)
 class DecisionBook:
-    """`keys` are the instruments that the system watches."""
+    """`keys` are the instruments that the system watches. `lines` are of one page, and for it at most
+    `looked_at_max` signals are read, but those of one moment together."""
 
     documents: Documents
     clock: Clock
     keys: Sequence[InstrumentKey]
+    lines: int = LINES
+    looked_at_max: int = LOOKED_AT_MAX
 
-    async def page(self, wanted: Wanted, cursor: Cursor | None = None) -> Portion:
-        """
+    async def page(self, wanted: Wanted, below_ms: int | None = None) -> Portion:
+        """What was decided before `below_ms`. All of one moment is on one page: instruments share their bars' times.
+
         Raises:
             DependencyDown: the documents do not answer.
         """
-        sources = [_Source(self.documents, query) for query in self._queries(wanted, cursor)]
-        shown = cursor.shown if cursor is not None else frozenset()
+        sources = [_Source(self.documents, query) for query in self._queries(wanted, below_ms)]
         lines: list[Line] = []
         looked_at = 0
         last: int | None = None
-        at_last: set[str] = set()
-        while True:
-            signal = await _newest(sources)
-            if signal is None:
-                return Portion(lines=tuple(lines), next=None, looked_at=looked_at, reached_ms=last)
-            is_enough = len(lines) >= LINES or looked_at >= LOOKED_AT_MAX
+        while (signal := await _newest(sources)) is not None:
+            is_enough = len(lines) >= self.lines or looked_at >= self.looked_at_max
             if is_enough and signal.t0 != last:
-                assert last is not None
-                seen_there = frozenset(at_last | (shown if cursor is not None and cursor.t0 == last else frozenset()))
-                return Portion(lines=tuple(lines), next=Cursor(last, seen_there), looked_at=looked_at, reached_ms=last)
-            if signal.t0 != last:
-                last, at_last = signal.t0, set()
-            at_last.add(signal.signal_id)
+                return Portion(lines=tuple(lines), next=last, looked_at=looked_at)
+            last = signal.t0
             looked_at += 1
-            if signal.signal_id not in shown and wanted.takes(signal):
+            if wanted.takes(signal):
                 lines.append(line_of(signal))
             if looked_at % READ_ON == 0:
                 await let_others_run(self.clock)
+        return Portion(lines=tuple(lines), next=None, looked_at=looked_at)
 
-    def _queries(self, wanted: Wanted, cursor: Cursor | None) -> list[Query[Signal]]:
+    def _queries(self, wanted: Wanted, below_ms: int | None) -> list[Query[Signal]]:
         """Opens by instrument, everything else by reason: neither reads what nobody decided on."""
         ends = [wanted.day_ms + DAY_MS] if wanted.day_ms is not None else []
-        ends += [cursor.t0 + 1] if cursor is not None else []
+        ends += [below_ms] if below_ms is not None else []
 
         def query(index: str, *equal: tuple[str, str]) -> Query[Signal]:
             return Query(
@@ -148,9 +135,7 @@ class _Source:
     query: Query[Signal]
     _held: list[Signal] = field(default_factory=list)
     """Read and not yet taken, the newest last."""
-    _at: int | None = None
-    _taken_at: set[str] = field(default_factory=set)
-    """What was read of the oldest time so far: the next portion begins with it again."""
+    _below: int | None = None
     _is_read: bool = False
 
     async def head(self) -> Signal | None:
@@ -163,18 +148,23 @@ class _Source:
         self._held.pop()
 
     async def _read_on(self) -> None:
-        query = self.query if self._at is None else replace(self.query, below=self._at + 1, limit=READ_ON)
-        found = await self.documents.find(query)
-        assert query.limit is not None
-        self._is_read = len(found) < query.limit
-        new = [signal for signal in found if signal.signal_id not in self._taken_at]
-        if found:
+        """Whole moments only: within one the store has no order that a next portion could begin after."""
+        query = self.query if self._below is None else replace(self.query, below=self._below, limit=READ_ON)
+        while not self._is_read and not self._held:
+            found = await self.documents.find(query)
+            assert query.limit is not None
+            if len(found) < query.limit:
+                self._is_read = True
+                self._held = _oldest_first(found)
+                return
             oldest = found[-1].t0
-            if oldest != self._at:
-                self._taken_at = set()
-            self._at = oldest
-            self._taken_at |= {signal.signal_id for signal in found if signal.t0 == oldest}
-        self._held = new[::-1]
+            self._held = _oldest_first(signal for signal in found if signal.t0 != oldest)
+            self._below = oldest + 1
+            query = replace(query, limit=query.limit * 2)
+
+
+def _oldest_first(signals: Iterable[Signal]) -> list[Signal]:
+    return sorted(signals, key=lambda signal: (-signal.t0, signal.signal_id))[::-1]
 
 
 async def _newest(sources: Sequence[_Source]) -> Signal | None:

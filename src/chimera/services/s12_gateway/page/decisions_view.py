@@ -9,7 +9,7 @@ from chimera.services.s12_gateway.access import Identity
 from chimera.services.s12_gateway.page import trail
 from chimera.services.s12_gateway.page.data import Overview
 from chimera.services.s12_gateway.page.decision_rows import LINE_COLUMNS, line_rows, looked_text, nothing_text
-from chimera.services.s12_gateway.page.decisions import Cursor, DecisionBook, Portion, Wanted
+from chimera.services.s12_gateway.page.decisions import DecisionBook, Portion, Wanted
 from chimera.services.s12_gateway.page.elements import Choice, Entry, LiveTable, Sheet, Text, box, enable, press
 from chimera.services.s12_gateway.page.frame import Frame, Here, show_if
 from chimera.services.s12_gateway.page.words import instrument_name
@@ -29,9 +29,9 @@ class DecisionsPage(Frame):
         super().__init__(here, identity)
         self._book = DecisionBook(self._data.world.documents, self._data.world.clock, self._settings.keys)
         self._picked = signal_id
-        self._starts: list[Cursor | None] = [None]
-        """Where each page up to the present one begins."""
-        self._portion = Portion(lines=(), next=None, looked_at=0, reached_ms=None)
+        self._starts: list[int | None] = [None]
+        """Before which moment each page up to the present one begins."""
+        self._portion = Portion(lines=(), next=None, looked_at=0)
         self._told: tuple[str, ...] = ()
 
     async def build(self) -> None:
