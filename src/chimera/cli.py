@@ -610,7 +610,7 @@ def stream_map() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="sim, memory, decide, venue, connector or tick-to-order")],
+    name: Annotated[str, typer.Argument(help="sim, memory, decide, venue, connector, features or tick-to-order")],
     as_json: Json = False,
     days: Annotated[float, typer.Option(min=0.1, max=60, help="sim: virtual days.")] = 3.0,
     profile: Annotated[bool, typer.Option("--profile", help="sim: show where the time goes.")] = False,

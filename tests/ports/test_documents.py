@@ -418,3 +418,35 @@ def test_documents_behave_as_a_dictionary_does(
     with TemporaryDirectory() as folder:
         opened = open_in(Path(folder))
         asyncio.run(walk(opened))
+
+
+async def test_values_are_those_of_the_documents_that_a_query_finds(documents: Documents) -> None:
+    for at in (3_000, 1_000, 2_000):
+        await documents.put(ORDERS, order(f"o{at}", at, price=Decimal("65400.1") if at > 1_000 else None))
+    query = Query(
+        collection=ORDERS, index="by_sym_time", equal=(("symbol", "BTCUSDT"),), at_least=1_000, below=3_000, limit=5
+    )
+
+    rows = await documents.find_values(query, ("created_at", "price", "market", "no_such_field"))
+
+    assert rows == [(1_000, None, "FUT", None), (2_000, 65400.1, "FUT", None)]
+    assert [row[0] for row in rows] == [found.created_at for found in await documents.find(query)]
+    none = Query(collection=ORDERS, index="by_sym_time", equal=(("symbol", "NONE"),))
+    assert list(await documents.find_values(none, ("created_at",))) == []
+
+
+async def test_documents_are_counted_as_they_would_be_found(documents: Documents) -> None:
+    for at in range(1_000, 6_000, 1_000):
+        await documents.put(ORDERS, order(f"o{at}", at))
+
+    async def count(**bounds: int) -> int:
+        return await documents.count_of(
+            Query(collection=ORDERS, index="by_sym_time", equal=(("symbol", "BTCUSDT"),), **bounds)
+        )
+
+    assert await count() == 5
+    assert await count(at_least=2_000, below=4_000) == 2
+    assert await count(at_least=2_000, limit=3) == 3
+    assert await count(at_least=9_000) == 0
+    with pytest.raises(ValueError, match="declares no index"):
+        await documents.count_of(Query(collection=ORDERS, index="nope"))

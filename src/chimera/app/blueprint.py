@@ -24,6 +24,8 @@ from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import Bar
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
+from chimera.ports.bus import Bus
+from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.runtime.kill_switch import no_file
 from chimera.services.s12_gateway.settings import GatewaySettings
@@ -51,10 +53,9 @@ class _NoMarket:
         return ()
 
 
-async def drawn_house() -> House:
-    """Call it in a running loop; there is nothing to stop afterwards."""
-    clock = LoopClock(0)
-    rules = ExchangeRules(instruments=tuple(listed(key) for key in KEYS))
+def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPeers, bus: Bus | None = None) -> World:
+    """A world of one process in which nothing happens by itself. Call it in a running loop."""
+    rules = ExchangeRules(instruments=tuple(listed(key) for key in keys))
     market = _NoMarket()
     venue = SimulatedVenue(
         exchange=Exchange(rules, spot_balances={}, fut_balances={}),
@@ -63,8 +64,7 @@ async def drawn_house() -> House:
         clock=clock,
         journal=NoJournal(),
     )
-    peers = LocalPeers()
-    world = one_process_world(
+    return one_process_world(
         clock=clock,
         randomness=SeededRandomness(0),
         documents=SqliteDocuments.in_loop(),
@@ -72,12 +72,19 @@ async def drawn_house() -> House:
         factor_feed=SimulatedFactorFeed(market, clock),
         objects=MemoryObjects(),
         peers=peers,
+        bus=bus,
     )
+
+
+async def drawn_house() -> House:
+    """Call it in a running loop; there is nothing to stop afterwards."""
+    peers = LocalPeers()
+    world = still_world(LoopClock(0), KEYS, peers)
     settings = Settings(
         env=ENV,
         keys=KEYS,
         id_prefix="s3",
-        tick_interval_ms=market.tick_interval_ms,
+        tick_interval_ms=world.venue.tick_interval_ms,
         s3=S3Settings(),
         s4=S4Settings(),
         gateway=GatewaySettings(env=ENV),

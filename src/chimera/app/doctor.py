@@ -53,12 +53,25 @@ HEEDED: Mapping[str, frozenset[str]] = {
     "chimera": frozenset({"env", "id_prefix"}),
     "s1": frozenset(
         {
+            "minute_days",
+            "ready_days",
+            "factor_days",
             "transfer_usdt_max",
             "transfer_day_usdt_max",
             "transfer_directions",
             "transfer_settle_ms",
             "transfer_repeats",
             "transfer_repeat_within_ms",
+        }
+    ),
+    "s2": frozenset(
+        {
+            "emit_ms",
+            "warmup_days",
+            "minute_days",
+            "regime_frozen_below",
+            "regime_extreme_above",
+            "regime_grace_ms",
         }
     ),
     "s3": frozenset(

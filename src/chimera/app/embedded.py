@@ -44,7 +44,7 @@ from chimera.app.sides import (
     refuse_by_name,
 )
 from chimera.app.worlds import one_process_world
-from chimera.contracts.settings import ChimeraSettings, S1Settings, S3Settings, S4Settings
+from chimera.contracts.settings import ChimeraSettings, S1Settings, S2Settings, S3Settings, S4Settings
 from chimera.ports.world import World
 from chimera.runtime.garbage import rarely_collected
 from chimera.runtime.guard import BrowserGuard
@@ -101,7 +101,8 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         raise UpProblem(f"--speed {options.speed:g}: paper follows a real market, which runs at 1; leave --speed out")
     refuse_by_name(options.venue, understood=options.understood)
     shared = ChimeraSettings.from_env(env)
-    s1, s3, s4 = S1Settings.from_env(env), S3Settings.from_env(env), S4Settings.from_env(env)
+    s1, s2 = S1Settings.from_env(env), S2Settings.from_env(env)
+    s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
     if options.venue == LIVE and env.get("S4_TESTNET", "").strip() and s4.testnet:
         raise UpProblem("--venue live: S4_TESTNET is true, which forbids real money. Unset it, or use --venue testnet")
     folder = open_folder(options.data)
@@ -113,7 +114,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         folder.close_unused()
         raise
     try:
-        await _run(options, folder, socks, shared, s1, s3, s4, say)
+        await _run(options, folder, socks, shared, s1, s2, s3, s4, say)
     except StartRefused:
         # A mistyped address must not claim the folder for an exchange that was never traded on.
         folder.close_unused()
@@ -154,6 +155,7 @@ async def _run(
     socks: dict[str, socket.socket],
     shared: ChimeraSettings,
     s1: S1Settings,
+    s2: S2Settings,
     s3: S3Settings,
     s4: S4Settings,
     say: Callable[[str], None],
@@ -181,7 +183,7 @@ async def _run(
                 say(note)
         progress.note = "starting the services"
         try:
-            embedded = await Embedded.open(options, folder, shared, s1, s3, s4)
+            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4)
         except UpProblem as problem:
             raise StartRefused(str(problem)) from problem
         try:
@@ -294,6 +296,7 @@ class Embedded:
         folder: DataFolder,
         shared: ChimeraSettings,
         s1: S1Settings,
+        s2: S2Settings,
         s3: S3Settings,
         s4: S4Settings,
     ) -> "Embedded":
@@ -330,6 +333,7 @@ class Embedded:
             id_prefix=shared.id_prefix,
             tick_interval_ms=side.venue.tick_interval_ms,
             s1=s1,
+            s2=s2,
             s3=s3,
             s4=s4,
             gateway=GatewaySettings(env=shared.env, cookie_name=f"chimera_{options.port}"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.settings import S1Settings, S3Settings, S4Settings
+from chimera.contracts.settings import S1Settings, S2Settings, S3Settings, S4Settings
 from chimera.ports.world import World
 from chimera.runtime.service import Service
 from chimera.services.s01_exchange import service as s1
@@ -105,6 +105,7 @@ class Settings:
     """What is watched besides, because the signal needs it."""
     pace: Pace = Pace()
     s1: S1Settings = field(default_factory=S1Settings)
+    s2: S2Settings = field(default_factory=S2Settings)
 
 
 def lead_of(keys: Sequence[InstrumentKey]) -> InstrumentKey:
@@ -127,10 +128,27 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 snapshot_ms=pace.snapshot_ms,
                 stall_ms=pace.stall_ms,
                 kline_stall_ms=max(KLINE_STALL_MS, pace.stall_ms),
+                minute_days=settings.s1.minute_days,
+                ready_days=settings.s1.ready_days,
+                factor_days=settings.s1.factor_days,
                 variables=settings.s1,
             ),
         ),
-        "s2": s2.build(world, FeatureSettings(env=env, keys=keys, lead_key=lead_of((*keys, *settings.watched)))),
+        "s2": s2.build(
+            world,
+            FeatureSettings(
+                env=env,
+                keys=keys,
+                lead_key=lead_of((*keys, *settings.watched)),
+                emit_ms=settings.s2.emit_ms,
+                minute_days=min(settings.s2.minute_days, settings.s2.warmup_days),
+                hour_days=settings.s2.warmup_days,
+                factor_days=settings.s2.warmup_days,
+                regime_frozen_below=settings.s2.regime_frozen_below,
+                regime_extreme_above=settings.s2.regime_extreme_above,
+                regime_grace_ms=settings.s2.regime_grace_ms,
+            ),
+        ),
         "s3": s3.build(
             world,
             StrategySettings(

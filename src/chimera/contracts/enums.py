@@ -459,3 +459,20 @@ class Grade(StrEnum):
     YELLOW = "YELLOW"
     ORANGE = "ORANGE"
     RED = "RED"
+
+
+class DataQuality(StrEnum):
+    """Why a factor is stale."""
+
+    WARMING = "WARMING"
+    """History enough has not come yet."""
+    SILENT = "SILENT"
+    """Its source has said nothing for too long, or never."""
+    CROSSED = "CROSSED"
+    """The bid is above the ask."""
+    OUTLIER = "OUTLIER"
+    """Too far from the last hour to be believed."""
+    GAP = "GAP"
+    """A bar that it needs is missing."""
+    RANGE = "RANGE"
+    """The value, or what it is made of, is undefined or cannot be."""

@@ -188,6 +188,22 @@ class S1Settings(StoreSettings):
         default=0.10, ge=0, le=1, description="Below this share of the rate budget only protective calls go"
     )
     max_usdttwd: bool = Field(default=True, description="Read USDT/TWD from MAX; off: signal 0, factor stale")
+    minute_days: int = Field(
+        default=32,
+        ge=2,
+        le=400,
+        description="One-minute bars kept complete. rv_pctile_30d ranks 30 days of a figure that looks back a day; one"
+        " day to spare. 0.5 MB a day and instrument on disk",
+    )
+    ready_days: int = Field(
+        default=2,
+        ge=1,
+        le=400,
+        description="Of them, so many before S1 is ready; the rest is fetched while it trades. rv_1d needs one day",
+    )
+    factor_days: int = Field(
+        default=45, ge=4, le=400, description="USDT/TWD hours kept; rho_usdttwd_14 needs 15 closed days in a row"
+    )
     transfer_usdt_max: Number = Field(
         default=Decimal(1_000), gt=0, le=1_000_000, description="Hard cap: one transfer; half of the largest budget"
     )
@@ -219,8 +235,25 @@ class S2Settings(StoreSettings):
     emit_ms: int = Field(
         default=1_000, ge=0, le=600_000, description="Least distance of two feature events of a symbol"
     )
-    warmup_days: int = Field(default=45, ge=0, le=3_650, description="Stored klines read at start")
+    warmup_days: int = Field(
+        default=45, ge=0, le=3_650, description="Stored hours and USDT/TWD bars read at start; and never more minutes"
+    )
+    minute_days: int = Field(
+        default=32, ge=0, le=400, description="Stored minutes read at start; more than S1_MINUTE_DAYS are not there"
+    )
     outlier_sigma: Estimate = Field(default=10.0, gt=0, le=1_000, description="Beyond it a value is an outlier")
+    regime_frozen_below: Estimate = Field(
+        default=0.10, ge=0, le=1, description="rv_pctile_30d below it: FROZEN. One day in ten, as SERVICES decides"
+    )
+    regime_extreme_above: Estimate = Field(
+        default=0.90, ge=0, le=1, description="rv_pctile_30d above it: EXTREME, no adds; at least regime_frozen_below"
+    )
+    regime_grace_ms: int = Field(
+        default=600_000,
+        ge=0,
+        le=86_400_000,
+        description="A regime holds so long past its day: midnight's bar may be late, and a reopened stream takes 90 s",
+    )
 
 
 class S3Settings(StoreSettings):

@@ -109,6 +109,23 @@ class Documents(Protocol):
         """
         ...
 
+    async def find_values(self, query: Query[D], fields: Sequence[str]) -> Sequence[tuple[Any, ...]]:
+        """The same documents as `find`, of each only these top-level fields, in the wire's spelling and as plain JSON
+        values; None where a document has none. Nothing is validated: for long series of what we wrote ourselves.
+
+        Raises:
+            ValueError: the query does not fit a declared index.
+        """
+        ...
+
+    async def count_of(self, query: Query[D]) -> int:
+        """How many documents `find` would find, from the index alone.
+
+        Raises:
+            ValueError: the query does not fit a declared index.
+        """
+        ...
+
     async def remove(self, collection: Collection[D], key: str) -> bool: ...
 
     async def remove_expired(self, now_sec: int) -> int:

@@ -2,6 +2,9 @@
 
 A message that itself fails is tried `ATTEMPTS_MAX` times and then goes to `<stream>:dlq` with its error and an alert. A
 dependency that is down is not the message's fault: the reader pauses with backoff and tries the same message again.
+
+Where the service says so (`Gather`), the newest of several prices is handled for all of them, and all are acknowledged
+with it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,14 +20,14 @@ from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
 from chimera.ports.randomness import Randomness
 from chimera.runtime.retry import Backoff
-from chimera.runtime.service import MessageHandler, Poison
+from chimera.runtime.service import Gather, MessageHandler, Poison
 
 READ_COUNT = 64
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Consumer:
     stream: str
     group: str
@@ -38,6 +41,9 @@ class Consumer:
     on_poison: Callable[[Poison], Awaitable[None]]
     claim_every_ms: int = CLAIM_AFTER_MS
     """Of our own work; how often what others left behind is looked for."""
+    gather: Gather | None = None
+    _free_ms: int = 0
+    """Where messages are gathered: from then on the next one is handled at once."""
 
     async def run(self) -> None:
         """Read for ever."""
@@ -66,16 +72,41 @@ class Consumer:
                 )
             deliveries = await self.bus.read(self.stream, self.group, self.name, count=READ_COUNT, block_ms=None)
             backoff.tried = 0
-            await self._handle_all(deliveries)
+            if self.gather is None:
+                await self._handle_all(deliveries)
+            else:
+                await self._handle_newest(self.gather, deliveries)
 
     async def _handle_all(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             await self._handle_one(delivery)
             # One by one: what is acknowledged is durable, and a kill repeats a single message at most.
-            try:
-                await self.bus.ack(self.stream, self.group, (delivery.entry_id,))
-            except DependencyDown:
-                await self._surely(partial(self.bus.ack, self.stream, self.group, (delivery.entry_id,)))
+            await self._ack((delivery.entry_id,))
+
+    async def _handle_newest(self, gather: Gather, first: Sequence[Delivery]) -> None:
+        """Of what comes too soon after the last one, the newest; of what came with a border between, both."""
+        now_ms = self.clock.now_ms()
+        deliveries = list(first)
+        if now_ms < self._free_ms:
+            await self.clock.sleep_until_ms(min(self._free_ms, _border_after(now_ms - 1, gather.border_ms)))
+            more = first
+            while more:
+                more = await self.bus.read(self.stream, self.group, self.name, count=READ_COUNT, block_ms=0)
+                deliveries += more
+        passed_over: list[str] = []
+        for delivery, following in zip(deliveries, [*deliveries[1:], None], strict=True):
+            passed_over.append(delivery.entry_id)
+            if following is None or not _needless(delivery, following, gather):
+                await self._handle_one(delivery)
+                await self._ack(tuple(passed_over))
+                passed_over.clear()
+        self._free_ms = self.clock.now_ms() + gather.within_ms
+
+    async def _ack(self, entry_ids: tuple[str, ...]) -> None:
+        try:
+            await self.bus.ack(self.stream, self.group, entry_ids)
+        except DependencyDown:
+            await self._surely(partial(self.bus.ack, self.stream, self.group, entry_ids))
 
     async def _follow(self, backoff: Backoff) -> None:
         after: str | None = None
@@ -147,3 +178,16 @@ class Consumer:
             except DependencyDown as down:
                 log.warning("consumer pauses", stream=self.stream, group=self.group, why=str(down))
             await backoff.wait()
+
+
+def _needless(delivery: Delivery, following: Delivery, gather: Gather) -> bool:
+    before, after = delivery.message, following.message
+    if isinstance(before, Undecodable) or isinstance(after, Undecodable):
+        return False
+    border_ms = gather.border_ms
+    return _border_after(gather.moment(before) - 1, border_ms) == _border_after(gather.moment(after) - 1, border_ms)
+
+
+def _border_after(at_ms: int, border_ms: int) -> int:
+    """The first multiple of `border_ms` later than `at_ms`."""
+    return (at_ms // border_ms + 1) * border_ms

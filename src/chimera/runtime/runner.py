@@ -99,6 +99,7 @@ class Runner:
             name=f"{self.service.id}-{self.consumer_name}",
             handle=on.handle,
             broadcast=on.broadcast,
+            gather=on.gather,
             bus=self.world.bus,
             clock=self.world.clock,
             randomness=self.world.randomness.fork(f"consumer/{stream}/{self.group}"),

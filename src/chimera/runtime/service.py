@@ -16,6 +16,24 @@ MessageHandler = Callable[[Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gather:
+    """How a reader passes messages over that the next one of the stream makes needless. For prices, of which only the
+    newest counts; never for a fill, a bar or money: nothing else may be passed over.
+
+    Attributes:
+        within_ms: Market time. The first message after a pause is handled at once; those that follow sooner wait for
+            the end of this distance, and the newest of them is handled for all.
+        border_ms: Market time. Of messages up to a multiple of this the newest is handled besides, and at the latest at
+            that moment: what held there stays known.
+        moment: The message's own time, epoch ms.
+    """
+
+    within_ms: int
+    border_ms: int
+    moment: Callable[[Any], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class On:
     """Consume `streams` of one payload type. Each stream is read in order by a reader of its own."""
 
@@ -24,6 +42,8 @@ class On:
     handle: MessageHandler
     broadcast: bool = False
     """Every replica sees every entry, from the moment it starts."""
+    gather: Gather | None = None
+    """None: each message is handled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from chimera.contracts.enums import Market
 from chimera.contracts.flags import Flags
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import SignalEvent
-from chimera.contracts.settings import ChimeraSettings, S3Settings, S4Settings
+from chimera.contracts.settings import ChimeraSettings, S1Settings, S3Settings, S4Settings
 from chimera.domain.market.days import day_ms
 from chimera.domain.market.listing import listed
 from chimera.domain.market.source import FileSource
@@ -114,6 +114,7 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
             env=shared.env,
             s3=s3,
             s4=s4,
+            minute_days=S1Settings().minute_days,
             progress=told,
             trace=watch,
             # A wallet of a market that is left out would only be dead weight in equity and drawdown.

@@ -16,7 +16,7 @@ from chimera.app.data_folder import DOCUMENTS_NAME, WARM_UP_NAME
 from chimera.app.simulated_market import Market, MarketPlan, keys_for
 from chimera.contracts.collections import system_state
 from chimera.contracts.documents import HaltsState
-from chimera.contracts.settings import S3Settings, S4Settings
+from chimera.contracts.settings import S1Settings, S3Settings, S4Settings
 from chimera.ports.peers import PeerCall
 from chimera.ports.world import World
 from chimera.runtime.garbage import rarely_collected
@@ -71,6 +71,7 @@ def warm_up(
                 env=env,
                 s3=s3,
                 s4=s4,
+                minute_days=S1Settings().minute_days,
                 attend=Owner(end_ms).look_in,
                 progress=lambda at_ms: tell((at_ms - start_ms) // DAY_MS, f"simulating {days} days"),
             )

@@ -137,7 +137,7 @@ FACTOR = DEFAULT.factors[0].to_dict()
             id="a factor nobody computes",
         ),
         pytest.param(
-            draft(rules=[{**RULE, "when": {"f": "rv_pctile_30d", "op": "<", "v": 1}}]),
+            draft(rules=[{**RULE, "when": {"f": "rv_pctile_90d", "op": "<", "v": 1}}]),
             "rules[0].when",
             id="a factor that is not enabled",
         ),
@@ -181,6 +181,6 @@ def test_the_limits_of_a_metric_get_worse_in_order(metric: str, limits: dict[str
 
 
 def test_a_disabled_rule_may_wait_for_its_factors() -> None:
-    waiting = {**RULE, "status": "DISABLED", "when": {"f": "rv_pctile_30d", "op": "<", "v": 1}}
+    waiting = {**RULE, "status": "DISABLED", "when": {"f": "rv_pctile_90d", "op": "<", "v": 1}}
 
     assert paths(draft(rules=[waiting])) == []

@@ -83,6 +83,7 @@ def test_the_view_stays_for_its_day_and_needs_the_next_close_after_midnight() ->
         "usdttwd_ret_d2",
         "btc_ret_d1",
         "xmkt_signal",
+        "rho_usdttwd_14",
     )
 
 
@@ -104,7 +105,7 @@ def test_without_usdttwd_the_signal_is_stale() -> None:
     silent = CrossMarket(min_move=0.0005)
 
     assert silent.at(START + 3 * DAY).stale == FACTOR_IDS
-    assert cross.at(START + 3 * DAY).stale == ()
+    assert cross.at(START + 3 * DAY).stale == ("rho_usdttwd_14",), "a fortnight is not in yet"
 
 
 def test_a_new_min_move_is_used_at_once() -> None:

@@ -58,7 +58,10 @@ class StrategyRule(Document):
 
 
 class Factor(Document):
-    """`factor_registry`: a factor that rules may name. Schema: factor_registry.json. `range` is [low, high]."""
+    """`factor_registry`: a factor that rules may name. Schema: factor_registry.json. `range` is [low, high].
+
+    `unit` says what one of it is, for people: bps, USDT, fraction, …
+    """
 
     key_field: ClassVar[str] = "factor_id"
 
@@ -68,6 +71,7 @@ class Factor(Document):
     freq: str
     lag_ms: int | None = None
     definition: str
+    unit: str | None = None
     deps: tuple[str, ...] | None = None
     range: Annotated[tuple[Estimate, ...], Field(min_length=2, max_length=2)] | None = None
     owner: str | None = None

@@ -232,7 +232,7 @@ class _Reckoning:
 
     def _stop_distance(self) -> Ints:
         params, asks = self.params, self.asks
-        by_atr = self._floor_e8(float(params.atr_mult) * asks.sl_mult * asks.atr)
+        by_atr = float(params.atr_mult) * asks.sl_mult * asks.atr * E8
         # The loss cap over a quantity is often a round number, where a double is of no use; but there are few of them.
         pairs, at = np.unique(self.qty_steps * len(self.mults) + self.mult_at, return_inverse=True)
         exact_mults = [exact(mult) for mult in self.mults.tolist()]
@@ -245,7 +245,8 @@ class _Reckoning:
             loss = params.max_loss_usdt * min(Decimal(1), exact_mults[mult])
             distances.append(int(money_down(loss / (steps * self.instrument.step_size)) * E8))
         by_loss = np.array(distances, dtype=np.int64)[at]
-        return np.minimum(by_atr, by_loss)
+        self._doubt(_near_whole(by_atr) & (by_atr < by_loss + 1.0))
+        return np.minimum(_whole(np.floor(by_atr)), by_loss)
 
     def _set_distance(self, distance: Ints) -> None:
         """And the stop's price: towards profit, so that it only loses less."""

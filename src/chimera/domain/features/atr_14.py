@@ -1,15 +1,18 @@
 """`atr_14`: how far the price travels in an hour, smoothed.
 
-Formula ATR_t = a*TR_t + (1-a)*ATR_{t-1}, a = 2/(14+1), TR = max(high, previous close) - min(low, previous close).
-Source: closed 1 h bars (or 60 closed 1 m bars). Unit: quote currency. Lag: the bar's close. Warm after 14 true ranges.
+Formula: `true_range`. Source: closed 1 h bars (or 60 closed 1 m bars). Unit: quote currency. Lag: the bar's close. Warm
+after 14 true ranges. A missing hour widens the next true range and is not invented.
 
-The first true range starts the average. Its weight falls by 13/15 each hour, so after the 45 days of warm-up nothing of
-it is left in a double: a recompute from stored bars ends in the same bits as the live value did.
+The weight of the first true range falls by 13/15 each hour, so after the 45 days of warm-up nothing of it is left in a
+double: a recompute from stored bars ends in the same bits as the live value did.
 """
 
-from chimera.domain.features.factor import FactorSpec
+import numpy as np
 
-PERIOD = 14
+from chimera.domain.features.factor import FactorSpec
+from chimera.domain.features.quality import FRESH, WARMING, Column
+from chimera.domain.features.true_range import AverageTrueRange, averages
+from chimera.domain.market.bars import Floats
 
 SPEC = FactorSpec(
     factor_id="atr_14",
@@ -18,38 +21,19 @@ SPEC = FactorSpec(
     freq="1h",
     lag_ms=0,
     definition="ema(tr(1h),14)",
+    unit="quote currency",
     deps=("mkt:kline",),
     range=(0.0, 1e9),
 )
 
 
-def atr_next(atr: float, true_range: float) -> float:
-    a = 2.0 / (PERIOD + 1)
-    return a * true_range + (1.0 - a) * atr
+class Atr14(AverageTrueRange):
+    """Feed closed hours in order; O(1) each."""
+
+    __slots__ = ()
 
 
-class Atr14:
-    """The running average. Feed closed bars in order; ~0.3 µs each."""
-
-    __slots__ = ("_atr", "_close", "_count", "as_of_ms")
-
-    def __init__(self) -> None:
-        self._atr = 0.0
-        self._close = 0.0
-        self._count = 0
-        self.as_of_ms = 0
-        """Close time of the newest bar."""
-
-    def add(self, high: float, low: float, close: float, close_time: int) -> None:
-        """Take one closed bar. A bar that is missing before it widens this true range and is not invented."""
-        if self._close > 0.0:
-            true_range = max(high, self._close) - min(low, self._close)
-            self._atr = true_range if self._count == 0 else atr_next(self._atr, true_range)
-            self._count += 1
-        self._close = close
-        self.as_of_ms = close_time
-
-    @property
-    def value(self) -> float | None:
-        """None until 14 true ranges are in."""
-        return self._atr if self._count >= PERIOD else None
+def column(high: Floats, low: Floats, close: Floats) -> Column:
+    """The same for every hour of a series, ascending."""
+    values = averages(high, low, close)
+    return values, np.where(np.isnan(values), WARMING, FRESH).astype(np.int8)

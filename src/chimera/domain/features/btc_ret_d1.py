@@ -13,6 +13,7 @@ SPEC = FactorSpec(
     freq="1d",
     lag_ms=0,
     definition="ret(btcusdt,1d,d1)",
+    unit="fraction",
     deps=("mkt:kline",),
     range=(-0.9, 9.0),
 )

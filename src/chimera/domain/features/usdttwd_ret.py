@@ -5,6 +5,7 @@ UTC. Unit: fraction. Lag: none after that bar. Needs three closed days in a row.
 """
 
 from chimera.domain.features.factor import FactorSpec
+from chimera.domain.market.bars import Floats
 
 SPECS = tuple(
     FactorSpec(
@@ -14,6 +15,7 @@ SPECS = tuple(
         freq="1d",
         lag_ms=0,
         definition=f"ret(usdttwd,1d,{day})",
+        unit="fraction",
         deps=("max:kline:60m",),
         range=(-0.5, 0.5),
     )
@@ -24,4 +26,9 @@ SPEC_D1, SPEC_D2 = SPECS
 
 def day_return(close: float, close_before: float) -> float:
     """Both positive."""
+    return close / close_before - 1.0
+
+
+def column(close: Floats, close_before: Floats) -> Floats:
+    """`day_return` of every row."""
     return close / close_before - 1.0

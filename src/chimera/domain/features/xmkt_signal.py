@@ -5,7 +5,10 @@ direction of USDT/TWD (+1 or -1), else 0. A move smaller than `min_move` and a d
 Source: the three daily returns. Unit: direction. Lag: none after the bars that close D2.
 """
 
+import numpy as np
+
 from chimera.domain.features.factor import FactorSpec
+from chimera.domain.market.bars import Floats
 
 SPEC = FactorSpec(
     factor_id="xmkt_signal",
@@ -14,6 +17,7 @@ SPEC = FactorSpec(
     freq="1d",
     lag_ms=0,
     definition="lead(usdttwd_ret_d1,usdttwd_ret_d2,btc_ret_d1)",
+    unit="direction",
     deps=("usdttwd_ret_d1", "usdttwd_ret_d2", "btc_ret_d1"),
     range=(-1.0, 1.0),
 )
@@ -31,3 +35,15 @@ def xmkt_signal(usdttwd_d1: int, usdttwd_d2: int, btc_d1: int) -> int:
     if usdttwd_d1 != 0 and usdttwd_d1 == usdttwd_d2 and btc_d1 == -usdttwd_d1:
         return usdttwd_d1
     return 0
+
+
+def moves(day_return: Floats, volume: Floats, min_move: float) -> Floats:
+    """`move` of every row."""
+    still = ~(volume > 0.0) | (np.abs(day_return) < min_move)
+    return np.where(still, 0.0, np.where(day_return > 0.0, 1.0, -1.0))
+
+
+def column(usdttwd_d1: Floats, usdttwd_d2: Floats, btc_d1: Floats) -> Floats:
+    """`xmkt_signal` of every row."""
+    leads = (usdttwd_d1 != 0.0) & (usdttwd_d1 == usdttwd_d2) & (btc_d1 == -usdttwd_d1)
+    return np.where(leads, usdttwd_d1, 0.0)

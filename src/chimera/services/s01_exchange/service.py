@@ -35,7 +35,6 @@ from chimera.services.s01_exchange.handlers.treasury import Treasury
 from chimera.services.s01_exchange.settings import Settings
 
 MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
 SILENT_TICKS = 2.5
 """No stream is called silent before it has missed so many of the venue's ticks. Source: SERVICES S1."""
 
@@ -61,6 +60,7 @@ def build(world: World, settings: Settings) -> Service:
             ("1h", settings.hour_days * DAY_MS),
             ("1d", settings.day_days * DAY_MS),
         ),
+        ready_ms=min(settings.minute_days, settings.ready_days) * DAY_MS,
         venue=world.venue,
         documents=world.documents,
         bus=world.bus,
@@ -151,7 +151,6 @@ def build(world: World, settings: Settings) -> Service:
             Every(name="balances", interval_ms=settings.balances_ms, run=account.poll),
             Every(name="clock", interval_ms=MINUTE_MS, run=each_minute, market_time=True),
             Every(name="rules", interval_ms=settings.rules_ms, run=instruments.renew),
-            Every(name="history", interval_ms=HOUR_MS, run=klines.refill, market_time=True),
         ),
         routes=(
             Route(
@@ -175,7 +174,7 @@ def build(world: World, settings: Settings) -> Service:
             "alerts",
         ),
         start=start,
-        background=(market.listen, ticks.flush, account.listen, silence.watch, treasury.follow)
+        background=(market.listen, klines.keep_history, ticks.flush, account.listen, silence.watch, treasury.follow)
         + ((factor.follow,) if factor is not None else ()),
         checks=checks,
     )

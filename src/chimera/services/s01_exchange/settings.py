@@ -17,9 +17,11 @@ class Settings:
     rules_ms: Our own time between two looks at the exchange's rules: it changes them while we run.
     snapshot_ms: Market time between two full records of the balances, changed or not.
     clock_skew_ms_max: Above it CLOCK_SKEW is told; S4 refuses new entries.
-    minute_days, hour_days, day_days: How much history of each interval is kept complete. 45 days of hours, so that
-        nothing of an average's beginning is left in `atr_14`.
-    factor_days: The same for USDT/TWD.
+    minute_days, hour_days, day_days: How much history of each interval is kept complete: minutes as far as a factor
+        looks back, 45 days of hours, so that nothing of an average's beginning is left in `atr_14`.
+    ready_days: So much of the minutes is complete before S1 is ready; what lies before is fetched while it trades. A
+        start after a longer pause tells no older bars either: they are on file.
+    factor_days: As `hour_days`, for USDT/TWD.
     variables: The limits of treasury transfers.
     """
 
@@ -32,8 +34,9 @@ class Settings:
     rules_ms: int = 60_000
     snapshot_ms: int = 60_000
     clock_skew_ms_max: int = 1_000
-    minute_days: int = 2
+    minute_days: int = 32
     hour_days: int = 45
     day_days: int = 45
-    factor_days: int = 10
+    ready_days: int = 2
+    factor_days: int = 45
     variables: S1Settings = field(default_factory=S1Settings)

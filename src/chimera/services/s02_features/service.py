@@ -1,12 +1,14 @@
 """S2, the feature generator.
 
 Consumes   mkt:ticker, mkt:depth, mkt:kline, mkt:funding of its instruments, mkt:kline of USDT/TWD; cfg:events
-Produces   feat:events; feat:last; documents signals (as PENDING), factor_registry
-Owns       what is believed of the market at a moment, and which of it is too old to decide anything
+Produces   feat:events; feat:last, regime:market:state; documents signals (as PENDING), factor_registry
+Owns       what is believed of the market at a moment, and which of it is too old to decide anything; the day's regime
 Never      uses an event later than t0; replaces a decision; invents a value for a bar or price that did not come
 """
 
 from decimal import Decimal
+from functools import partial
+from operator import attrgetter
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
@@ -17,13 +19,19 @@ from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.feature_book import FeatureBook
 from chimera.ports.world import World
 from chimera.runtime.later import Later
-from chimera.runtime.service import On, Service
+from chimera.runtime.service import Every, Gather, On, Service
+from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.active_config import ActiveConfig
-from chimera.services.s02_features.handlers.bars import DAY_MS, Bars, FactorBars
+from chimera.services.s02_features.handlers.bars import DAY_MS, MINUTE_MS, Bars, FactorBars
 from chimera.services.s02_features.handlers.emit import Emitter, StaleFactors
+from chimera.services.s02_features.handlers.history import History
 from chimera.services.s02_features.handlers.observe import Observe
+from chimera.services.s02_features.handlers.regime import Regimes
 from chimera.services.s02_features.handlers.register import Register
 from chimera.services.s02_features.settings import Settings
+
+LOOK_BACK_MS = 600_000
+"""Market time: where a past was not on file, it is looked for again this often."""
 
 FRESH_TICKS = 2.5
 """No price is called stale before the venue has missed so many ticks. Source: SERVICES S1."""
@@ -36,46 +44,58 @@ def build(world: World, settings: Settings) -> Service:
     later: Later[InstrumentKey] = Later(clock)
     stale_factors = StaleFactors(metrics=world.metrics)
     age_ms_max = max(settings.feature_age_ms_max, int(FRESH_TICKS * world.venue.tick_interval_ms))
-    minutes_ms, hours_ms = settings.minute_days * DAY_MS, settings.hour_days * DAY_MS
+    history = History(documents=documents, clock=clock)
     register = Register(documents=documents, clock=clock)
     factor_bars = FactorBars(
         key=settings.factor_key,
         cross=cross,
         window_ms=settings.factor_days * DAY_MS,
-        documents=documents,
+        history=history,
         clock=clock,
     )
+    regimes = Regimes(
+        env=env,
+        frozen_below=settings.regime_frozen_below,
+        extreme_above=settings.regime_extreme_above,
+        grace_ms=settings.regime_grace_ms,
+        config=config,
+        snapshots=world.snapshots,
+        clock=clock,
+        metrics=world.metrics,
+    )
+
+    def new_book(market: Market) -> FeatureBook:
+        return FeatureBook(market, cross)
 
     emitters: dict[InstrumentKey, Emitter] = {}
     observers: dict[InstrumentKey, Observe] = {}
     bars: dict[InstrumentKey, Bars] = {}
-    for key in settings.keys:
-        book = FeatureBook(key.market, cross)
-        emitter = emitters[key] = Emitter(
-            env=env,
-            key=key,
-            book=book,
-            config=config,
-            emit_ms=settings.emit_ms,
-            age_ms_max=age_ms_max,
-            bus=world.bus,
-            snapshots=world.snapshots,
-            documents=documents,
-            clock=clock,
-            later=later,
-            stale_factors=stale_factors,
-        )
-        observers[key] = Observe(book=book, emitter=emitter, depth_silent_ms=age_ms_max)
     for key in dict.fromkeys((*settings.keys, settings.lead_key)):
-        traded = key in emitters
+        desk = Desk(key=key, book=new_book(key.market))
+        if key in settings.keys:
+            emitters[key] = Emitter(
+                env=env,
+                desk=desk,
+                config=config,
+                emit_ms=settings.emit_ms,
+                age_ms_max=age_ms_max,
+                bus=world.bus,
+                snapshots=world.snapshots,
+                documents=documents,
+                clock=clock,
+                later=later,
+                stale_factors=stale_factors,
+            )
+            observers[key] = Observe(desk=desk, emitter=emitters[key], depth_silent_ms=age_ms_max)
         bars[key] = Bars(
-            key=key,
-            book=emitters[key].book if traded else None,
-            emitter=emitters[key] if traded else None,
+            desk=desk,
+            new_book=partial(new_book, key.market),
+            emitter=emitters.get(key),
             cross=cross if key == settings.lead_key else None,
-            minutes_ms=minutes_ms,
-            hours_ms=hours_ms,
-            documents=documents,
+            regimes=regimes if key == settings.lead_key else None,
+            minutes_ms=settings.minute_days * DAY_MS,
+            hours_ms=settings.hour_days * DAY_MS,
+            history=history,
             clock=clock,
         )
 
@@ -89,16 +109,27 @@ def build(world: World, settings: Settings) -> Service:
             if key.market is Market.FUT:
                 await recall_funding(world, env, key, observer)
 
+    async def look_back() -> None:
+        for each in bars.values():
+            await each.look_back()
+
     async def serve(key: InstrumentKey) -> None:
         await emitters[key].on_due()
 
     async def run_later() -> None:
         await later.run(serve)
 
+    # No more often than features are told; what holds at the end of a minute is a sample, and never passed over.
+    newest = (
+        Gather(within_ms=settings.emit_ms, border_ms=MINUTE_MS, moment=attrgetter("ts")) if settings.emit_ms else None
+    )
     consumes = [On(streams=(CFG_EVENTS.name(env),), payload=CfgEvent, handle=config.on_cfg_event, broadcast=True)]
     for key, observer in observers.items():
-        consumes.append(On(streams=(MKT_TICKER.name(env, key),), payload=TickerEvent, handle=observer.on_ticker))
-        consumes.append(On(streams=(MKT_DEPTH.name(env, key),), payload=DepthEvent, handle=observer.on_depth))
+        for prices, payload, handle in (
+            (MKT_TICKER, TickerEvent, observer.on_ticker),
+            (MKT_DEPTH, DepthEvent, observer.on_depth),
+        ):
+            consumes.append(On(streams=(prices.name(env, key),), payload=payload, handle=handle, gather=newest))
         if key.market is Market.FUT:
             consumes.append(On(streams=(MKT_FUNDING.name(env, key),), payload=FundingEvent, handle=observer.on_funding))
     for key in bars:
@@ -112,6 +143,7 @@ def build(world: World, settings: Settings) -> Service:
         consumes=tuple(consumes),
         produces=("feat:events",),
         start=start,
+        timers=(Every(name="look-back", interval_ms=LOOK_BACK_MS, run=look_back, market_time=True),),
         background=(run_later,),
     )
 

@@ -17,7 +17,10 @@ class Settings:
     emit_ms: Market time: least distance of two feature events of an instrument. Bar closes do not wait for it.
     feature_age_ms_max: Market time after which a price is stale; never less than 2.5 ticks of the venue.
     min_move: `strategy.min_move` until a bundle is active.
-    minute_days, hour_days, factor_days: How much of what is on file is read at start.
+    minute_days, hour_days, factor_days: How much of what is on file is read at start. 32 days of minutes: the month
+        that `rv_pctile_30d` ranks, the day before it that each of its figures looks back on, and one to spare.
+    regime_frozen_below, regime_extreme_above: Percentiles of `rv_pctile_30d` that bound the NORMAL regime.
+    regime_grace_ms: Market time that a regime holds past its day.
     """
 
     env: str
@@ -27,6 +30,9 @@ class Settings:
     emit_ms: int = 1_000
     feature_age_ms_max: int = 5_000
     min_move: float = 0.0005
-    minute_days: int = 2
+    minute_days: int = 32
     hour_days: int = 45
-    factor_days: int = 10
+    factor_days: int = 45
+    regime_frozen_below: float = 0.10
+    regime_extreme_above: float = 0.90
+    regime_grace_ms: int = 600_000

@@ -5,13 +5,14 @@ memory          resident memory over thirty virtual days
 decide          one decision: pure, in the process, over HTTP, with everything that is stored
 venue           orders and market events a second of the exchange's server
 connector       processor time of an order call and of a market event, beside other clients; memory over reconnects
+features        market events a second through the feature book and through S2; memory of an instrument
 tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes, in process or
                 over sockets
 """
 
 from collections.abc import Callable
 
-from chimera.simulation.bench import connector, decide, sim, tick_to_order, venue
+from chimera.simulation.bench import connector, decide, features, sim, tick_to_order, venue
 from chimera.simulation.bench.rows import BenchOptions, BenchRow, BenchVenue, show
 
 BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
@@ -19,6 +20,7 @@ BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     "memory": sim.bench_memory,
     decide.NAME: decide.bench,
     connector.NAME: connector.bench,
+    features.NAME: features.bench,
     tick_to_order.NAME: tick_to_order.bench,
     venue.NAME: venue.bench,
 }

@@ -30,6 +30,7 @@ class BenchOptions:
         venue: Of `tick-to-order`: in process, or over sockets.
         runs: Every figure is the median of so many runs.
         calls: Consecutive decisions of one run of `decide`, orders of one of `venue`.
+        rows: Moments of a table that is decided at once, in `decide`.
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
         rates_per_s: Events a second in `tick-to-order`.
         events_s: Seconds of one run over market events.
@@ -41,6 +42,7 @@ class BenchOptions:
     venue: BenchVenue = BenchVenue.SIM
     runs: int = 3
     calls: int = 1_000
+    rows: int = 1_000_000
     instruments: int = 120
     rates_per_s: tuple[int, ...] = (50, 200)
     entry_every: int = 5

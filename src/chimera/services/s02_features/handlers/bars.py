@@ -1,30 +1,34 @@
 """Closed bars into the books, in order, without holes.
 
 Owns the order of bars here. The bus may lose one: what is missing between the newest bar in the book and the one that
-came is read from file, where S1 wrote it before it told anybody. Start-up is the same step with an empty book.
+came is read from file, where S1 wrote it before it told anybody. Start-up is the same step with an empty book; and
+where the file has come to know more of the past than the book, a new book is made beside it and takes its place.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from chimera.contracts.collections import FACTOR_BARS, KLINES
-from chimera.contracts.documents import FactorBar, Kline
-from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import KlineEvent
 from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.feature_book import FeatureBook
-from chimera.domain.market.quotes import INTERVAL_MS, Bar
+from chimera.domain.market.quotes import Bar
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Query
+from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.emit import Emitter
+from chimera.services.s02_features.handlers.history import History
+from chimera.services.s02_features.handlers.regime import FACTOR_ID as RV_PCTILE
+from chimera.services.s02_features.handlers.regime import Regimes
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 
+BEHIND_MS_MAX = 1_000
+"""So far our clock may be behind the exchange's; beyond it CLOCK_SKEW is told. Source: SERVICES S1."""
 
-def bar_of(told: KlineEvent | Kline) -> Bar:
+
+def bar_of(told: KlineEvent) -> Bar:
     return Bar(
         told.market,
         told.symbol,
@@ -38,94 +42,167 @@ def bar_of(told: KlineEvent | Kline) -> Bar:
     )
 
 
-def factor_bar_of(filed: FactorBar) -> Bar:
-    return Bar(
-        Market.SPOT,
-        filed.symbol,
-        filed.interval,
-        filed.open_time,
-        float(filed.open),
-        float(filed.high),
-        float(filed.low),
-        float(filed.close),
-        float(filed.volume),
-    )
+@dataclass(slots=True, kw_only=True)
+class Walk:
+    """One book on its way through what is on file: hours first, then the minutes, for an hour that is known already is
+    not built again from its minutes. It may go on from where it stopped."""
+
+    key: InstrumentKey
+    book: FeatureBook
+    cross: CrossMarket | None
+    history: History
+    hours_since_ms: int
+    minutes_since_ms: int
+    newest_open: int = -1
+    """Of the minutes; -1: there was none."""
+    read: int = 0
+    """Minutes that were on file."""
+    _hours_ms: int = -1
+    """Up to here the hours were read, and told the days."""
+    _minutes_ms: int = -1
+
+    async def to(self, end_ms: int) -> None:
+        """Take everything that had closed by `end_ms`."""
+        since_ms = max(self.hours_since_ms, self._hours_ms)
+        async for hours in self.history.bars(self.key, "1h", since_ms, end_ms):
+            for hour in hours:
+                self.book.on_bar(hour)
+                if self.cross is not None:
+                    self.cross.on_btc(hour)
+            self._settle(hours[-1])
+            self._hours_ms = hours[-1].close_time
+        since_ms = max(self.minutes_since_ms, self._minutes_ms)
+        async for minutes in self.history.bars(self.key, "1m", since_ms, end_ms):
+            for minute in minutes:
+                self.book.on_bar(minute)
+                if self.cross is not None and minute.open_time >= self._hours_ms:
+                    self.cross.on_btc(minute)
+            self._settle(minutes[-1])
+            self.newest_open = minutes[-1].open_time
+            self._minutes_ms = minutes[-1].close_time
+            self.read += len(minutes)
+
+    def _settle(self, newest: Bar) -> None:
+        """The book computes when it is asked; asked page by page it keeps no month of bars waiting."""
+        self.book.snapshot(newest.close_time, 0)
 
 
 @dataclass(slots=True, kw_only=True)
 class Bars:
-    """Bars of one instrument. `cross` is set for the one whose days stand against USDT/TWD; a lead that is not traded
-    has no book and no emitter."""
+    """Bars of one instrument. `cross` is set for the one whose days stand against USDT/TWD, `regimes` for the one whose
+    volatility is the market's; a lead that is not traded has no emitter."""
 
-    key: InstrumentKey
-    book: FeatureBook | None
+    desk: Desk
+    new_book: Callable[[], FeatureBook]
     emitter: Emitter | None
     cross: CrossMarket | None
+    regimes: Regimes | None
     minutes_ms: int
     hours_ms: int
-    documents: Documents
+    history: History
     clock: Clock
     _newest_open: int = -1
     _told_open: int = -1
     """The newest bar whose close was told; behind `_newest_open` while telling it fails."""
+    _since_ms: int = 0
+    """Where the book's minutes were to begin."""
+    _missing: int = 0
+    """Minutes from there to the newest that were not on file when they were read."""
 
     async def start(self) -> None:
-        """Hours first, then the minutes: an hour that is known already is not built again from its minutes.
-
-        Whether the newest bar was told before we stopped nobody knows; if it comes again, it is told again.
-        """
-        end_ms = self.clock.now_ms()
-        hours = await self._filed("1h", end_ms - self.hours_ms, end_ms)
-        covered_ms = hours[-1].close_time if hours else 0
-        for hour in hours:
-            self._take(hour, for_days=True)
-        for minute in await self._filed("1m", end_ms - self.minutes_ms, end_ms):
-            self._take(minute, for_days=minute.open_time >= covered_ms)
-            self._newest_open = minute.open_time
+        """Whether the newest bar was told before we stopped nobody knows; if it comes again, it is told again."""
+        now_ms = self.clock.now_ms()
+        walk = self._walk(now_ms, self.cross)
+        if self.regimes is not None:
+            # As the day began, not as it stands now: a restart finds the regime that was found before it.
+            midnight_ms = now_ms - now_ms % DAY_MS
+            await walk.to(midnight_ms)
+            await self.regimes.judge(
+                midnight_ms, walk.book.snapshot(midnight_ms, 0).values.get(RV_PCTILE), since_ms=now_ms
+            )
+        await walk.to(now_ms)
+        self._take_over(walk)
         self._told_open = self._newest_open - MINUTE_MS
+        self._say_closed()
+
+    async def look_back(self) -> None:
+        """Where minutes were missing: has the file got them meanwhile? Then the book is made anew."""
+        if self._missing <= 0 or self._newest_open < 0:
+            return
+        end_ms = self._newest_open + MINUTE_MS
+        wanted = (end_ms - self._since_ms) // MINUTE_MS
+        if wanted - await self.history.count(self.desk.key, "1m", self._since_ms, end_ms) < self._missing:
+            await self.rebuild()
+
+    async def rebuild(self) -> None:
+        """A new book from what is on file takes the place of the one that goes on meanwhile. No bar is lost: at the
+        moment of the change both have the same newest one."""
+        walk = self._walk(self.clock.now_ms(), None)
+        await walk.to(self.clock.now_ms())
+        while walk.newest_open < self._newest_open:
+            end_ms = self._newest_open + MINUTE_MS
+            await walk.to(end_ms)
+            # What is not on file by then was never there.
+            walk.newest_open = max(walk.newest_open, end_ms - MINUTE_MS)
+        self._take_over(walk)
         self._say_closed()
 
     async def on_kline(self, event: KlineEvent) -> None:
         if event.interval != "1m" or not event.closed or event.open_time <= self._told_open:
             return
         bar = bar_of(event)
+        if 0 < bar.close_time - self.clock.now_ms() <= BEHIND_MS_MAX:
+            # Our clock is behind the exchange's: at its own close the bar is not in the future any more.
+            await self.clock.sleep_until_ms(bar.close_time)
         if self._newest_open < 0:
             await self.start()
         elif bar.open_time > self._newest_open + MINUTE_MS:
-            for missed in await self._filed("1m", self._newest_open + MINUTE_MS, bar.open_time):
-                self._take(missed, for_days=True)
+            await self._take_missed(bar)
         if bar.open_time > self._newest_open:
-            self._take(bar, for_days=True)
-            self._newest_open = bar.open_time
+            self._take(bar)
         self._say_closed()
+        now_ms = self.clock.now_ms()
+        if self.regimes is not None and self.regimes.is_due(bar.close_time) and now_ms >= bar.close_time:
+            snapshot = self.desk.book.snapshot(now_ms, 0)
+            await self.regimes.judge(bar.close_time, snapshot.values.get(RV_PCTILE), since_ms=bar.close_time)
         # A bar that comes after the next one has closed tells nothing of now; it only fills the book.
-        if self.emitter is not None and self.clock.now_ms() < bar.close_time + MINUTE_MS:
+        if self.emitter is not None and now_ms < bar.close_time + MINUTE_MS:
             await self.emitter.on_close()
         self._told_open = bar.open_time
 
-    def _take(self, bar: Bar, *, for_days: bool) -> None:
-        if self.book is not None:
-            self.book.on_bar(bar)
-        if for_days and self.cross is not None:
+    async def _take_missed(self, bar: Bar) -> None:
+        async for missed in self.history.bars(self.desk.key, "1m", self._newest_open + MINUTE_MS, bar.open_time):
+            for each in missed:
+                self._missing += (each.open_time - self._newest_open) // MINUTE_MS - 1
+                self._take(each)
+        self._missing += (bar.open_time - self._newest_open) // MINUTE_MS - 1
+
+    def _walk(self, now_ms: int, cross: CrossMarket | None) -> Walk:
+        return Walk(
+            key=self.desk.key,
+            book=self.new_book(),
+            cross=cross,
+            history=self.history,
+            hours_since_ms=max(0, now_ms - self.hours_ms),
+            minutes_since_ms=_up(max(0, now_ms - self.minutes_ms)),
+        )
+
+    def _take_over(self, walk: Walk) -> None:
+        """In one turn of the loop, or a bar between could be lost."""
+        self.desk.replace(walk.book)
+        self._newest_open = max(self._newest_open, walk.newest_open)
+        self._since_ms = walk.minutes_since_ms
+        self._missing = max(0, (self._newest_open + MINUTE_MS - self._since_ms) // MINUTE_MS - walk.read)
+
+    def _take(self, bar: Bar) -> None:
+        self.desk.book.on_bar(bar)
+        if self.cross is not None:
             self.cross.on_btc(bar)
+        self._newest_open = bar.open_time
 
     def _say_closed(self) -> None:
         if self.emitter is not None and self._newest_open >= 0:
             self.emitter.bar_closed_ms = self._newest_open + MINUTE_MS
-
-    async def _filed(self, interval: str, since_ms: int, below_ms: int) -> Sequence[Bar]:
-        """Bars that had closed by `below_ms`, oldest first."""
-        length_ms = INTERVAL_MS[interval]
-        found = await self.documents.find(
-            Query(
-                collection=KLINES,
-                index="by_instr_time",
-                equal=(("market", self.key.market.value), ("symbol", self.key.symbol), ("interval", interval)),
-                at_least=max(0, since_ms),
-                below=max(0, below_ms - length_ms + 1),
-            )
-        )
-        return [bar_of(kline) for kline in found]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,9 +212,9 @@ class FactorBars:
     key: InstrumentKey
     cross: CrossMarket
     window_ms: int
-    documents: Documents
+    history: History
     clock: Clock
-    _newest_open: int = -1
+    _newest_open: int = field(default=-1)
 
     async def start(self) -> None:
         await self._read(self.clock.now_ms() - self.window_ms)
@@ -154,16 +231,15 @@ class FactorBars:
             self._take(bar_of(event))
 
     async def _read(self, since_ms: int) -> None:
-        for filed in await self.documents.find(
-            Query(
-                collection=FACTOR_BARS,
-                index="by_sym_time",
-                equal=(("source", "MAX"), ("symbol", self.key.symbol), ("interval", "1h")),
-                at_least=max(0, since_ms),
-            )
-        ):
-            self._take(factor_bar_of(filed))
+        async for hours in self.history.factor_bars(self.key, since_ms):
+            for hour in hours:
+                self._take(hour)
 
     def _take(self, bar: Bar) -> None:
         self.cross.on_usdttwd(bar)
         self._newest_open = bar.open_time
+
+
+def _up(ms: int) -> int:
+    """The first minute that opens at `ms` or later."""
+    return -(-ms // MINUTE_MS) * MINUTE_MS

@@ -21,7 +21,7 @@ from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.messages import FeatureEvent
 from chimera.contracts.messages.features import PENDING
 from chimera.contracts.streams import FEAT_EVENTS
-from chimera.domain.features.feature_book import FeatureBook, FeatureSnapshot
+from chimera.domain.features.feature_book import FeatureSnapshot
 from chimera.domain.features.xmkt_signal import SPEC as XMKT
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
@@ -29,6 +29,7 @@ from chimera.ports.documents import Documents, Put
 from chimera.ports.metrics import Metrics
 from chimera.ports.state import Snapshots
 from chimera.runtime.later import Later
+from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.active_config import ActiveConfig
 
 MINUTE_MS = 60_000
@@ -55,8 +56,7 @@ class Emitter:
     """One for each instrument, beside its book."""
 
     env: str
-    key: InstrumentKey
-    book: FeatureBook
+    desk: Desk
     config: ActiveConfig
     emit_ms: int
     age_ms_max: int
@@ -77,9 +77,9 @@ class Emitter:
     _doc_key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self._stream = FEAT_EVENTS.name(self.env, self.key)
-        self._last_key = FEAT_LAST.name(self.env, self.key)
-        self._doc_key = self.key.doc_key
+        self._stream = FEAT_EVENTS.name(self.env, self.desk.key)
+        self._last_key = FEAT_LAST.name(self.env, self.desk.key)
+        self._doc_key = self.desk.key.doc_key
 
     async def on_tick(self) -> None:
         now_ms = self.clock.now_ms()
@@ -88,7 +88,7 @@ class Emitter:
         if 0 < self.bar_closed_ms < minute_ms:
             due_ms = max(due_ms, minute_ms + self.emit_ms)
         if now_ms < due_ms:
-            self.later.at(self.key, due_ms)
+            self.later.at(self.desk.key, due_ms)
         else:
             await self.emit(now_ms)
 
@@ -100,17 +100,17 @@ class Emitter:
 
     async def on_close(self) -> None:
         """A bar has closed and is in the book."""
-        self.later.forget(self.key)
+        self.later.forget(self.desk.key)
         await self.emit(self.clock.now_ms(), signal=True)
 
     async def emit(self, t0: int, *, signal: bool = False) -> None:
         self._next_ms = t0 + self.emit_ms
         await self.config.look(t0)
-        snapshot = self.book.snapshot(t0, self.age_ms_max)
+        snapshot = self.desk.book.snapshot(t0, self.age_ms_max)
         if snapshot.stale != self._stale:
             self._stale = snapshot.stale
             self._stale_json = json.dumps(snapshot.stale)
-            self.stale_factors.set(self.key, snapshot.stale)
+            self.stale_factors.set(self.desk.key, snapshot.stale)
         xmkt = snapshot.values.get(XMKT.factor_id)
         changed = xmkt is not None and self._xmkt is not None and xmkt != self._xmkt
         # The same spelling as `ids.signal_id`, which is too general for every tick.
@@ -132,8 +132,8 @@ class Emitter:
             self._stream,
             FeatureEvent(
                 ts=t0,
-                market=self.key.market,
-                symbol=self.key.symbol,
+                market=self.desk.key.market,
+                symbol=self.desk.key.symbol,
                 features=snapshot.values,
                 signal_id=signal_id,
                 t0=t0,
@@ -151,8 +151,8 @@ class Emitter:
                     Signal(
                         signal_id=signal_id,
                         t0=snapshot.t0,
-                        market=self.key.market,
-                        symbol=self.key.symbol,
+                        market=self.desk.key.market,
+                        symbol=self.desk.key.symbol,
                         features=snapshot.values,
                         decision=_PENDING,
                         config_rev=self.config.rev,

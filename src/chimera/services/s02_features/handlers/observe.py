@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from chimera.contracts.enums import FundingKind
 from chimera.contracts.messages import DepthEvent, FundingEvent, TickerEvent
-from chimera.domain.features.feature_book import FeatureBook
+from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.emit import Emitter
 
 
 @dataclass(slots=True, kw_only=True)
 class Observe:
-    book: FeatureBook
+    desk: Desk
     emitter: Emitter
     depth_silent_ms: int
     interval_h: int = 8
@@ -23,7 +23,7 @@ class Observe:
     """First ticker that no depth has followed yet; 0: depth came last."""
 
     async def on_ticker(self, event: TickerEvent) -> None:
-        self.book.on_ticker(event.ts, float(event.bid), float(event.ask))
+        self.desk.on_ticker(event.ts, float(event.bid), float(event.ask))
         if self._lonely_since_ms == 0:
             self._lonely_since_ms = event.ts
         elif event.ts - self._lonely_since_ms > self.depth_silent_ms:
@@ -31,7 +31,7 @@ class Observe:
 
     async def on_depth(self, event: DepthEvent) -> None:
         (bid, bid_qty), (ask, ask_qty) = event.best_bid, event.best_ask
-        self.book.on_depth(event.ts, float(bid), float(ask), float(bid_qty), float(ask_qty))
+        self.desk.on_depth(event.ts, float(bid), float(ask), float(bid_qty), float(ask_qty))
         self._lonely_since_ms = 0
         await self.emitter.on_tick()
 
@@ -39,4 +39,4 @@ class Observe:
         """Told on with the next tick: a rate moves slowly."""
         if event.kind is FundingKind.NEXT:
             self.interval_h = event.interval_h or self.interval_h
-            self.book.on_funding(event.ts, float(event.rate), self.interval_h, event.funding_time)
+            self.desk.on_funding(event.ts, float(event.rate), self.interval_h, event.funding_time)

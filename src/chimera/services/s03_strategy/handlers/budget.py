@@ -17,7 +17,7 @@ from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
 from chimera.domain.positions.budget import futures_usage, spot_reservation, spot_usage
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Query
+from chimera.ports.documents import Documents, Query, RevisionConflict
 from chimera.ports.peers import PeerCall, Peers, PeerUnavailable
 from chimera.ports.state import Reservation, Reservations, ReservationState
 from chimera.runtime.telling import Teller
@@ -188,10 +188,16 @@ class Budget:
         except PeerUnavailable:
             return
         if answer.status == 404:
-            await self.documents.put(
-                SIGNALS,
-                signal.but(decision=signal.decision.but(detail=UNDELIVERED), updated_at=self.clock.now_ms()),
-            )
+            stored = await self.documents.get_stored(SIGNALS, signal.signal_id)
+            # Another entry may have been decided on the same signal meanwhile: that one is not written off.
+            if stored is not None and stored.doc.decision.intent_id == intent_id:
+                undelivered = stored.doc.decision.but(detail=UNDELIVERED)
+                written_off = stored.doc.but(decision=undelivered, updated_at=self.clock.now_ms())
+                try:
+                    await self.documents.replace(SIGNALS, written_off, rev=stored.rev)
+                except RevisionConflict:
+                    # Looked at again by the next repair.
+                    return
             await self.reservations.release(intent_id)
             key = InstrumentKey(signal.market, signal.symbol)
             self.history.forget(key)

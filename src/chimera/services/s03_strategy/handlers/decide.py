@@ -41,7 +41,7 @@ from chimera.domain.decision.trail import trail_of
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus, BusUnavailable
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Put, Query
+from chimera.ports.documents import Documents, DuplicateKey, Put, Query, RevisionConflict
 from chimera.ports.metrics import Metrics
 from chimera.ports.state import Locks, Reservation, Reservations, ReservationState, ReserveOutcome, Snapshots
 from chimera.runtime.config_watch import ConfigSnapshot
@@ -347,19 +347,34 @@ class Decide:
     async def _store(self, outcome: Outcome) -> None:
         """A refusal on its signal, then on `sig:events`. Where the signal opened something that stays: whoever looks
         for the day's entries, or for what became of an order, must find it."""
-        known = await self.documents.get(SIGNALS, outcome.seen.signal_id)
-        if known is None or known.decision.action is not Action.OPEN:
-            await self._keep(outcome)
-            await self._tell(outcome)
+        while True:
+            known = await self.documents.get_stored(SIGNALS, outcome.seen.signal_id)
+            if known is not None and known.doc.decision.action is Action.OPEN:
+                return
+            try:
+                if known is None:
+                    await self.documents.insert(SIGNALS, self._signal_of(outcome))
+                else:
+                    await self.documents.replace(SIGNALS, self._signal_of(outcome), rev=known.rev)
+                break
+            except (DuplicateKey, RevisionConflict):
+                # Somebody else decided on the same signal meanwhile, and may have opened: look again.
+                continue
+        await self._tell(outcome)
 
     async def _keep(self, outcome: Outcome, *events: StrategyEvent) -> None:
+        """An open, over whatever stands on its signal."""
+        puts: list[Put[Any]] = [Put(SIGNALS, self._signal_of(outcome))]
+        await self.documents.put_many([*puts, *(Put(STRATEGY_EVENTS, event) for event in events)])
+
+    def _signal_of(self, outcome: Outcome) -> Signal:
         seen, decision, intent = outcome.seen, outcome.decision, outcome.intent
         now_ms = self.clock.now_ms()
         trail: dict[str, Any] = trail_of(decision)
         if intent is not None and decision.opens:
             trail["intent"] = intent.to_dict()
             trail[OWN_INTENTS] = list(outcome.own)
-        signal = Signal(
+        return Signal(
             signal_id=seen.signal_id,
             t0=seen.t0,
             market=seen.key.market,
@@ -382,7 +397,6 @@ class Decide:
             updated_at=now_ms,
             stale=seen.stale,
         )
-        await self.documents.put_many([Put(SIGNALS, signal), *(Put(STRATEGY_EVENTS, event) for event in events)])
 
     async def _tell(self, outcome: Outcome) -> None:
         seen, decision, intent = outcome.seen, outcome.decision, outcome.intent

@@ -1,0 +1,72 @@
+"""The regime of the market, once a UTC day.
+
+Owns `regime:market:state`: what the lead instrument's volatility of the day that has just closed means among those of
+the last thirty days. What is not known is not written, and what is not written or has expired counts as EXTREME to
+whoever reads it (`runtime.regime`): no adds, the shortest maker wait.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from chimera.contracts.enums import Regime
+from chimera.contracts.keys import REGIME_STATE
+from chimera.ports.clock import Clock
+from chimera.ports.metrics import Metrics
+from chimera.ports.state import Snapshots
+from chimera.services.s02_features.handlers.active_config import ActiveConfig
+
+DAY_MS = 86_400_000
+FACTOR_ID = "rv_pctile_30d"
+
+log = structlog.get_logger(__name__)
+
+
+def regime_of(rv_pctile: float, *, frozen_below: float, extreme_above: float) -> Regime:
+    """On a threshold the market is NORMAL."""
+    if rv_pctile < frozen_below:
+        return Regime.FROZEN
+    return Regime.EXTREME if rv_pctile > extreme_above else Regime.NORMAL
+
+
+@dataclass(slots=True, kw_only=True)
+class Regimes:
+    """`grace_ms`: so long after midnight the last day's regime still holds: its successor's bar is on its way."""
+
+    env: str
+    frozen_below: float
+    extreme_above: float
+    grace_ms: int
+    config: ActiveConfig
+    snapshots: Snapshots
+    clock: Clock
+    metrics: Metrics
+    _day: int = -1
+    """The UTC day whose regime was written last."""
+
+    def is_due(self, at_ms: int) -> bool:
+        return at_ms // DAY_MS > self._day
+
+    async def judge(self, at_ms: int, rv_pctile: float | None, *, since_ms: int) -> None:
+        """The regime of the day of `at_ms`, from the percentile as it stood then; None: it is not warm, and the next
+        bar is asked again. `since_ms`: from when on it could have been known.
+
+        Raises:
+            DependencyDown: nothing was written.
+        """
+        day = at_ms // DAY_MS
+        if day <= self._day or rv_pctile is None:
+            return
+        state = regime_of(rv_pctile, frozen_below=self.frozen_below, extreme_above=self.extreme_above)
+        await self.snapshots.set_hash(
+            REGIME_STATE.name(self.env),
+            {
+                "state": state.value,
+                "rv_pctile": repr(rv_pctile),
+                "rev": str(self.config.rev),
+                "expires_at": str((day + 1) * DAY_MS + self.grace_ms),
+            },
+        )
+        self._day = day
+        self.metrics.observe_ms("s2_regime_latency_ms", (self.clock.now_ms() - since_ms) / self.clock.speed)
+        log.info("regime of the day", state=state.value, rv_pctile=rv_pctile)

@@ -1,0 +1,219 @@
+"""How many market events one core turns into features, and what an instrument costs in memory.
+
+    book        the domain's book alone: a tick is a ticker and a depth event, as S1 sends them
+    snapshot    the features of a moment, on a warm book
+    service     S2 on the memory bus: what S1 publishes is read, kept, told and stored. `cpu_us` of a tick is what S2
+                takes of the processor, the publishing taken off; `rate_per_s` ticks a second would fill one core
+    memory      of an instrument in a warm book, and in the whole service beside it
+
+A warm book has a month of minutes behind it. Ten ticks a second is the most that S1 lets through (`S1_THROTTLE_MS`).
+"""
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import partial
+from math import sin
+from statistics import median
+
+import uvloop
+
+from chimera.adapters.clocks import LoopClock
+from chimera.app.blueprint import still_world
+from chimera.contracts.enums import Market
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import DepthEvent, TickerEvent
+from chimera.contracts.streams import MKT_DEPTH, MKT_TICKER
+from chimera.domain.features.cross_market import CrossMarket
+from chimera.domain.features.feature_book import FeatureBook
+from chimera.domain.market.quotes import Bar
+from chimera.ports.world import World
+from chimera.runtime.http import LocalPeers
+from chimera.runtime.runner import Runner
+from chimera.services.s02_features import service as s2
+from chimera.services.s02_features.settings import Settings
+from chimera.simulation.bench.rows import BenchOptions, BenchRow
+
+NAME = "features"
+ENV = "dev"
+CROWD = 300
+TICKS_PER_S = 10
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+WARM_DAYS = 31
+BOOK_DAYS = 2
+BEGIN_MS = 20_000 * DAY_MS
+AGE_MS_MAX = 5_000
+SPEED_MAX = 60.0
+NS_PER_US = 1e3
+NS_PER_S = 1e9
+BYTES_PER_MB = 1_000_000
+
+
+def bench(options: BenchOptions) -> list[BenchRow]:
+    crowd = max(2, min(CROWD, options.instruments * 5 // 2))
+    ticks = options.calls * 20
+    return [
+        *_book_rows(crowd, ticks, options.runs),
+        *uvloop.run(_service_rows(crowd, options)),
+        *_memory_rows(min(crowd, 10)),
+    ]
+
+
+# --- the book alone
+
+
+def _book_rows(crowd: int, ticks: int, runs: int) -> list[BenchRow]:
+    rows = []
+    for symbols in (1, crowd):
+        books = [_book() for _ in range(symbols)]
+        for book in books:
+            _warm(book, days=BOOK_DAYS)
+        rows.append(_timed(f"book, ticks of {symbols} instruments", ticks, runs, partial(_tick, books, ticks)))
+        rows.append(_timed(f"book, bars of {symbols} instruments", ticks, runs, partial(_bars, books, ticks)))
+    book = _book()
+    _warm(book, days=WARM_DAYS)
+    now_ms = BEGIN_MS + WARM_DAYS * DAY_MS
+    book.on_depth(now_ms, 65_000.0, 65_000.1, 2.0, 3.0)
+
+    def look(_: int) -> None:
+        for _ in range(ticks):
+            book.snapshot(now_ms, AGE_MS_MAX)
+
+    rows.append(_timed("snapshot of a warm book", ticks, runs, look))
+    return rows
+
+
+def _timed(case: str, count: int, runs: int, do: Callable[[int], None]) -> BenchRow:
+    taken_ns = []
+    for run in range(runs):
+        began_ns = time.process_time_ns()
+        do(run)
+        taken_ns.append(time.process_time_ns() - began_ns)
+    each_ns = max(1.0, median(taken_ns) / count)
+    return BenchRow(bench=NAME, case=case, n=count, cpu_us=each_ns / NS_PER_US, rate_per_s=NS_PER_S / each_ns)
+
+
+def _book() -> FeatureBook:
+    return FeatureBook(Market.FUT, CrossMarket(min_move=0.0005))
+
+
+def _warm(book: FeatureBook, *, days: int) -> None:
+    for number in range(days * 1_440):
+        bar = _bar(BEGIN_MS + number * MINUTE_MS)
+        book.on_bar(bar)
+        book.snapshot(bar.close_time, 0)
+
+
+def _bar(open_time: int) -> Bar:
+    number = open_time // MINUTE_MS
+    close = 65_000.0 + 500.0 * sin(number / 97.0) + number * 37 % 113
+    return Bar(Market.FUT, "BTCUSDT", "1m", open_time, close, close + 5.0, close - 5.0, close, 3.0)
+
+
+def _tick(books: Sequence[FeatureBook], ticks: int, run: int) -> None:
+    """Each tick of another instrument; each instrument's come ten a second."""
+    since = run * ticks
+    for number in range(since, since + ticks):
+        book = books[number % len(books)]
+        ts = BEGIN_MS + BOOK_DAYS * DAY_MS + number // len(books) * (1_000 // TICKS_PER_S)
+        bid = 65_000.0 + number % 50 * 0.1
+        book.on_ticker(ts, bid, bid + 0.1)
+        book.on_depth(ts, bid, bid + 0.1, 2.0, 3.0)
+
+
+def _bars(books: Sequence[FeatureBook], bars: int, run: int) -> None:
+    since = run * bars
+    for number in range(since, since + bars):
+        bar = _bar(BEGIN_MS + BOOK_DAYS * DAY_MS + number // len(books) * MINUTE_MS)
+        book = books[number % len(books)]
+        book.on_bar(bar)
+        book.snapshot(bar.close_time, AGE_MS_MAX)
+
+
+# --- the service
+
+
+async def _service_rows(crowd: int, options: BenchOptions) -> list[BenchRow]:
+    rows = []
+    for symbols in (1, crowd):
+        keys = tuple(InstrumentKey(Market.FUT, f"B{number:03}USDT") for number in range(symbols))
+        costs: list[float] = []
+        sent = 0
+        for _ in range(options.runs):
+            idle_ns, _ = await _publish(keys, options.events_s, serve=False)
+            served_ns, sent = await _publish(keys, options.events_s, serve=True)
+            costs.append(max(1.0, (served_ns - idle_ns) / sent))
+        each_ns = median(costs)
+        rows.append(
+            BenchRow(
+                bench=NAME,
+                case=f"service, {TICKS_PER_S} ticks a second of {symbols} instruments",
+                n=sent,
+                cpu_us=each_ns / NS_PER_US,
+                rate_per_s=NS_PER_S / each_ns,
+            )
+        )
+    return rows
+
+
+async def _publish(keys: Sequence[InstrumentKey], seconds: float, *, serve: bool) -> tuple[int, int]:
+    """The processor time (ns) of so many seconds, and how many ticks were sent in them."""
+    # A lone instrument is sped up: fifty ticks would drown in what the machine does besides.
+    speed = min(SPEED_MAX, max(1.0, SPEED_MAX / len(keys)))
+    clock = LoopClock(BEGIN_MS, speed)
+    world = still_world(clock, keys, LocalPeers())
+    runner = Runner(
+        service=s2.build(world, Settings(env=ENV, keys=tuple(keys), lead_key=keys[0])), world=world, env=ENV
+    )
+    if serve:
+        await runner.start()
+    streams = [(key, MKT_TICKER.name(ENV, key), MKT_DEPTH.name(ENV, key)) for key in keys]
+    rounds = max(1, round(seconds * speed * TICKS_PER_S))
+    began_ms, began_ns = clock.now_ms(), time.process_time_ns()
+    for number in range(rounds):
+        await clock.sleep_until_ms(began_ms + number * 1_000 // TICKS_PER_S)
+        await _send(world, streams, number)
+    await clock.sleep_until_ms(began_ms + rounds * 1_000 // TICKS_PER_S)
+    taken_ns = time.process_time_ns() - began_ns
+    if serve:
+        await runner.stop()
+    return taken_ns, rounds * len(keys)
+
+
+async def _send(world: World, streams: Sequence[tuple[InstrumentKey, str, str]], number: int) -> None:
+    ts = world.clock.now_ms()
+    bid = Decimal(650_000 + number % 50) / 10
+    ask = bid + Decimal("0.1")
+    for key, ticker, depth in streams:
+        await world.bus.publish(
+            ticker, TickerEvent(ts=ts, market=key.market, symbol=key.symbol, last=bid, bid=bid, ask=ask)
+        )
+        await world.bus.publish(
+            depth,
+            DepthEvent(
+                ts=ts, market=key.market, symbol=key.symbol, best_bid=(bid, Decimal(2)), best_ask=(ask, Decimal(3))
+            ),
+        )
+
+
+# --- memory
+
+
+def _memory_rows(books: int) -> list[BenchRow]:
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = []
+    for _ in range(books):
+        kept.append(_book())
+        _warm(kept[-1], days=WARM_DAYS)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    each_mb = (after - before) / len(kept) / BYTES_PER_MB
+    return [
+        BenchRow(bench=NAME, case=f"memory of an instrument's warm book, {WARM_DAYS} days", n=len(kept), rss_mb=each_mb)
+    ]
