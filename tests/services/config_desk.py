@@ -4,8 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 from chimera.contracts.collections import INSTRUMENT_REGISTRY
-from chimera.contracts.documents.config import Instrument
-from chimera.contracts.enums import EntryStatus
+from chimera.contracts.documents.config import Instrument, LeverageBracket
+from chimera.contracts.enums import EntryStatus, Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import CfgEvent
@@ -15,6 +15,15 @@ from chimera.runtime.http import YAML
 from chimera.services.s10_config.service import build
 from chimera.services.s10_config.settings import ConfigSettings
 from tests.services.small_world import ENV, SmallWorld, small_world
+
+BRACKET = LeverageBracket(
+    bracket=1,
+    notional_floor_usdt=Decimal(0),
+    notional_cap_usdt=Decimal(1_000_000),
+    leverage_max=125,
+    maint_margin_ratio=Decimal("0.004"),
+    cum_usdt=Decimal(0),
+)
 
 
 class Config:
@@ -32,7 +41,9 @@ class Config:
     async def lists(self, *keys: str) -> "Config":
         """S1 has found these at the exchange."""
         for key in map(InstrumentKey.parse, keys):
-            rules = {"tick_size": Decimal("0.1"), "step_size": Decimal("0.001"), "min_notional": Decimal(5)}
+            rules = {"tick_size": Decimal("0.1"), "step_size": Decimal("0.0001"), "min_notional": Decimal(5)}
+            if key.market is Market.FUT:
+                rules |= {"leverage_bracket": (BRACKET,), "max_leverage": 125}
             instrument = Instrument(market=key.market, symbol=key.symbol, status=EntryStatus.ENABLED, **rules)
             await self.here.documents.put(INSTRUMENT_REGISTRY, instrument)
         return self

@@ -111,9 +111,7 @@ def test_the_configuration_that_decided_can_be_opened() -> None:
         pytest.param(None, id="none"),
         pytest.param({"gates": [{"code": "SPREAD", "value": 4.1, "limit": 3.0, "passed": False}]}, id="gates alone"),
         pytest.param({"plan": {"qty": 0.006}, "model": {"p": 0.65, "note": "constant"}}, id="the first version's"),
-        pytest.param(
-            {"gates": 7, "rules": {"R": 1}, "multipliers": [], "plan": 3}, id="no trail at all"
-        ),
+        pytest.param({"gates": 7, "rules": {"R": 1}, "multipliers": [], "plan": 3}, id="no trail at all"),
     ],
 )
 def test_what_an_earlier_version_stored_is_shown_as_far_as_it_goes(trail: dict[str, Any] | None) -> None:

@@ -44,7 +44,7 @@ from chimera.app.sides import (
     refuse_by_name,
 )
 from chimera.app.worlds import one_process_world
-from chimera.contracts.settings import ChimeraSettings, S1Settings, S2Settings, S3Settings, S4Settings
+from chimera.contracts.settings import ChimeraSettings, S1Settings, S2Settings, S3Settings, S4Settings, S10Settings
 from chimera.ports.world import World
 from chimera.runtime.garbage import rarely_collected
 from chimera.runtime.guard import BrowserGuard
@@ -103,6 +103,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     shared = ChimeraSettings.from_env(env)
     s1, s2 = S1Settings.from_env(env), S2Settings.from_env(env)
     s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
+    s10 = S10Settings.from_env(env)
     if options.venue == LIVE and env.get("S4_TESTNET", "").strip() and s4.testnet:
         raise UpProblem("--venue live: S4_TESTNET is true, which forbids real money. Unset it, or use --venue testnet")
     folder = open_folder(options.data)
@@ -114,7 +115,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         folder.close_unused()
         raise
     try:
-        await _run(options, folder, socks, shared, s1, s2, s3, s4, say)
+        await _run(options, folder, socks, shared, s1, s2, s3, s4, s10, say)
     except StartRefused:
         # A mistyped address must not claim the folder for an exchange that was never traded on.
         folder.close_unused()
@@ -158,6 +159,7 @@ async def _run(
     s2: S2Settings,
     s3: S3Settings,
     s4: S4Settings,
+    s10: S10Settings,
     say: Callable[[str], None],
 ) -> None:
     stopping = asyncio.Event()
@@ -183,7 +185,7 @@ async def _run(
                 say(note)
         progress.note = "starting the services"
         try:
-            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4)
+            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4, s10)
         except UpProblem as problem:
             raise StartRefused(str(problem)) from problem
         try:
@@ -299,6 +301,7 @@ class Embedded:
         s2: S2Settings,
         s3: S3Settings,
         s4: S4Settings,
+        s10: S10Settings,
     ) -> "Embedded":
         """The exchange's side, and a world around it.
 
@@ -336,6 +339,7 @@ class Embedded:
             s2=s2,
             s3=s3,
             s4=s4,
+            s10=s10,
             gateway=GatewaySettings(env=shared.env, cookie_name=f"chimera_{options.port}"),
             kill_file=kill_file.exists,
         )

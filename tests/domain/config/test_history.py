@@ -60,6 +60,14 @@ def test_a_switch_that_was_never_noted_as_done_was_in_force_all_the_same() -> No
     assert revisions_to_go_back_to(records[-1], records) == (2, 1)
 
 
+def test_a_bundle_that_was_only_tried_was_never_in_force() -> None:
+    tried = switch(2, 1, 2, mode=PromotionMode.CANARY)
+    present = switch(4, 1, 3)
+
+    assert revisions_to_go_back_to(present, [switch(1, 0, 1), tried, present]) == (1,)
+    assert revisions_in_force(present, [switch(1, 0, 1), tried, present]) == {1, 3}
+
+
 def test_records_without_a_number_go_by_their_time() -> None:
     records = [switch(n, n - 1, n, seq=None) for n in (1, 2)] + [switch(3, 2, 3)]
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Json, JsonObject
 from chimera.contracts.documents.config import ConfigBundle, Factor, Instrument, StrategyRule
-from chimera.contracts.enums import BundleStatus, PromotionMode, PromotionStatus, SimulationStatus
+from chimera.contracts.enums import BundleStatus, Market, PromotionMode, PromotionStatus, SimulationStatus
 from chimera.contracts.flags import Flags
 from chimera.contracts.http.common import Asked
 from chimera.contracts.messages.research import Sensitivity, SimWindow
@@ -95,15 +95,93 @@ class BundleDiff(Contract):
     differences: tuple[Difference, ...] = ()
 
 
-class DryRunAnswer(Contract):
-    """`POST /bundles/{id}/dry-run`: shares of the replayed signals; `jaccard` compares the sets of opened ones."""
+class DryRunRequest(Asked):
+    """`POST /bundles/{id}/dry-run`: signals of the last `days` days; S10_DRY_RUN_DAYS of all symbols otherwise."""
 
-    bundle_id: str
+    days: int | None = Field(default=None, ge=1, le=365)
+    symbols: tuple[str, ...] | None = Field(default=None, min_length=1)
+    against: str = Field(default="active", min_length=1)
+
+
+class DryRunLimit(Contract):
+    """One limit of v3.0 section 2.3, and what was found."""
+
+    name: Literal["asked", "skip_entry_ratio", "size_up_ratio", "jaccard"]
+    value: Estimate
+    limit: Estimate
+    passed: bool
+    words: str
+
+
+class DryRunFigures(Contract):
+    """Counts of signals. `asked`: gates passed, there was a side, the bundle's rules were reached; `skipped` and
+    `sized_up` are of those. `opened` is what the bundle would have opened, had nothing been open."""
+
     signals: int
+    asked: int
+    skipped: int
+    sized_up: int
+    opened: int
+    opened_by_reference: int
+    opened_by_both: int
     skip_entry_ratio: Estimate
     size_up_ratio: Estimate
     jaccard: Estimate
+
+
+class DryRunInstrument(DryRunFigures):
+    market: Market
+    symbol: str
+
+
+class DryRunRule(Contract):
+    """How often a rule fired: in the bundle, and in what it is compared with."""
+
+    rule_id: str
+    hits: int
+    hits_of_reference: int
+
+
+class DryRunOutcome(Contract):
+    """How many signals ended so (`OK`, `GATE:SPREAD`, `RULE:R-001`, …): in the bundle, and in the reference."""
+
+    outcome: str
+    signals: int
+    signals_of_reference: int
+
+
+class DryRunDay(Contract):
+    """One UTC day, `yyyy-mm-dd`."""
+
+    day: str
+    signals: int
+    opened: int
+    opened_by_reference: int
+    opened_by_both: int
+
+
+class DryRunAnswer(DryRunFigures):
+    """`POST /bundles/{id}/dry-run`: what the bundle says of stored signals, beside the reference.
+
+    The account is neutral: at every moment nothing is open, the whole budget free, nothing halted; `notes` says so, and
+    what else the figures leave out. Ratios are of `asked`; `jaccard` is 1 where neither opens anything.
+    """
+
+    bundle_id: str
+    against: str
+    rev: int | None = None
+    against_rev: int | None = None
+    days: int
+    from_ms: EpochMs
+    to_ms: EpochMs
     passed: bool
+    limits: tuple[DryRunLimit, ...]
+    instruments: tuple[DryRunInstrument, ...] = ()
+    rules: tuple[DryRunRule, ...] = ()
+    outcomes: tuple[DryRunOutcome, ...] = ()
+    per_day: tuple[DryRunDay, ...] = ()
+    notes: tuple[str, ...] = ()
+    duration_ms: int
     findings: tuple[LintFinding, ...] = ()
 
 

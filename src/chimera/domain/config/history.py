@@ -14,6 +14,9 @@ _NOTHING = 0
 """`from_rev` of the very first."""
 
 
+SWITCHES = (PromotionMode.FULL, PromotionMode.ROLLBACK)
+
+
 def revisions_to_go_back_to(present: Promotion, records: Iterable[Promotion]) -> tuple[int, ...]:
     """Revisions, nearest first: what taking back once, twice, … leads to. Empty: there was nothing before.
 
@@ -51,21 +54,23 @@ def _chain(present: Promotion, records: tuple[Promotion, ...]) -> list[Promotion
 
 
 def _before(step: Promotion, records: tuple[Promotion, ...]) -> Promotion | None:
-    """The record of the switch right before `step`: it led to where `step` began."""
+    """The record of the last switch before `step` that led to where `step` began."""
     led_there = [
         record
         for record in records
         if record.to_rev == step.from_rev
         and record.promotion_id != step.promotion_id
+        and record.mode in SWITCHES
         and record.status is not PromotionStatus.ABORTED
-        and _is_right_before(record, step)
+        and _is_before(record, step)
     ]
     return max(led_there, key=lambda record: (record.seq or 0, record.activated_at or 0), default=None)
 
 
-def _is_right_before(record: Promotion, step: Promotion) -> bool:
+def _is_before(record: Promotion, step: Promotion) -> bool:
     if record.seq is not None and step.seq is not None:
-        return record.seq == step.seq - 1
+        # Not only the number before: what tries a bundle on a few signals counts as well, and switches nothing.
+        return record.seq < step.seq
     # Records of an earlier version have no number, only their time.
     when = record.activated_at
     return record.seq is None and when is not None and (step.activated_at is None or when < step.activated_at)

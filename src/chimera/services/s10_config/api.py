@@ -8,6 +8,8 @@ from chimera.contracts.http.config import (
     BundleDraft,
     BundlesAnswer,
     DiffQuery,
+    DryRunAnswer,
+    DryRunRequest,
     LintAnswer,
     PromoteAnswer,
     PromoteRequest,
@@ -15,11 +17,12 @@ from chimera.contracts.http.config import (
 )
 from chimera.runtime.service import Route
 from chimera.services.s10_config.handlers.bundles import KeepBundles, parse_draft, read_draft
+from chimera.services.s10_config.handlers.dry_run import RunDry
 from chimera.services.s10_config.handlers.promote import Promote
 from chimera.services.s10_config.handlers.rollback import Rollback
 
 
-def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback) -> tuple[Route, ...]:
+def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback, dry_run: RunDry) -> tuple[Route, ...]:
     return (
         Route(
             method="POST",
@@ -75,6 +78,15 @@ def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback) -> tuple[
             summary="Everything that is wrong with a bundle.",
             answer=BundleAnswer,
             errors=(404, 409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/bundles/{id}/dry-run",
+            handle=dry_run.run,
+            summary="What the bundle would have done with the signals of the last days, beside another.",
+            body=DryRunRequest,
+            answer=DryRunAnswer,
+            errors=(404, 422, 503),
         ),
         Route(
             method="POST",

@@ -11,6 +11,7 @@ from chimera.runtime.service import Every, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s10_config.api import routes
 from chimera.services.s10_config.handlers.bundles import KeepBundles
+from chimera.services.s10_config.handlers.dry_run import RunDry
 from chimera.services.s10_config.handlers.promote import Promote
 from chimera.services.s10_config.handlers.rollback import Rollback
 from chimera.services.s10_config.settings import ConfigSettings
@@ -27,11 +28,19 @@ def build(world: World, settings: ConfigSettings) -> Service:
         teller=teller,
         env=settings.env,
     )
+    dry_run = RunDry(
+        documents=world.documents,
+        compute=world.compute,
+        clock=world.clock,
+        settings=settings.variables,
+        s3=settings.s3,
+        feature_age_ms_max=max(settings.s3.max_feature_age_ms, int(2.5 * settings.tick_interval_ms)),
+    )
     return Service(
         id="s10",
         card=__doc__ or "",
         timers=(Every(name="config-in-step", interval_ms=settings.in_step_ms, run=promote.keep_in_step),),
-        routes=routes(bundles, promote, Rollback(documents=world.documents, promote=promote)),
+        routes=routes(bundles, promote, Rollback(documents=world.documents, promote=promote), dry_run),
         produces=("cfg:events", "ops:events"),
         start=promote.start,
     )

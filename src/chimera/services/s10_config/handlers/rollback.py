@@ -13,7 +13,7 @@ from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, PROMOTI
 from chimera.contracts.documents import ConfigActive, ConfigBundle, Promotion
 from chimera.contracts.enums import PromotionMode, PromotionStatus
 from chimera.contracts.http.config import RollbackRequest
-from chimera.domain.config.history import revisions_in_force, revisions_to_go_back_to
+from chimera.domain.config.history import SWITCHES, revisions_in_force, revisions_to_go_back_to
 from chimera.domain.config.lint import lint
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.service import Problem, Reply, Request
@@ -54,7 +54,7 @@ class Rollback:
             # What was looked at is what is taken back: whoever switched in between is not undone unseen.
             expected_seq=active.seq,
             reason=wanted.reason,
-            undoes=promotion_id(active),
+            undoes=present.promotion_id,
         )
         return Reply(await self.promote.put_in_force(bundle, wish))
 
@@ -67,7 +67,13 @@ class Rollback:
                     Query(collection=PROMOTIONS, index="by_status", equal=(("status", status.value),))
                 )
         wanted = promotion_id(active)
-        present = next((record for record in records if record.promotion_id == wanted), None)
+        led_here = [
+            record
+            for record in records
+            if record.promotion_id == wanted
+            or (record.mode in SWITCHES and record.to_rev == active.rev and (record.seq or 0) < active.seq)
+        ]
+        present = max(led_here, key=lambda record: (record.promotion_id == wanted, record.seq or 0), default=None)
         if present is None:
             raise Problem(
                 409, "no-record", f"the switch to rev {active.rev} left no record; promote the bundle that you want"
