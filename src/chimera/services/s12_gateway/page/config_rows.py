@@ -255,7 +255,7 @@ def change_sections(diff: BundleDiff) -> list[Section]:
         parts.setdefault(part, []).append(
             row(
                 each.path,
-                cell(each.words, "", each.path),
+                cell(each.words, hint=each.path),
                 cell("not there" if each.kind == "ADDED" else before, "dim"),
                 cell("not there" if each.kind == "REMOVED" else after, "strong"),
             )

@@ -17,6 +17,7 @@ from chimera.contracts.http.config import (
     LintFinding,
     PromoteAnswer,
 )
+from chimera.ports.errors import DependencyDown
 from chimera.services.s12_gateway import roles
 from chimera.services.s12_gateway.access import Identity
 from chimera.services.s12_gateway.page import config_rows, dry_run
@@ -85,7 +86,7 @@ class ConfigPage(Frame):
                 box("space")
                 self._stage = press("Stage", "quiet", self._press_stage)
                 self._activate = press("Activate…", "quiet go", self._press_activate)
-                self._roll_back = press("Roll back to it…", "quiet warn-line", self._press_roll_back)
+                self._roll_back = press("Roll back…", "quiet warn-line", self._press_roll_back)
             with box("head"):
                 self._panels = Tabs(PANELS, READ, self._choose_panel, "panel")
                 self._all_or_changed = Tabs(
@@ -166,10 +167,11 @@ class ConfigPage(Frame):
         self._about.show(f"{bundle.bundle_id} · by {bundle.created_by} {at(bundle.created_at, '%m-%d %H:%M')}{note}")
         is_active = self._active is not None and self._active.bundle_id == bundle.bundle_id
         is_staged = bundle.rev is not None and not is_active
-        goes_back = is_staged and bundle.status in WAYS_BACK
+        goes_back = is_active or (is_staged and bundle.status in WAYS_BACK)
         show_if(self._stage, bundle.rev is None and self._may_ask("POST", f"/bundles/{bundle.bundle_id}/stage"))
         show_if(self._activate, is_staged and not goes_back and self._may_ask("POST", "/promote"))
-        show_if(self._roll_back, goes_back and self._may_ask("POST", "/rollback"))
+        has_before = any(each.status in WAYS_BACK for each in self._bundles)
+        show_if(self._roll_back, goes_back and has_before and self._may_ask("POST", "/rollback"))
 
     # What a person looks at.
 
@@ -318,10 +320,22 @@ class ConfigPage(Frame):
         )
 
     async def _press_roll_back(self) -> None:
-        bundle = self._opened
-        if bundle is None or bundle.rev is None:
+        """To the revision that is opened; from the one in force to what was before it."""
+        bundle, active = self._opened, self._active
+        if bundle is None or active is None:
             return
         to_rev = bundle.rev
+        if bundle.bundle_id == active.bundle_id:
+            try:
+                to_rev = await self._data.revision_before(active)
+            except DependencyDown as down:
+                _say_refused(Refusal(str(down)))
+                return
+        if to_rev is None:
+            _say_refused(Refusal("nothing was in force before"))
+            return
+        if to_rev != bundle.rev:
+            await self._open_bundle(str(to_rev))
 
         async def roll_back(seq: int, why: str) -> PromoteAnswer | Refusal:
             return await self._config.roll_back(to_rev, seq, why, self._identity.user)

@@ -48,7 +48,7 @@ def rate_options() -> dict[str, Any]:
     """The empty chart; `rate_patch` fills it."""
     return {
         "animation": False,
-        "grid": {"left": 120, "right": 24, "top": 28, "bottom": 24},
+        "grid": {"left": 126, "right": 56, "top": 28, "bottom": 24},
         "tooltip": TOOLTIP | {"axisPointer": {"type": "none"}},
         "legend": {"top": 0, "left": 12, "textStyle": {"color": INK}, "data": ["found", "limit"]},
         "xAxis": {
@@ -82,7 +82,14 @@ def rate_patch(told: DryRunAnswer) -> dict[str, Any]:
     return {
         "yAxis": {"data": names},
         "series": [
-            {"type": "bar", "name": "found", "data": found, "barWidth": 14, "itemStyle": {"color": TARGET}},
+            {
+                "type": "bar",
+                "name": "found",
+                "data": found,
+                "barWidth": 14,
+                "itemStyle": {"color": TARGET},
+                "label": {"show": True, "position": "right", "formatter": "{c} %", "color": INK, "fontSize": 11},
+            },
             {
                 "type": "scatter",
                 "name": "limit",
