@@ -326,17 +326,17 @@ def replay(
     markets: Annotated[str, typer.Option(help="FUT, SPOT or FUT,SPOT.")] = "FUT,SPOT",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that the files do not say.")] = 7,
     decisions: Annotated[
-        typer.FileTextWrite | None,
+        Path | None,
         typer.Option(
-            encoding="utf-8",
-            help="File for every decision with its whole trail, one JSON object a line; - is the terminal's output, "
-            "and the report goes to its errors.",
+            allow_dash=True,
+            help="File for every decision with its whole trail, one JSON object a line; - writes them to stdout, and "
+            "the report to stderr.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the whole system over real klines in virtual time."""
-    from chimera.simulation.replay import ReplayOptions, ReplayProblem
+    from chimera.simulation.replay import STDOUT, ReplayOptions, ReplayProblem
     from chimera.simulation.replay import replay as run
     from chimera.simulation.replay_report import render
 
@@ -354,11 +354,11 @@ def replay(
             os.environ,
             quiet=as_json,
         )
-    on_stdout = decisions is None or decisions.name != sys.stdout.name
+    is_taken = decisions == STDOUT
     if as_json:
-        print(json.dumps(report.to_json()), file=sys.stdout if on_stdout else sys.stderr)
+        print(json.dumps(report.to_json()), file=sys.stderr if is_taken else sys.stdout)
     else:
-        render(report, out if on_stdout else Console(stderr=True))
+        render(report, err if is_taken else out)
     if not report.agrees:
         raise typer.Exit(1)
 

@@ -4,11 +4,13 @@ Owns what a replay is asked for, which refusals there are before it begins, and 
 the run earned is reckoned in `replay_figures`, how it is shown stands in `replay_report`.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
@@ -41,6 +43,7 @@ LEAD = "BTCUSDT"
 """Whose days the signal reads."""
 
 TICKS_PER_MINUTE = 4
+STDOUT = Path("-")
 START_USDT = Decimal(1_000)
 """In each wallet of a market that takes part."""
 
@@ -62,8 +65,8 @@ class ReplayOptions:
     start: str | None = None
     end: str | None = None
     seed: int = 7
-    decisions: TextIO | None = None
-    """Where each decision goes as a line of JSON, see `replay_decisions`; None: nowhere."""
+    decisions: Path | None = None
+    """The file to which each decision goes as a line of JSON, see `replay_decisions`; `-` is stdout, None nowhere."""
 
 
 @dataclass(slots=True)
@@ -102,8 +105,12 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
         raise ReplayProblem(f"{options.folder}: {problem}") from problem
     start_ms, end_ms = _period(options, source, asked)
     instruments = tuple(listed(key) for key in keys)
-    watch = _Watch(log=DecisionLog(_line_writer(options.decisions)))
-    with _scratch_folder() as folder, _progress(start_ms, end_ms, quiet) as told:
+    with (
+        _decisions_file(options.decisions) as write,
+        _scratch_folder() as folder,
+        _progress(start_ms, end_ms, quiet) as told,
+    ):
+        watch = _Watch(log=DecisionLog(write))
         setup = Setup(
             feed=Ticker(source, instruments, seed=options.seed, ticks_per_minute=TICKS_PER_MINUTE, end_ms=end_ms),
             rules=ExchangeRules(instruments=instruments),
@@ -144,15 +151,25 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
         return run_virtual(run())
 
 
-def _line_writer(file: TextIO | None) -> Callable[[str], None] | None:
-    if file is None:
-        return None
+@contextmanager
+def _decisions_file(path: Path | None) -> Iterator[Callable[[str], None] | None]:
+    """What writes a line to it. A file that is there is replaced."""
+    if path is None:
+        yield None
+    elif path == STDOUT:
+        yield partial(_write_line, sys.stdout)
+    else:
+        try:
+            opened = path.open("w", encoding="utf-8")
+        except OSError as problem:
+            raise ReplayProblem(f"--decisions {path} cannot be written: {problem.strerror or problem}") from problem
+        with opened as file:
+            yield partial(_write_line, file)
 
-    def write(line: str) -> None:
-        file.write(line)
-        file.write("\n")
 
-    return write
+def _write_line(file: TextIO, line: str) -> None:
+    file.write(line)
+    file.write("\n")
 
 
 # --- what was asked for

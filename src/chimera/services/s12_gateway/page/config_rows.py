@@ -143,9 +143,8 @@ def _flags(flags: Flags, *, only_changed: bool) -> Iterator[Section]:
         rows = [_flag_row(leaf) for leaf in found if leaf.is_changed or not only_changed]
         note = about.description or ""
         if rows:
-            yield Section(
-                name.replace("_", " ").capitalize(), FLAGS, rows, f"{note} {changed} changed." if changed else note
-            )
+            said = f"{note} {changed} changed." if changed else note
+            yield Section(name.replace("_", " ").capitalize(), FLAGS, rows, said, style="flags")
 
 
 def _flag_row(leaf: Leaf) -> Row:
