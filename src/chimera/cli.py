@@ -22,7 +22,7 @@ from rich.table import Table
 
 from chimera import __version__
 from chimera.app.bundle_commands import bundle_app
-from chimera.app.terminal import DEFAULT_DATA, Data, Json, asking, out, refuse
+from chimera.app.terminal import DEFAULT_DATA, Data, Json, asking, err, out, refuse
 
 app = typer.Typer(
     name="chimera",
@@ -304,10 +304,18 @@ def replay(
     end: Annotated[str | None, typer.Option("--to", help="Day after the last, yyyy-mm-dd UTC.")] = None,
     markets: Annotated[str, typer.Option(help="FUT, SPOT or FUT,SPOT.")] = "FUT,SPOT",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that the files do not say.")] = 7,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            allow_dash=True,
+            help="File for every decision with its whole trail, one JSON object a line; - writes them to stdout, and "
+            "the report to stderr.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the whole system over real klines in virtual time."""
-    from chimera.simulation.replay import ReplayOptions, ReplayProblem
+    from chimera.simulation.replay import STDOUT, ReplayOptions, ReplayProblem
     from chimera.simulation.replay import replay as run
     from chimera.simulation.replay_report import render
 
@@ -320,14 +328,16 @@ def replay(
                 start=start,
                 end=end,
                 seed=seed,
+                decisions=decisions,
             ),
             os.environ,
             quiet=as_json,
         )
+    is_taken = decisions == STDOUT
     if as_json:
-        print(json.dumps(report.to_json()))
+        print(json.dumps(report.to_json()), file=sys.stderr if is_taken else sys.stdout)
     else:
-        render(report, out)
+        render(report, err if is_taken else out)
     if not report.agrees:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from chimera.app.simulated_market import Market, MarketPlan
+from chimera.domain.decision.telling import sentence
 from chimera.simulation.loop import run_virtual
 from chimera.simulation.replay import ReplayOptions, ReplayProblem, replay
 from chimera.simulation.replay_figures import CENT, Check, Figures, max_drawdown
@@ -27,6 +29,7 @@ from tests.simulation.kline_files import (
     PRICES,
     START,
     TRADED_DAY,
+    TRADED_HOURS,
     WARM_DAYS,
     btc_minutes,
     rising_twd,
@@ -88,6 +91,70 @@ def test_ledger_documents_and_report_agree(answer: dict[str, Any]) -> None:
 def test_every_open_is_a_decision_with_its_reason(answer: dict[str, Any]) -> None:
     assert answer["decisions"]["OK"] == len(answer["trades"])
     assert sum(answer["decisions"].values()) == sum(answer["decision_details"].values())
+
+
+# --- every decision with its trail
+
+
+@pytest.fixture(scope="module")
+def told(klines: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The lines that a replay of the traded day writes."""
+    file = tmp_path_factory.mktemp("decisions") / "told.jsonl"
+    answer_of(klines, "1", "--symbols", "BTCUSDT", "--from", TRADED_DAY, "--decisions", str(file))
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_decision_is_a_line_with_its_whole_trail(answer: dict[str, Any], told: list[dict[str, Any]]) -> None:
+    assert Counter(f"{line['reason']} {line['detail']}" for line in told) == answer["decision_details"]
+    for line in told:
+        trail = line["trail"]
+        assert {gate["code"] for gate in trail["gates"]} >= {"KILL_SWITCH", "SPREAD", "DRAWDOWN"}, line["detail"]
+        assert trail["rules"], line["detail"]
+        assert line["features"], line["detail"]
+        assert line["sentence"] == sentence(line["action"], line["reason"], line["detail"], trail)
+        if line["action"] == "open":
+            assert trail["sizing"]
+            assert line["intent_id"]
+
+
+def test_a_skipped_signal_tells_reason_and_values(told: list[dict[str, Any]]) -> None:
+    (refused,) = [line for line in told if line["detail"] == "MAX_ENTRIES" and line["market"] == "SPOT"]
+
+    (gate,) = [gate for gate in refused["trail"]["gates"] if not gate["passed"]]
+    assert (gate["code"], gate["value"], gate["limit"]) == ("MAX_ENTRIES", 1.0, 1.0)
+    assert refused["sentence"] == "entries of the signal's day: 1, the limit 1 is reached"
+
+
+def test_every_minute_of_the_day_falls_under_one_line(told: list[dict[str, Any]]) -> None:
+    """What is told is what changed; each line says how many signals it answers, and until when."""
+    for market in ("FUT", "SPOT"):
+        lines = sorted((line for line in told if line["market"] == market), key=lambda line: line["t0"])
+
+        assert [line["until"] for line in lines[:-1]] == [line["t0"] for line in lines[1:]]
+        assert lines[-1]["until"] is None
+        assert TRADED_HOURS * 60 <= sum(line["signals"] for line in lines) <= TRADED_HOURS * 60 + 2 * len(lines)
+
+
+def test_the_report_shows_the_first_of_each_kind_with_its_figures(answer: dict[str, Any]) -> None:
+    examples = {f"{each['reason']} {each['detail']}": each for each in answer["decision_examples"]}
+
+    assert examples.keys() == answer["decision_details"].keys()
+    assert examples["GATE MAX_ENTRIES"]["sentence"].endswith("1, the limit 1 is reached")
+
+
+def test_the_lines_may_go_where_the_report_would(ten_minutes: Path) -> None:
+    ran = run_command(ten_minutes, "0", "--symbols", "BTCUSDT", "--from", TRADED_DAY, "--decisions", "-")
+
+    assert ran.returncode == 0, ran.stderr
+    assert [json.loads(line)["market"] for line in ran.stdout.splitlines()]
+    assert "Decisions" in ran.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(klines: Path, tmp_path: Path) -> None:
+    ran = run_command(klines, "0", "--symbols", "BTCUSDT", "--decisions", str(tmp_path / "none" / "told.jsonl"))
+
+    assert ran.returncode == 2
+    assert "told.jsonl" in ran.stderr
 
 
 def test_a_rise_takes_profit_and_the_period_is_what_the_files_hold(answer: dict[str, Any]) -> None:

@@ -35,6 +35,13 @@ class LintFinding(Contract):
     line: int | None = None
 
 
+class LintAnswer(Contract):
+    """`POST /lint`: what is amiss in a configuration that nobody has stored. `hash` is its content's."""
+
+    hash: str
+    findings: tuple[LintFinding, ...] = ()
+
+
 class BundleAnswer(Contract):
     """A bundle's place in its life, after `POST /bundles`, `/lint` and `/stage`."""
 

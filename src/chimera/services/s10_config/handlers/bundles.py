@@ -22,6 +22,7 @@ from chimera.contracts.http.config import (
     BundlesAnswer,
     Difference,
     DiffQuery,
+    LintAnswer,
     LintFinding,
 )
 from chimera.domain.config.bundle import content_hash, default_bundle
@@ -162,6 +163,10 @@ async def judge(documents: Documents, bundle: ConfigBundle) -> Judgement:
     return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, bundle.factors, listed))
 
 
+def _lines_sent(request: Request) -> Mapping[str, int] | None:
+    return None if request.text is None else lines_of(request.text.text)
+
+
 def _told(level: Literal["error", "warning"], finding: Finding) -> LintFinding:
     return LintFinding(level=level, path=finding.path, message=f"{finding.value!r:.200}", remedy=finding.remedy)
 
@@ -174,8 +179,25 @@ class KeepBundles:
 
     async def create(self, request: Request) -> Reply:
         """POST /bundles. Faults that a person can mend later are kept with the draft, and keep it from being staged."""
+        lines = _lines_sent(request)
+        bundle = await self._draft(request)
+        try:
+            await self.documents.insert(CONFIG_BUNDLES, bundle)
+        except DuplicateKey:
+            # The same content in the same millisecond: it stands there already.
+            stored = await stored_bundle(self.documents, bundle.bundle_id)
+            return Reply(with_lines(as_answer(stored.doc), lines))
+        await self.teller.audit(bundle.created_by, "BUNDLE_CREATE", bundle.bundle_id, after={"hash": bundle.hash})
+        return Reply(with_lines(as_answer(bundle), lines), 201)
+
+    async def check(self, request: Request) -> Reply:
+        """POST /lint: what `create` would find, with nothing stored and nobody told."""
+        bundle = await self._draft(request)
+        found = with_lines(as_answer(bundle), _lines_sent(request))
+        return Reply(LintAnswer(hash=found.hash, findings=found.findings))
+
+    async def _draft(self, request: Request) -> ConfigBundle:
         body: BundleDraft = request.body
-        lines = None if request.text is None else lines_of(request.text.text)
         now_ms = self.clock.now_ms()
         digest = content_hash(body.flags, body.rules, body.factors, body.instruments)
         bundle = ConfigBundle(
@@ -190,15 +212,7 @@ class KeepBundles:
             created_by=request.actor or "s10",
             note=body.note,
         )
-        bundle = bundle.but(lint=(await judge(self.documents, bundle)).record(now_ms))
-        try:
-            await self.documents.insert(CONFIG_BUNDLES, bundle)
-        except DuplicateKey:
-            # The same content in the same millisecond: it stands there already.
-            stored = await stored_bundle(self.documents, bundle.bundle_id)
-            return Reply(with_lines(as_answer(stored.doc), lines))
-        await self.teller.audit(bundle.created_by, "BUNDLE_CREATE", bundle.bundle_id, after={"hash": digest})
-        return Reply(with_lines(as_answer(bundle), lines), 201)
+        return bundle.but(lint=(await judge(self.documents, bundle)).record(now_ms))
 
     async def list_all(self, request: Request) -> Reply:
         """GET /bundles: newest first."""
