@@ -32,7 +32,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST, LOCK_POS
 from chimera.contracts.messages import FeatureEvent, SignalEvent
 from chimera.contracts.messages.features import DecisionSummary
-from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
+from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec, Twap
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
 from chimera.contracts.streams import SIG_EVENTS
@@ -474,6 +474,7 @@ class Decide:
             expires_at=now_ms + ENTRY_TTL_MS,
             exec_policy=ExecPolicy(
                 routing=Routing.AUTO,
+                twap=Twap(enabled=True, slices=decision.slices) if decision.slices > 1 else None,
                 oco=None if futures else Oco(enabled=True, tp=plan.tp_price, sl=plan.stop_price),
             ),
             risk=RiskRef(rcu_rev=decision.config_rev),
