@@ -24,8 +24,6 @@ from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import Bar
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
-from chimera.ports.bus import Bus
-from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.runtime.kill_switch import no_file
 from chimera.services.s12_gateway.settings import GatewaySettings
@@ -53,9 +51,9 @@ class _NoMarket:
         return ()
 
 
-def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPeers, bus: Bus | None = None) -> World:
-    """A world of one process in which nothing happens by itself. Call it in a running loop."""
-    rules = ExchangeRules(instruments=tuple(listed(key) for key in keys))
+def still_venue(clock: LoopClock) -> tuple[SimulatedVenue, SimulatedFactorFeed]:
+    """An exchange on which nothing ever happens, for worlds in which nobody asks it anything."""
+    rules = ExchangeRules(instruments=tuple(listed(key) for key in KEYS))
     market = _NoMarket()
     venue = SimulatedVenue(
         exchange=Exchange(rules, spot_balances={}, fut_balances={}),
@@ -64,27 +62,28 @@ def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPee
         clock=clock,
         journal=NoJournal(),
     )
-    return one_process_world(
-        clock=clock,
-        randomness=SeededRandomness(0),
-        documents=SqliteDocuments.in_loop(),
-        venue=venue,
-        factor_feed=SimulatedFactorFeed(market, clock),
-        objects=MemoryObjects(),
-        peers=peers,
-        bus=bus,
-    )
+    return venue, SimulatedFactorFeed(market, clock)
 
 
 async def drawn_house() -> House:
     """Call it in a running loop; there is nothing to stop afterwards."""
+    clock = LoopClock(0)
+    venue, factor_feed = still_venue(clock)
     peers = LocalPeers()
-    world = still_world(LoopClock(0), KEYS, peers)
+    world = one_process_world(
+        clock=clock,
+        randomness=SeededRandomness(0),
+        documents=SqliteDocuments.in_loop(),
+        venue=venue,
+        factor_feed=factor_feed,
+        objects=MemoryObjects(),
+        peers=peers,
+    )
     settings = Settings(
         env=ENV,
         keys=KEYS,
         id_prefix="s3",
-        tick_interval_ms=world.venue.tick_interval_ms,
+        tick_interval_ms=venue.tick_interval_ms,
         s3=S3Settings(),
         s4=S4Settings(),
         gateway=GatewaySettings(env=ENV),

@@ -31,6 +31,7 @@ class BenchOptions:
         runs: Every figure is the median of so many runs.
         calls: Consecutive decisions of one run of `decide`, orders of one of `venue`.
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
+        history_days: Of minutes that a warm book of `features` has behind it.
         rates_per_s: Events a second in `tick-to-order`.
         events_s: Seconds of one run over market events.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
@@ -45,6 +46,7 @@ class BenchOptions:
     rates_per_s: tuple[int, ...] = (50, 200)
     entry_every: int = 5
     memory_days: int = 30
+    history_days: int = 31
     events_s: float = 5.0
 
 
