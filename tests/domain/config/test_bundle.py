@@ -94,6 +94,17 @@ RULE = DEFAULT.rules[0].to_dict()
 FACTOR = DEFAULT.factors[0].to_dict()
 
 
+def own(factor_id: str, definition: str, status: str = "ENABLED") -> dict[str, Any]:
+    return {"factor_id": factor_id, "version": "1", "freq": "1m", "definition": definition, "status": status}
+
+
+def test_a_factor_of_a_persons_own_may_be_enabled_where_it_can_be_computed_and_rules_may_name_it() -> None:
+    factors = [FACTOR, own("p", "pctile(rv_1d,7d)"), own("q", "zscore(abs(p),2d)"), own("r", "anything", "DISABLED")]
+    rule = {**RULE, "when": {"f": "q", "op": "<", "v": 1}}
+
+    assert lint(draft(factors=factors, rules=[rule])) == ()
+
+
 @pytest.mark.parametrize(
     ("body", "path"),
     [
@@ -135,6 +146,14 @@ FACTOR = DEFAULT.factors[0].to_dict()
             draft(factors=[{**FACTOR, "factor_id": "moon_phase"}], rules=[]),
             "factors[0].factor_id",
             id="a factor nobody computes",
+        ),
+        pytest.param(
+            draft(factors=[FACTOR, own("p", "pctile(no_such,1d)")], rules=[]),
+            "factors[1].definition",
+            id="a factor made of one that is not there",
+        ),
+        pytest.param(
+            draft(factors=[own("p", "pctile(mid,5m)")], rules=[]), "factors[0].definition", id="a window too short"
         ),
         pytest.param(
             draft(rules=[{**RULE, "when": {"f": "rv_pctile_90d", "op": "<", "v": 1}}]),

@@ -22,10 +22,13 @@ from chimera.domain.config.bundle import content_hash
 from chimera.domain.config.sense import nonsense
 from chimera.domain.decision.condition import Finding
 from chimera.domain.decision.rules import check_rule, compile_rules, parse_rule
+from chimera.domain.features.derived import DefinitionError, is_derived
+from chimera.domain.features.of_bundle import derived_of
 from chimera.domain.features.registry import FACTOR_IDS
 
 _GOOD_WHEN_HIGH = ("maker_fill_ratio", "model_auc")
 _NAMED_MAX = 20
+_DERIVED = "pctile(f,win), zscore(f,win) or abs(f)"
 
 _C = TypeVar("_C", bound=Contract)
 
@@ -53,11 +56,7 @@ def lint(content: Mapping[str, Any], listed: Collection[str] = ()) -> tuple[Find
     found += _repeated("factors", [factor.factor_id for factor in factors])
     found += _repeated("instruments", [instrument.doc_key() for instrument in instruments])
     found += _repeated("rules", [rule.rule_id for rule in rules])
-    found += [
-        Finding(f"factors[{i}].factor_id", factor.factor_id, f"disable it, or use one of {', '.join(FACTOR_IDS)}")
-        for i, factor in enumerate(factors)
-        if factor.status is EntryStatus.ENABLED and factor.factor_id not in FACTOR_IDS
-    ]
+    found += _check_factors(factors)
     for i, rule in enumerate(rules):
         found += _check_rule(rule, f"rules[{i}]", enabled, symbols)
     given, computed = content.get("hash"), content_hash(flags, rules, factors, instruments)
@@ -145,6 +144,29 @@ def _many(model: type[_C], bodies: Any, path: str, found: list[Finding]) -> tupl
 
 def _json_path(path: str, loc: Sequence[int | str]) -> str:
     return path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+
+
+def _check_factors(factors: Sequence[Factor]) -> list[Finding]:
+    """What is enabled must be computed by somebody: S2's own, and what is made of them."""
+    found = [
+        Finding(
+            f"factors[{i}].factor_id",
+            factor.factor_id,
+            f"disable it, define it as {_DERIVED}, or use one of {', '.join(FACTOR_IDS)}",
+        )
+        for i, factor in enumerate(factors)
+        if factor.status is EntryStatus.ENABLED
+        and factor.factor_id not in FACTOR_IDS
+        and not is_derived(factor.definition)
+    ]
+    try:
+        derived_of(factors)
+    except DefinitionError as error:
+        named = (i for i, factor in enumerate(factors) if str(error).startswith(f"factor {factor.factor_id}:"))
+        at = next(named, None)
+        path = "factors" if at is None else f"factors[{at}].definition"
+        found.append(Finding(path, None if at is None else factors[at].definition, str(error)))
+    return found
 
 
 def _check_rule(rule: StrategyRule, path: str, enabled: Sequence[str], symbols: Sequence[str]) -> list[Finding]:
