@@ -297,9 +297,12 @@ def _confirm(data: Path, to: str, question: str, yes: bool, as_json: bool) -> No
         _show_diff(body)
     if yes:
         return
-    if not typer.confirm(question, err=True):
-        err.print("Nothing was changed.")
-        raise typer.Exit(2)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        refuse("nobody answered, and nothing was changed; --yes does it without asking")
+    if not agreed:
+        refuse("nothing was changed")
 
 
 def _end_by(findings: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """A bundle as YAML that a person can go on writing: the way back from `source_lines`.
 
-Owns the form only: parts in their order, and a text quoted wherever it would be read as something else.
+Owns the form only: parts in their order, the smallest groups on one line, and a text quoted wherever it would be read
+as something else.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ PARTS = ("note", "flags", "rules", "factors", "instruments")
 def as_yaml(bundle: Mapping[str, Any]) -> str:
     """The parts that a draft has, which read back as they are."""
     parts = {name: bundle[name] for name in PARTS if bundle.get(name) is not None}
-    text: str = yaml.dump(parts, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    text: str = yaml.dump(
+        parts, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110
+    )
     return text
 
 
@@ -29,7 +32,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if _reads_back(value) else "'")
+    # What cannot be seen is escaped, which only double quotes can.
+    style = '"' if not value.isprintable() else None if _reads_back(value) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 def _reads_back(value: str) -> bool:
