@@ -37,6 +37,7 @@ from chimera.domain.config.dry_run import (
     replay,
     summed_up,
 )
+from chimera.domain.decision.model import CONSTANT
 from chimera.domain.decision.plan_of import Content, content_of, plan_of
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
@@ -49,7 +50,6 @@ from chimera.services.s10_config.handlers.lookup import stored_bundle
 
 PIECE = 250
 """Signals that are read in one turn of the loop: some milliseconds."""
-CONSTANT_MODEL = "constant"
 NEUTRAL = (
     "The account is neutral: at every moment nothing is open, the whole budget is free and nothing is halted, so that"
     " each minute of a signal day may count as opened."
@@ -105,7 +105,7 @@ class RunDry:
             await self.compute.run(partial(_replay, columns[key], candidates[key], references[key])) for key in columns
         ]
         found = summed_up(replays, self._limits())
-        if any(each.flags.model.name != CONSTANT_MODEL for each in (bundle, reference)):
+        if any(each.flags.model.name != CONSTANT for each in (bundle, reference)):
             notes.append(MODEL_NOT_ASKED)
         return _told(
             found,
@@ -157,7 +157,7 @@ class RunDry:
             else None,
             windows=flags.risk.windows,
             taker_fee_ratio=listed.taker_fee_ratio or flags.execution.routing.fees.taker_bp / 10_000,
-            constant_p=flags.model.constant_p if flags.model.name == CONSTANT_MODEL else None,
+            constant_p=flags.model.constant_p if flags.model.name == CONSTANT else None,
         )
 
     async def _pieces(self, from_ms: int, to_ms: int, symbols: Sequence[str] | None) -> AsyncIterator[Sequence[Signal]]:
