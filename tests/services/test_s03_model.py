@@ -475,12 +475,16 @@ async def test_the_whole_of_s3_enters_without_a_model_that_is_too_late() -> None
     assert isinstance(desk, ModelDesk)
     await desk.keep_model("m1", slow(1), features=("atr_14",))
     await desk.use("m1")
-    for _ in range(100):
+    for _ in range(600):
         if (await desk.health())[1] == "OK":
             break
         await asyncio.sleep(0.05)
 
-    signal_id = await desk.see(settle_ms=1_500)
+    signal_id = await desk.see(settle_ms=500)
+    for _ in range(600):
+        if await desk.intents():
+            break
+        await asyncio.sleep(0.05)
 
     decision = (await desk.signal(signal_id)).decision
     assert (decision.action, decision.model_p, decision.size_mult) == (Action.OPEN, None, 1.0)
