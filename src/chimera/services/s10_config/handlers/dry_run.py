@@ -44,6 +44,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.instruments import instrument_of
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.services.s10_config.handlers.bundles import as_answer, judge, refused
 from chimera.services.s10_config.handlers.lookup import stored_bundle
@@ -62,6 +63,7 @@ MODEL_NOT_ASKED = (
 @dataclass(slots=True, kw_only=True)
 class RunDry:
     documents: Documents
+    models: ModelFiles
     compute: Compute
     clock: Clock
     settings: S10Settings
@@ -75,7 +77,7 @@ class RunDry:
         bundle = (await stored_bundle(self.documents, request.path["id"])).doc
         reference = (await stored_bundle(self.documents, wanted.against)).doc
         for each in (bundle, reference):
-            faults = (await judge(self.documents, each)).faults
+            faults = (await judge(self.documents, self.models, each)).faults
             if faults:
                 raise refused(422, "bundle-not-clean", faults)
         days = wanted.days or self.settings.dry_run_days
