@@ -25,11 +25,11 @@ from chimera.simulation.loop import run_virtual
 from tests.acceptance.house import valid_answer
 from tests.domain.decision.worlds import config, facts, rule
 from tests.runtime.asgi import ask
-from tests.services.state_adapters import STATE_ADAPTERS, OpenState
+from tests.services.state_adapters import STATE_ADAPTERS, StateAdapter
 from tests.services.test_s03_crash_points import LOOKS, NO_STEP
 from tests.services.test_s03_strategy import HOUSE, Desk, Silence
 from tests.services.trading_floor import ENV, FUT, SPOT
-from tests.services.wide_desk import WideDesk, real_time
+from tests.services.wide_desk import WideDesk, timeline
 
 D = Decimal
 DECISIONS = 1_000
@@ -262,11 +262,11 @@ def test_unit_the_stop_loses_what_may_be_lost_and_the_target_nets_ten_percent_of
 # --- ready: a thousand decisions
 
 
-@pytest.mark.parametrize("open_state", STATE_ADAPTERS)
+@pytest.mark.parametrize("adapter", STATE_ADAPTERS)
 async def test_ready_a_thousand_decisions_on_simulated_features_are_within_p50_200_ms_and_p95_500_ms(
-    open_state: OpenState,
+    adapter: StateAdapter,
 ) -> None:
-    async with real_time(open_state) as (clock, state):
+    async with timeline(adapter.open) as (clock, state):
         desk = await WideDesk.on(state, clock, (InstrumentKey(Market.FUT, "BTCUSDT"),))
         chance = random.Random(1)
         took_ms: list[float] = []

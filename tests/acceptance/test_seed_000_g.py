@@ -21,7 +21,7 @@ from chimera.runtime.instruments import instrument_of
 from chimera.simulation.loop import run_virtual
 from tests.acceptance.house import DATA, seed_g
 from tests.domain.decision.worlds import config, facts
-from tests.services.wide_desk import WideDesk, virtual_time
+from tests.services.wide_desk import WideDesk, timeline
 
 D = Decimal
 BTC = InstrumentKey(Market.FUT, "BTCUSDT")
@@ -97,7 +97,7 @@ def test_g_rule_r_023_with_a_cold_factor_refuses_the_entry(cold: str) -> None:
 
 def test_g_instrument_and_rule_through_s10_s3_and_s4() -> None:
     async def scenario() -> None:
-        async with virtual_time() as (clock, state):
+        async with timeline() as (clock, state):
             exchange_rules = replace(
                 listed(BTC), tick_size=D(1), step_size=D("0.001"), min_qty=D("0.001"), min_notional=D(5)
             )

@@ -19,7 +19,7 @@ from tests.acceptance.house import valid_answer, valid_document, valid_event
 from tests.domain.decision.worlds import config, facts
 from tests.services.test_s03_strategy import Desk
 from tests.services.trading_floor import ENV, FUT, SPOT
-from tests.services.wide_desk import PRICES, WideDesk, virtual_time
+from tests.services.wide_desk import PRICES, WideDesk, timeline
 
 D = Decimal
 
@@ -37,7 +37,7 @@ def test_decide_happy_all_features_there_opens_with_an_intent_that_is_legal_by_t
     key: InstrumentKey,
 ) -> None:
     async def scenario() -> None:
-        async with virtual_time() as (clock, state):
+        async with timeline() as (clock, state):
             symbol, market = key.symbol, key.market
             desk = await WideDesk.on(state, clock, (key,))
             await desk.promote(flags={"strategy": {"markets": {symbol: [market.value]}}})

@@ -5,7 +5,7 @@ On a real loop market time runs fast, so that nobody waits for the market; what 
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -52,7 +52,8 @@ from chimera.services.s05_reconciler import service as s5
 from chimera.services.s05_reconciler.settings import Settings as ReconcilerSettings
 from chimera.services.s06_positions import service as s6
 from chimera.services.s06_positions.settings import Settings as KeeperSettings
-from tests.services.state_adapters import OpenState, State, Unhurried, memory_state
+from chimera.simulation.loop import run_virtual
+from tests.services.state_adapters import OpenState, State, StateAdapter, Unhurried, memory_state
 from tests.services.test_s03_strategy import Desk
 from tests.services.trading_floor import BEGIN_MS, ENV, HOUR_MS, StillMarket
 
@@ -132,6 +133,8 @@ class WideDesk(Desk):
     instruments: tuple[Instrument, ...] = ()
     s3_variables: S3Settings = field(default_factory=S3Settings)
     watched: WatchedReservations | None = None
+    in_time: bool = True
+    """Whether the machine kept up with what a test asked of it."""
 
     @property
     def keys(self) -> tuple[InstrumentKey, ...]:
@@ -178,7 +181,9 @@ class WideDesk(Desk):
             peers,
             told,
             instruments=traded,
-            s3_variables=(variables or S3Settings()).but(symbols=symbols, max_feature_age_ms=600_000),
+            s3_variables=(variables or S3Settings()).but(
+                symbols=symbols, max_feature_age_ms=600_000, decide_lock_ms=60_000
+            ),
             watched=watched,
         )
         await desk.healthy()
@@ -287,17 +292,17 @@ def unhurried(world: World, seed: int) -> World:
 
 
 @asynccontextmanager
-async def real_time(open_state: OpenState) -> AsyncIterator[tuple[LoopClock, State]]:
-    """A clock on the running loop, fast for the market, and a store of state that lives by it."""
-    assert not getattr(asyncio.get_running_loop(), "is_virtual", False)
-    clock = LoopClock(BEGIN_MS, FAST)
+async def timeline(open_state: OpenState = memory_state) -> AsyncIterator[tuple[LoopClock, State]]:
+    """A clock on the running loop, and a store of state that lives by it. In real time the market runs fast."""
+    virtual = getattr(asyncio.get_running_loop(), "is_virtual", False)
+    clock = LoopClock(BEGIN_MS, 1.0 if virtual else FAST)
     async with open_state(clock) as state:
         yield clock, state
 
 
-@asynccontextmanager
-async def virtual_time() -> AsyncIterator[tuple[LoopClock, State]]:
-    """The same in virtual time, where only what is in memory can take part."""
-    clock = LoopClock(BEGIN_MS)
-    async with memory_state(clock) as state:
-        yield clock, state
+def run_on(adapter: StateAdapter, scenario: Coroutine[Any, Any, None], *, sockets: bool = False) -> None:
+    """In virtual time where adapter and scenario allow it: there a slow machine decides nothing."""
+    if adapter.in_memory and not sockets:
+        run_virtual(scenario)
+    else:
+        asyncio.run(scenario)
