@@ -148,6 +148,19 @@ def test_a_fault_is_marked_at_its_line(page: Page, system: Watched) -> None:
     assert len(system.told("GET", "/s10/bundles")["bundles"]) == 3, "a check stores nothing"
 
 
+def test_what_somebody_writes_is_kept_while_he_looks_at_another_bundle(page: Page) -> None:
+    """The text of the test before still stands in the editor."""
+    table(page, "bundles").locator("tbody tr").last.click()
+    expect(page.locator(".whole .title")).to_have_text("Revision 1")
+    expect(page.locator(".tools .note:visible")).to_contain_text("still what you wrote")
+    expect(page.locator(".cm-content")).to_contain_text("slip_bp_hard: 2")
+
+    page.get_by_role("button", name="Start over").click()
+
+    expect(page.locator(".cm-content")).to_contain_text("slip_bp_hard: 24")
+    expect(page.locator(".cm-line.found-error")).to_have_count(0)
+
+
 def saved(page: Page, system: Watched, value: int, note: str) -> None:
     """A draft from the editor, opened."""
     page.goto(system.address + "/ui/config")
