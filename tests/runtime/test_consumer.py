@@ -17,7 +17,7 @@ from chimera.contracts.streams import ATTEMPTS_MAX, CFG_EVENTS, dlq
 from chimera.ports.bus import BusUnavailable, Undecodable
 from chimera.ports.documents import DocumentsUnavailable
 from chimera.runtime.consumer import Consumer
-from chimera.runtime.service import Poison
+from chimera.runtime.service import Gather, Poison
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled
 
@@ -302,5 +302,135 @@ def test_a_broadcast_reader_goes_on_where_it_was_when_the_bus_comes_back() -> No
         await desk.wait(5_000)
 
         assert desk.done == [1, 2, 3]
+
+    run_virtual(scenario())
+
+
+BY_THE_SECOND = Gather(within_ms=1_000, border_ms=60_000, moment=lambda message: message.activated_at)
+
+
+def price(number: int, at_ms: int) -> CfgEvent:
+    return note(number).but(activated_at=at_ms)
+
+
+class Prices(Desk):
+    """`publish_now`: a message that says it is of this moment, or of so long ago."""
+
+    async def publish_now(self, number: int, *, late_ms: int = 0) -> None:
+        await self.bus.inner.publish(STREAM, price(number, self.clock.now_ms() - late_ms))
+
+
+async def gathering(start_ms: int = 1_020_000) -> Prices:
+    clock = LoopClock(start_ms)
+    prices = Prices(clock, Meddled(MemoryBus(clock)))
+    prices.start(gather=BY_THE_SECOND)
+    return prices
+
+
+def test_of_what_comes_too_soon_the_newest_is_handled_and_all_is_acknowledged() -> None:
+    async def scenario() -> None:
+        desk = await gathering()
+        for number in range(1, 26):
+            await desk.publish_now(number)
+            await desk.wait(99)
+        await desk.wait(2_000)
+
+        # One each 99 ms, handled at 0, 1000 and 2000 ms; the last one came at 2376 and waited for 3000.
+        assert desk.done == [1, 11, 21, 25]
+        assert await desk.pending() == 0
+
+    run_virtual(scenario())
+
+
+def test_what_comes_after_a_pause_waits_for_nothing() -> None:
+    async def scenario() -> None:
+        desk = await gathering()
+        for number in (1, 2, 3):
+            await desk.publish_now(number)
+            await desk.wait(1)
+            assert desk.done[-1] == number
+            await desk.wait(1_500)
+
+    run_virtual(scenario())
+
+
+def test_the_last_before_a_border_is_handled_besides_and_at_the_border() -> None:
+    async def scenario() -> None:
+        desk = await gathering(60_000 * 20 - 300)
+        for number, wait_ms in ((1, 100), (2, 100), (3, 99), (4, 1)):
+            await desk.publish_now(number)
+            await desk.wait(wait_ms)
+        await desk.wait(1)
+        assert desk.done == [1, 4], "what held at the border is known at the border"
+        await desk.publish_now(5)
+        await desk.wait(5)
+        await desk.publish_now(6)
+        await desk.wait(5)
+        assert desk.done == [1, 4]
+        await desk.wait(1_000)
+
+        assert desk.done == [1, 4, 6]
+
+    run_virtual(scenario())
+
+
+def test_one_that_belongs_before_a_border_that_has_passed_waits_for_nothing() -> None:
+    async def scenario() -> None:
+        desk = await gathering(60_000 * 20 - 50)
+        await desk.publish_now(1)
+        await desk.wait(60)
+        await desk.publish_now(2, late_ms=20)
+        await desk.wait(1)
+
+        assert desk.done == [1, 2]
+
+    run_virtual(scenario())
+
+
+def test_a_backlog_over_borders_leaves_the_last_of_each_minute() -> None:
+    async def scenario() -> None:
+        clock = LoopClock(10 * 60_000)
+        desk = Prices(clock, Meddled(MemoryBus(clock)))
+        for number in range(1, 13):
+            # Of every quarter of a minute one; the fourth stands on the border and belongs before it.
+            await desk.bus.inner.publish(STREAM, price(number, number * 15_000))
+
+        desk.start(gather=BY_THE_SECOND)
+        await desk.wait(1)
+
+        assert desk.done == [4, 8, 12]
+        assert await desk.pending() == 0
+
+    run_virtual(scenario())
+
+
+def test_what_cannot_be_read_is_buried_even_where_only_the_newest_counts() -> None:
+    async def scenario() -> None:
+        desk = await gathering()
+        await desk.publish_now(1)
+        await desk.wait(1)
+        await desk.publish_now(2)
+        await desk.bus.inner.publish_fields(STREAM, {"payload": "{", "type": "CfgEvent", "v": "1", "seq": "9"})
+        await desk.publish_now(3)
+        await desk.wait(2_000)
+
+        assert desk.done == [1, 2, 3]
+        assert len(await desk.bus.inner.recent(dlq(STREAM), 10)) == 1
+        assert await desk.pending() == 0
+
+    run_virtual(scenario())
+
+
+def test_a_price_that_fails_is_tried_again_and_the_next_ones_wait() -> None:
+    async def scenario() -> None:
+        desk = await Desk.open(fails_on_two, gather=BY_THE_SECOND)
+        for number in (1, 2):
+            await desk.bus.inner.publish(STREAM, price(number, 60_000 * number))
+        await desk.wait(20_000)
+        await desk.bus.inner.publish(STREAM, price(3, desk.clock.now_ms()))
+        await desk.wait(2_000)
+
+        assert desk.tried == [1, *[2] * ATTEMPTS_MAX, 3]
+        assert await desk.pending() == 0
 
     run_virtual(scenario())

@@ -1,8 +1,9 @@
 """What S1 tells of the market and the account, and when."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,11 @@ from chimera.domain.execution.orders import (
     IncomeKind,
     StreamReset,
 )
+from chimera.ports.documents import DocumentsUnavailable, Put, Query
 from chimera.ports.venue import KeyRefused, RateLimited, VenueUnavailable
 from chimera.ports.world import World
 from chimera.runtime.runner import Runner
+from chimera.services.s01_exchange.handlers.klines import kline_of
 from chimera.services.s01_exchange.service import build
 from chimera.services.s01_exchange.settings import Settings
 from chimera.simulation.loop import run_virtual
@@ -224,6 +227,154 @@ def test_bars_missed_while_down_are_told_in_order_on_the_next_start() -> None:
 
     # The first of them was on file already; whether it had been told, nobody can know.
     assert [event.open_time for event in told.of(KlineEvent)] == [NOON + i * MINUTE for i in range(10)]
+
+
+async def opens(world: World, interval: str = "1m") -> list[int]:
+    found = await world.documents.find(
+        Query(
+            collection=KLINES,
+            index="by_instr_time",
+            equal=(("market", "FUT"), ("symbol", "BTCUSDT"), ("interval", interval)),
+        )
+    )
+    return [kline.open_time for kline in found]
+
+
+class KilledDocuments(SqliteDocuments):
+    """Nothing is written any more once so many batches were."""
+
+    batches_left: int | None = None
+
+    async def put_many(self, puts: Sequence[Put[Any]]) -> None:
+        if self.batches_left == 0:
+            raise DocumentsUnavailable("the process is killed here")
+        if self.batches_left is not None:
+            self.batches_left -= 1
+        await super().put_many(puts)
+
+
+def keep(
+    scene: Scene,
+    prepare: Callable[[World, ScriptedVenue], Awaitable[None]],
+    documents: SqliteDocuments | None = None,
+    start_ms: int = NOON,
+    **days: int,
+) -> tuple[Told, ScriptedVenue]:
+    """S1 alone, of one instrument, with so much history to keep."""
+    told = Told()
+    venues: list[ScriptedVenue] = []
+
+    async def run() -> None:
+        world, venue = scripted_world(told, start_ms=start_ms, documents=documents)
+        venues.append(venue)
+        await prepare(world, venue)
+        settings = Settings(env="dev", keys=(FUT,), hour_days=1, day_days=1, **days)
+        runner = Runner(service=build(world, settings), world=world, env="dev")
+        await runner.start()
+        await scene(world, venue, told)
+        await runner.stop()
+
+    run_virtual(run())
+    return told, venues[0]
+
+
+def test_s1_is_ready_with_the_last_days_and_fetches_the_month_while_it_trades() -> None:
+    async def prepare(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - 20 * DAY, NOON)
+
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        assert await opens(world) == list(range(NOON - 2 * DAY, NOON, MINUTE)), "what it needs at once"
+        await pass_ms(world, 1)
+        assert await opens(world) == list(range(NOON - 10 * DAY, NOON, MINUTE))
+
+    told, venue = keep(scene, prepare, minute_days=10, ready_days=2)
+
+    assert told.of(KlineEvent) == [], "history is filed and never told"
+    asked = [ask for ask in venue.klines_asked if ask[0] == "1m"]
+    assert all(end - start <= 3_000 * MINUTE for _, start, end in asked)
+    assert [start for _, start, _ in asked] == sorted((start for _, start, _ in asked), reverse=True), "newest first"
+
+
+def test_a_fill_that_is_killed_half_way_is_gone_on_with_and_leaves_no_hole() -> None:
+    documents = KilledDocuments.in_loop()
+
+    async def prepare(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - 20 * DAY, NOON)
+
+    async def half(world: World, venue: ScriptedVenue, told: Told) -> None:
+        await pass_ms(world, 1)
+        found = await opens(world)
+        assert 2 * 1_440 < len(found) < 10 * 1_440
+        assert found == list(range(found[0], NOON, MINUTE)), "of one piece"
+
+    async def whole(world: World, venue: ScriptedVenue, told: Told) -> None:
+        await pass_ms(world, 1)
+        assert await opens(world) == list(range(NOON - 10 * DAY, NOON, MINUTE))
+
+    documents.batches_left = 20
+    keep(half, prepare, documents, minute_days=10, ready_days=2)
+    documents.batches_left = None
+    keep(whole, prepare, documents, minute_days=10, ready_days=2)
+
+
+def test_holes_in_the_history_are_found_by_counting_and_filled() -> None:
+    lost = [NOON - 4 * DAY + 17 * MINUTE, NOON - DAY - HOUR, NOON - DAY - HOUR + MINUTE, NOON - MINUTE]
+
+    async def prepare(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - 5 * DAY, NOON)
+        kept = [bar for bar in venue.history if bar.open_time not in lost]
+        await world.documents.put_many([Put(KLINES, kline_of(bar, NOON)) for bar in kept])
+
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        await pass_ms(world, 1)
+        assert await opens(world) == list(range(NOON - 5 * DAY, NOON, MINUTE))
+
+    _, venue = keep(scene, prepare, minute_days=5, ready_days=1)
+
+    asked = sorted(start for interval, start, _ in venue.klines_asked if interval == "1m" and start < NOON - HOUR)
+    assert asked == lost[:2], "the holes, and nothing that is there"
+
+
+def test_what_the_exchange_does_not_have_is_asked_for_once() -> None:
+    async def prepare(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - 3 * HOUR, NOON - 2 * HOUR)
+        venue.close_bars(FUT, "1m", NOON - HOUR, NOON + 6 * HOUR)
+
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        await pass_ms(world, 1)
+        before = len(venue.klines_asked)
+        for hour in range(1, 6):
+            for opened in range(NOON + (hour - 1) * HOUR, NOON + hour * HOUR, MINUTE):
+                await world.clock.sleep_until_ms(opened + MINUTE)
+                venue.market.put(next(bar for bar in venue.history if bar.open_time == opened))
+        await pass_ms(world, 1)
+        again = [ask for ask in venue.klines_asked[before:] if ask[0] == "1m" and ask[1] < NOON]
+        assert again == []
+
+    keep(scene, prepare, minute_days=2, ready_days=1)
+
+
+def test_after_a_week_away_only_the_last_days_are_told_and_all_are_on_file() -> None:
+    documents = SqliteDocuments.in_loop()
+    later = NOON + 7 * DAY
+
+    async def before(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - DAY, NOON)
+
+    async def after(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - DAY, later)
+
+    async def rest(world: World, venue: ScriptedVenue, told: Told) -> None:
+        await pass_ms(world, 1)
+
+    async def look(world: World, venue: ScriptedVenue, told: Told) -> None:
+        await pass_ms(world, 1)
+        assert (await opens(world))[-7 * 1_440 :] == list(range(NOON, later, MINUTE))
+
+    keep(rest, before, documents, minute_days=10, ready_days=1)
+    told, _ = keep(look, after, documents, start_ms=later, minute_days=10, ready_days=1)
+
+    assert [event.open_time for event in told.of(KlineEvent)] == list(range(later - DAY + MINUTE, later, MINUTE))
 
 
 def test_the_next_funding_is_told_when_it_changes_and_a_moving_rate_once_a_minute() -> None:

@@ -55,9 +55,13 @@ async def test_going_back_twice_goes_two_steps_back_and_then_there_is_nothing() 
     await config.in_force(3)
     await config.in_force(4)
 
-    went = [await config.roll_back() for _ in range(3)]
+    went, ways = [], []
+    for _ in range(3):
+        ways.append((await config.ask("GET", "/active")).body["way_back"])
+        went.append(await config.roll_back())
 
     assert [answer.body.get("to_rev") for answer in went[:2]] == [2, 1]
+    assert ways == [[2, 1], [1], []]
     assert (went[2].status, went[2].body["type"].split(":")[-1]) == (409, "nothing-before")
     assert (await config.ask("GET", "/active")).body["seq"] == 5
 

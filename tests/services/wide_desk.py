@@ -16,6 +16,7 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.compute import ComputeInLoop
 from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.memory.objects import MemoryObjects
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.adapters.simulated_venue.feed import Tick
@@ -160,6 +161,7 @@ class WideDesk(Desk):
             notifier=QuietNotifier(),
             metrics=PrometheusMetrics(),
             compute=ComputeInLoop(),
+            models=OnnxModels(in_thread=False),
         )
         symbols = tuple(dict.fromkeys(key.symbol for key in keys))
         desk = cls(

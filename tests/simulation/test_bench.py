@@ -12,7 +12,18 @@ from chimera.simulation.bench.crowd import STAGES
 from chimera.simulation.bench.rows import Percentiles, row_of_runs
 
 TINY = BenchOptions(
-    days=0.1, runs=1, calls=8, rows=100, instruments=4, rates_per_s=(100,), entry_every=2, memory_days=1, events_s=0.5
+    days=0.1,
+    runs=1,
+    calls=8,
+    rows=100,
+    instruments=4,
+    rates_per_s=(100,),
+    entry_every=2,
+    memory_days=1,
+    events_s=0.5,
+    signals=2_000,
+    stored_signals=300,
+    poll_ms=100,
 )
 
 

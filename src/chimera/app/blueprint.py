@@ -53,8 +53,8 @@ class _NoMarket:
         return ()
 
 
-def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPeers, bus: Bus | None = None) -> World:
-    """A world of one process in which nothing happens by itself. Call it in a running loop."""
+def still_venue(clock: LoopClock, keys: Sequence[InstrumentKey] = KEYS) -> tuple[SimulatedVenue, SimulatedFactorFeed]:
+    """An exchange on which nothing ever happens, for worlds in which nobody asks it anything."""
     rules = ExchangeRules(instruments=tuple(listed(key) for key in keys))
     market = _NoMarket()
     venue = SimulatedVenue(
@@ -64,12 +64,18 @@ def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPee
         clock=clock,
         journal=NoJournal(),
     )
+    return venue, SimulatedFactorFeed(market, clock)
+
+
+def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPeers, bus: Bus | None = None) -> World:
+    """A world of one process in which nothing happens by itself. Call it in a running loop."""
+    venue, factor_feed = still_venue(clock, keys)
     return one_process_world(
         clock=clock,
         randomness=SeededRandomness(0),
         documents=SqliteDocuments.in_loop(),
         venue=venue,
-        factor_feed=SimulatedFactorFeed(market, clock),
+        factor_feed=factor_feed,
         objects=MemoryObjects(),
         peers=peers,
         bus=bus,

@@ -69,9 +69,11 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "emit_ms",
             "warmup_days",
             "minute_days",
+            "outlier_sigma",
             "regime_frozen_below",
             "regime_extreme_above",
             "regime_grace_ms",
+            "recompute_days_max",
         }
     ),
     "s3": frozenset(
@@ -84,6 +86,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "margin_base_usdt",
             "max_loss_usdt",
             "atr_mult",
+            "concurrent_entries_per_market",
             "config_poll_sec",
             "emit",
             "max_feature_age_ms",

@@ -23,6 +23,7 @@ from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import wall_ms
 from chimera.adapters.compute import ComputeInThread
 from chimera.adapters.local_objects import LocalObjects
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME, DataFolder, open_folder
@@ -102,8 +103,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     refuse_by_name(options.venue, understood=options.understood)
     shared = ChimeraSettings.from_env(env)
     s1, s2 = S1Settings.from_env(env), S2Settings.from_env(env)
-    s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
-    s10 = S10Settings.from_env(env)
+    s3, s4, s10 = S3Settings.from_env(env), S4Settings.from_env(env), S10Settings.from_env(env)
     if options.venue == LIVE and env.get("S4_TESTNET", "").strip() and s4.testnet:
         raise UpProblem("--venue live: S4_TESTNET is true, which forbids real money. Unset it, or use --venue testnet")
     folder = open_folder(options.data)
@@ -327,6 +327,7 @@ class Embedded:
             objects=LocalObjects(folder.objects, in_thread=True),
             peers=peers,
             compute=ComputeInThread(),
+            models=OnnxModels(in_thread=True),
         )
         kill_file = folder.kill_file
         settings = Settings(

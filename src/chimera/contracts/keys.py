@@ -141,7 +141,7 @@ FEAT_LAST = Key(
     KeyType.HASH,
     "s2",
     "newest features",
-    fields=("features", "t0", "signal_id", "stale"),
+    fields=("features", "t0", "signal_id", "stale", "flags"),
 )
 RISK_USAGE_FUT = Key(
     "{risk}:usage:fut_margin_usdt",

@@ -254,6 +254,9 @@ class S2Settings(StoreSettings):
         le=86_400_000,
         description="A regime holds so long past its day: midnight's bar may be late, and a reopened stream takes 90 s",
     )
+    recompute_days_max: int = Field(
+        default=31, ge=1, le=366, description="Longest window of one recompute; a month of a symbol takes some seconds"
+    )
 
 
 class S3Settings(StoreSettings):

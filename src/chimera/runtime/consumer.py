@@ -87,7 +87,7 @@ class Consumer:
         """Of what comes too soon after the last one, the newest; of what came with a border between, both."""
         now_ms = self.clock.now_ms()
         deliveries = list(first)
-        if now_ms < self._free_ms:
+        if now_ms < self._free_ms and not _is_of_the_past(first[0], now_ms, gather):
             await self.clock.sleep_until_ms(min(self._free_ms, _border_after(now_ms - 1, gather.border_ms)))
             more = first
             while more:
@@ -186,6 +186,14 @@ def _needless(delivery: Delivery, following: Delivery, gather: Gather) -> bool:
         return False
     border_ms = gather.border_ms
     return _border_after(gather.moment(before) - 1, border_ms) == _border_after(gather.moment(after) - 1, border_ms)
+
+
+def _is_of_the_past(delivery: Delivery, now_ms: int, gather: Gather) -> bool:
+    """It belongs before a border that has passed: whoever looks back to it must find it."""
+    message = delivery.message
+    return (
+        not isinstance(message, Undecodable) and _border_after(gather.moment(message) - 1, gather.border_ms) <= now_ms
+    )
 
 
 def _border_after(at_ms: int, border_ms: int) -> int:

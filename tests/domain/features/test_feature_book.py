@@ -118,17 +118,6 @@ class Tape:
         return self.book.snapshot(t0, 60_000)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_no_registered_feature_changes_when_later_data_is_removed(seed: int) -> None:
-    t0 = START + 3 * DAY + random.Random(seed).randrange(0, DAY - HOUR)
-
-    with_later = Tape(seed).snapshot(t0, ahead=1)
-    without = Tape(seed).snapshot(t0, ahead=0)
-
-    assert set(with_later.stale) == {"rho_usdttwd_14", "rv_pctile_30d"}, "four days warm all but these"
-    assert with_later == without
-
-
 def test_a_whole_later_day_changes_no_daily_feature() -> None:
     t0 = START + 3 * DAY + 5
     tape, truncated = Tape(1), Tape(1)

@@ -151,10 +151,20 @@ class ConfigBundle(Document):
     note: str | None = None
 
 
-class ConfigActive(Document):
-    """`config_active`: the one document that says which bundle is in force. Schema: config_active.json, + seq.
+class ConfigCanary(Contract):
+    """A second bundle that decides `share` (0 to 1) of the signals, chosen by the sha256 of their id."""
 
-    `seq` grows by one at every switch, rollback included: compare-and-set and readers go by it.
+    rev: int
+    bundle_id: str
+    hash: str
+    share: Estimate = Field(ge=0, le=1)
+
+
+class ConfigActive(Document):
+    """`config_active`: the one document that says which bundle is in force. Schema: config_active.json, + seq, canary.
+
+    `seq` grows by one at every switch, rollback included, and whenever a canary comes, changes its share or goes:
+    compare-and-set and readers go by it.
     """
 
     key_field: ClassVar[str] = "key"
@@ -165,6 +175,7 @@ class ConfigActive(Document):
     activated_at: EpochMs
     seq: int = Field(ge=0)
     hash: str | None = None
+    canary: ConfigCanary | None = None
 
 
 class Promotion(Document):

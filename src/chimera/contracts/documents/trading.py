@@ -21,6 +21,7 @@ from chimera.contracts.base import (
 )
 from chimera.contracts.enums import (
     Action,
+    DataQuality,
     EventKind,
     IntentState,
     LabelClass,
@@ -58,7 +59,7 @@ class Decision(Contract):
 class Signal(Document):
     """`signals`: S2 writes one at each bar close and when `xmkt_signal` changes, S3 its decision. Schema: signals.json.
 
-    `t0` is the moment whose past alone the features use; `stale` names factors that must not decide.
+    `t0` is the moment whose past alone the features use; `stale` names factors that must not decide, `flags` says why.
     """
 
     key_field: ClassVar[str] = "signal_id"
@@ -72,6 +73,7 @@ class Signal(Document):
     config_rev: int
     created_at: EpochMs | None = None
     stale: tuple[str, ...] = ()
+    flags: dict[str, DataQuality] | None = None
     updated_at: EpochMs | None = None
 
 

@@ -52,6 +52,7 @@ class BundleAnswer(Contract):
     findings: tuple[LintFinding, ...] = ()
     created_at: EpochMs | None = None
     created_by: str | None = None
+    note: str | None = None
 
 
 class BundlesAnswer(Contract):
@@ -237,10 +238,14 @@ class PromoteAnswer(Contract):
 
 
 class ActiveAnswer(Contract):
-    """`GET /active`: what is in force, and how to tell that one holds the same."""
+    """`GET /active`: what is in force, how to tell that one holds the same, and what a rollback leads to.
+
+    `way_back`: revisions, nearest first, that rolling back once, twice, … would put in force.
+    """
 
     bundle_id: str
     rev: int
     seq: int
     hash: str
     activated_at: EpochMs
+    way_back: tuple[int, ...] = ()

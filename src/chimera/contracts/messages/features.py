@@ -1,16 +1,17 @@
 """What we believe of the market and what we decided: S2's and S3's messages."""
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Message
-from chimera.contracts.enums import Action, Market, Reason
+from chimera.contracts.enums import Action, DataQuality, Market, Reason
 
 FeatureValue = Estimate | str | bool
 """One feature: a figure, a word (a regime) or a yes/no."""
 
 
 class FeatureEvent(Message):
-    """S2 → S3 on `feat:events:INSTR`. Schema: FeatureEvent.json, + signal_id, t0, config_rev, stale.
+    """S2 → S3 on `feat:events:INSTR`. Schema: FeatureEvent.json, + signal_id, t0, config_rev, stale, flags.
 
-    `features` uses events with ts <= t0 only. `stale` names the factors whose value must not decide anything.
+    `features` uses events with ts <= t0 only. `stale` names the factors whose value must not decide anything,
+    `flags` says of each of them why; it is left out where none is stale.
     `signal_id` names the signal of `t0`. S2 has filed one at bar closes and when `xmkt_signal` changes; otherwise the
     document comes with S3's decision, if there is one.
     """
@@ -23,6 +24,7 @@ class FeatureEvent(Message):
     t0: EpochMs | None = None
     config_rev: int | None = None
     stale: tuple[str, ...] = ()
+    flags: dict[str, DataQuality] | None = None
 
 
 class DecisionSummary(Contract):

@@ -8,6 +8,7 @@ counted and replayed.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 from chimera.contracts.enums import Action, Market, Reason, Side, SideMode
@@ -26,6 +27,8 @@ from chimera.domain.decision.rules import RuleOutcome, RuleSet, clamp, evaluate,
 from chimera.domain.decision.sizing import Ask, Plan, Refusal, SizingParams, size
 
 SIZE_MULT_TOTAL_RANGE = (0.0, 1.2)
+SLICES_MAX = 100
+"""The most that the routing flags know; S4 has a cap of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,8 @@ class Decision:
     """What was decided and why. `detail` is the code behind `reason`: a gate, NO_SIGNAL, a rule id, MIN_NOTIONAL, …
 
     `plan` is there for an open only, and `side` wherever it had been chosen. `missing` names the factors that could not
-    be read. `finer_slices` asks S4 for more slices because slippage was estimated above `slip_bp_max`. How it came to
-    all of this is told by `trail`, from `facts` and `config`, where somebody stores it.
+    be read. `slices` above 1 asks S4 for at least so many, because slippage was estimated above `slip_bp_max`. How it
+    came to all of this is told by `trail`, from `facts` and `config`, where somebody stores it.
     """
 
     action: Action
@@ -73,7 +76,7 @@ class Decision:
     max_adds_override: int | None = None
     entry_ref_price: Decimal | None = None
     plan: Plan | None = None
-    finer_slices: bool = False
+    slices: int = 1
 
     facts: Facts | None = field(default=None, repr=False, compare=False)
     config: DecisionConfig | None = field(default=None, repr=False, compare=False)
@@ -88,7 +91,7 @@ class Decision:
 
     def skipped(self, reason: Reason, detail: str) -> "Decision":
         """The same, refused after all, by something that this function does not know."""
-        return replace(self, action=Action.SKIP, reason=reason, detail=detail, plan=None, finer_slices=False)
+        return replace(self, action=Action.SKIP, reason=reason, detail=detail, plan=None, slices=1)
 
 
 def decide(facts: Facts, config: DecisionConfig) -> Decision:
@@ -136,7 +139,7 @@ def _sized(
     size_mult = total_size_mult(outcome.size_mult, model.size_mult, facts.controls.health_size_mult)
 
     def answer(
-        reason: Reason, detail: str, ask: Ask | None = None, plan: Plan | None = None, *, finer_slices: bool = False
+        reason: Reason, detail: str, ask: Ask | None = None, plan: Plan | None = None, *, slices: int = 1
     ) -> Decision:
         return Decision(
             action=Action.SKIP if plan is None else Action.OPEN,
@@ -154,7 +157,7 @@ def _sized(
             max_adds_override=outcome.max_adds_override,
             entry_ref_price=entry_price,
             plan=plan,
-            finer_slices=finer_slices,
+            slices=slices,
             facts=facts,
             config=config,
             rules=outcome,
@@ -185,9 +188,16 @@ def _sized(
     planned = size(ask, config.sizing)
     if isinstance(planned, Refusal):
         return answer(planned.reason, planned.detail, ask)
-    slippage = slippage_estimate_bps(features, config.limits)
-    finer = slippage is not None and slippage > config.limits.slip_bp_max
-    return answer(Reason.OK, "OK", ask, planned, finer_slices=finer)
+    slippage_bps = slippage_estimate_bps(features, config.limits)
+    assert slippage_bps is not None, "the SLIPPAGE gate refuses what cannot be estimated"
+    return answer(Reason.OK, "OK", ask, planned, slices=slices_for(slippage_bps, config.limits.slip_bp_max))
+
+
+def slices_for(slippage_bps: float, slip_bp_max: float) -> int:
+    """As many as it takes for one of them to stay within `slip_bp_max`: what a level costs grows with its share."""
+    if not slippage_bps > slip_bp_max:
+        return 1
+    return min(SLICES_MAX, ceil(slippage_bps / slip_bp_max)) if slip_bp_max > 0.0 else SLICES_MAX
 
 
 def total_size_mult(rules: float, model: float, health: float) -> float:

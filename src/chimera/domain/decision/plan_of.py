@@ -67,6 +67,7 @@ def plan_of(content: Content, instrument: Instrument, own: S3Settings, *, featur
     futures = key.market is Market.FUT
     budget = flags.risk.budget
     leverage = min(own.leverage_default, instrument.max_leverage)
+    concurrency = flags.risk.concurrent_entries_per_market
     planned = own.margin_base_usdt * leverage if futures else flags.spot.quote_usdt
     return DecisionConfig(
         limits=Limits(
@@ -80,7 +81,7 @@ def plan_of(content: Content, instrument: Instrument, own: S3Settings, *, featur
             cooldown_min=flags.strategy.cooldown_min,
             spot_multi_symbols=flags.inventory.spot_multi_symbols,
             budget_usdt_max=budget.fut_margin_usdt_max if futures else budget.spot_quote_usdt_max,
-            concurrent_entries_per_market=flags.risk.concurrent_entries_per_market,
+            concurrent_entries_per_market=own.concurrent_entries_per_market if concurrency is None else concurrency,
             daily_loss_usdt_max=float(flags.risk.daily_loss_usdt_max),
             drawdown_pct_max=flags.risk.drawdown_pct_max,
             planned_notional_usdt=float(planned),

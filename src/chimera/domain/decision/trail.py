@@ -58,7 +58,7 @@ def trail_of(decision: Decision) -> dict[str, Any]:
             "ask": float(facts.quote.ask),
             "taker_fee_ratio": float(facts.taker_fee_ratio),
         },
-        "finer_slices": decision.finer_slices,
+        "slices": decision.slices,
         "sizing": _sizing(decision),
         "plan": None if decision.plan is None else _plan(decision.plan),
     }

@@ -69,9 +69,9 @@ class CrossMarket:
 
     @property
     def first_ms(self) -> int | None:
-        """Where the first day begins that has a close; None: no day has closed yet."""
+        """When the first day had closed; None: no day has closed yet."""
         known = [day for day in (self._usdttwd.first_day, self._btc.first_day) if day >= 0]
-        return min(known) * DAY_MS if known else None
+        return (min(known) + 1) * DAY_MS if known else None
 
     def at(self, now_ms: int) -> CrossView:
         """The view at `now_ms`; computed again only when the day changed or a day's close arrived late."""

@@ -147,7 +147,7 @@ class WindowNode:
 
     def read(self, now_ms: int, below: Reading) -> Reading:
         if self.as_of_ms < 0:
-            return nan, below[1] or _WARMING
+            return nan, _WARMING
         if now_ms > self.fresh_until_ms:
             return nan, _SILENT
         return self._value, self._flag

@@ -124,7 +124,8 @@ class FeatureBook:
         "_touch",
         "_touch_before",
         "_touches",
-        "_waiting_bars",
+        "_waiting_hours",
+        "_waiting_minutes",
     )
 
     def __init__(
@@ -140,7 +141,8 @@ class FeatureBook:
         self._touch = self._touch_before = _NO_TOUCH
         self._depth = self._depth_before = _NO_DEPTH
         self._funding = self._funding_before = _NO_FUNDING
-        self._waiting_bars: deque[Bar] = deque()
+        self._waiting_minutes: deque[Bar] = deque()
+        self._waiting_hours: deque[Bar] = deque()
         self._hours = BarRoller("1m", "1h")
         self._atr = atr_14.Atr14()
         self._atr_1m = atr_1m_14.Atr1m14()
@@ -231,8 +233,15 @@ class FeatureBook:
             _note(self._fundings, self._funding)
 
     def on_bar(self, bar: Bar) -> None:
-        """A closed 1 m or 1 h bar. It is used from its close on, so it waits here until a snapshot is that late."""
-        self._waiting_bars.append(bar)
+        """A closed 1 m or 1 h bar. It is used from its close on, so it waits here until a snapshot is that late.
+
+        Those of one interval come in order of time. Months of hours and then months of minutes may be given before the
+        first snapshot: they are taken as they closed.
+        """
+        if bar.interval == "1m":
+            self._waiting_minutes.append(bar)
+        elif bar.interval == "1h":
+            self._waiting_hours.append(bar)
 
     def seed_samples(self, factor_id: str, samples: Iterable[tuple[int, float]]) -> None:
         """What `factor_id` was before this book began, from signals on file: (t, value), oldest first.
@@ -257,7 +266,7 @@ class FeatureBook:
 
     def snapshot(self, now_ms: int, max_age_ms: int) -> FeatureSnapshot:
         """The factors at t0 = `now_ms`; a quick source older than `max_age_ms` is stale. `now_ms` never goes back."""
-        if self._waiting_bars:
+        if self._waiting_minutes or self._waiting_hours:
             self._take_bars(now_ms, max_age_ms)
         if self._tick_taps and 0 < self._tick_next <= now_ms:
             self._sample_ticks(now_ms, max_age_ms)
@@ -387,18 +396,22 @@ class FeatureBook:
         return (nan, self._closes.lacks(minutes)) if since != since else _reading(spec, since, _GAP)
 
     def _take_bars(self, now_ms: int, max_age_ms: int) -> None:
-        bars = self._waiting_bars
-        while bars and bars[0].close_time <= now_ms:
-            bar = bars.popleft()
-            if not sane_bar(bar):
-                continue
-            if bar.interval == "1m":
+        minutes, hours = self._waiting_minutes, self._waiting_hours
+        while True:
+            # Of an hour and the minute that ends it the minute comes first: a whole hour of minutes is that hour.
+            is_hour = bool(hours) and not (minutes and minutes[0].close_time <= hours[0].close_time)
+            waiting = hours if is_hour else minutes
+            if not waiting or waiting[0].close_time > now_ms:
+                return
+            bar = waiting.popleft()
+            if sane_bar(bar):
                 if self._tick_taps and 0 < self._tick_next < bar.close_time:
                     # What was sampled before this bar closed did not know it.
                     self._sample_ticks(bar.close_time - 1, max_age_ms)
-                self._take_minute(bar)
-            elif bar.interval == "1h":
-                self._take_hour(bar)
+                if is_hour:
+                    self._take_hour(bar)
+                else:
+                    self._take_minute(bar)
 
     def _take_minute(self, bar: Bar) -> None:
         close_time, close = bar.close_time, bar.close
@@ -482,7 +495,7 @@ class _DayTap:
         if self._next == _NEVER:
             lookback_day = (now_ms - self._node.step.lookback_ms) // DAY_MS - 2
             self._next = max(first_ms, lookback_day * DAY_MS)
-        began, today = self._next, now_ms // DAY_MS
+        began = self._next
         while self._next <= now_ms:
             t = self._next
             view = cross.at(t)
@@ -491,7 +504,7 @@ class _DayTap:
                 self._node.sample(t, value, None)
             elif (t + self._grid_ms) % DAY_MS == 0:
                 self._node.sample(t, nan, view.flags[self._name])
-            elif t // DAY_MS == today:
+            elif now_ms < (t // DAY_MS + 1) * DAY_MS - self._grid_ms:
                 break
             self._next = t + self._grid_ms
         return self._next != began

@@ -34,15 +34,7 @@ def sane_bars(series: BarSeries) -> BarSeries:
     sane &= (series.volume >= 0.0) & (series.volume < inf)
     if sane.all():
         return series
-    return BarSeries(
-        interval=series.interval,
-        open_time=series.open_time[sane],
-        open=series.open[sane],
-        high=high[sane],
-        low=low[sane],
-        close=series.close[sane],
-        volume=series.volume[sane],
-    )
+    return series.at(sane)
 
 
 def sane_touch(bid: float, ask: float) -> bool:

@@ -68,6 +68,18 @@ class BarSeries:
             volume=self.volume[first:last],
         )
 
+    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "BarSeries":
+        """A copy of some rows, by their numbers in ascending order or by a mask."""
+        return BarSeries(
+            interval=self.interval,
+            open_time=self.open_time[rows],
+            open=self.open[rows],
+            high=self.high[rows],
+            low=self.low[rows],
+            close=self.close[rows],
+            volume=self.volume[rows],
+        )
+
     def to_bars(self, key: InstrumentKey) -> list[Bar]:
         """As values of plain Python numbers, oldest first."""
         market, symbol, interval = key.market, key.symbol, self.interval

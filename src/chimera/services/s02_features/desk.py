@@ -17,6 +17,8 @@ class Desk:
 
     key: InstrumentKey
     book: FeatureBook
+    awaited: tuple[str, ...] = ()
+    """Factors that the bundle wants and that are not in the book yet."""
     _tickers: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=2))
     _depths: deque[tuple[int, float, float, float, float]] = field(default_factory=lambda: deque(maxlen=2))
     _fundings: deque[tuple[int, float, int, int]] = field(default_factory=lambda: deque(maxlen=2))
@@ -46,3 +48,4 @@ class Desk:
         for funding in self._fundings:
             book.on_funding(*funding)
         self.book = book
+        self.awaited = ()

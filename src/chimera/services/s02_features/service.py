@@ -1,13 +1,13 @@
 """S2, the feature generator.
 
 Consumes   mkt:ticker, mkt:depth, mkt:kline, mkt:funding of its instruments, mkt:kline of USDT/TWD; cfg:events
-Produces   feat:events; feat:last, regime:market:state; documents signals (as PENDING), factor_registry
+Produces   feat:events, alerts; feat:last, regime:market:state; documents signals (as PENDING, and their features once
+           more when a person asks), factor_registry, strategy_events
 Owns       what is believed of the market at a moment, and which of it is too old to decide anything; the day's regime
 Never      uses an event later than t0; replaces a decision; invents a value for a bar or price that did not come
 """
 
 from decimal import Decimal
-from functools import partial
 from operator import attrgetter
 
 from chimera.contracts.enums import Market
@@ -16,16 +16,22 @@ from chimera.contracts.keys import FUNDING_NEXT
 from chimera.contracts.messages import CfgEvent, DepthEvent, FundingEvent, KlineEvent, TickerEvent
 from chimera.contracts.streams import CFG_EVENTS, MKT_DEPTH, MKT_FUNDING, MKT_KLINE, MKT_TICKER
 from chimera.domain.features.cross_market import CrossMarket
+from chimera.domain.features.factor import FactorSpec
 from chimera.domain.features.feature_book import FeatureBook
+from chimera.domain.features.registry import FACTORS
 from chimera.ports.world import World
 from chimera.runtime.later import Later
 from chimera.runtime.service import Every, Gather, On, Service
+from chimera.runtime.telling import Teller
+from chimera.services.s02_features.api import Api
 from chimera.services.s02_features.desk import Desk
 from chimera.services.s02_features.handlers.active_config import ActiveConfig
 from chimera.services.s02_features.handlers.bars import DAY_MS, MINUTE_MS, Bars, FactorBars
 from chimera.services.s02_features.handlers.emit import Emitter, StaleFactors
+from chimera.services.s02_features.handlers.factors import Factors
 from chimera.services.s02_features.handlers.history import History
 from chimera.services.s02_features.handlers.observe import Observe
+from chimera.services.s02_features.handlers.recompute import Recompute
 from chimera.services.s02_features.handlers.regime import Regimes
 from chimera.services.s02_features.handlers.register import Register
 from chimera.services.s02_features.settings import Settings
@@ -40,7 +46,10 @@ FRESH_TICKS = 2.5
 def build(world: World, settings: Settings) -> Service:
     env, clock, documents = settings.env, world.clock, world.documents
     cross = CrossMarket(min_move=settings.min_move)
-    config = ActiveConfig(env=env, snapshots=world.snapshots, documents=documents, clock=clock, cross=cross)
+    teller = Teller(source="s2", env=env, bus=world.bus, documents=documents, clock=clock)
+    config = ActiveConfig(
+        env=env, snapshots=world.snapshots, documents=documents, clock=clock, cross=cross, teller=teller
+    )
     later: Later[InstrumentKey] = Later(clock)
     stale_factors = StaleFactors(metrics=world.metrics)
     age_ms_max = max(settings.feature_age_ms_max, int(FRESH_TICKS * world.venue.tick_interval_ms))
@@ -64,9 +73,10 @@ def build(world: World, settings: Settings) -> Service:
         metrics=world.metrics,
     )
 
-    def new_book(market: Market) -> FeatureBook:
-        return FeatureBook(market, cross)
+    def new_book(market: Market, derived: tuple[FactorSpec, ...] = ()) -> FeatureBook:
+        return FeatureBook(market, cross, derived, outlier_sigmas=settings.outlier_sigma)
 
+    factors = Factors(config=config, register=register, clock=clock)
     emitters: dict[InstrumentKey, Emitter] = {}
     observers: dict[InstrumentKey, Observe] = {}
     bars: dict[InstrumentKey, Bars] = {}
@@ -89,7 +99,8 @@ def build(world: World, settings: Settings) -> Service:
             observers[key] = Observe(desk=desk, emitter=emitters[key], depth_silent_ms=age_ms_max)
         bars[key] = Bars(
             desk=desk,
-            new_book=partial(new_book, key.market),
+            derived=lambda: factors.derived,
+            new_book=new_book,
             emitter=emitters.get(key),
             cross=cross if key == settings.lead_key else None,
             regimes=regimes if key == settings.lead_key else None,
@@ -98,10 +109,25 @@ def build(world: World, settings: Settings) -> Service:
             history=history,
             clock=clock,
         )
+    factors.bars = bars
+
+    api = Api(
+        recompute=Recompute(
+            settings=settings,
+            history=history,
+            documents=documents,
+            compute=world.compute,
+            clock=clock,
+            teller=teller,
+        ),
+        symbols=tuple(key.symbol for key in settings.keys),
+        days_max=settings.recompute_days_max,
+    )
 
     async def start() -> None:
-        await register.register()
+        await register.register(FACTORS)
         await config.start()
+        await factors.start()
         await factor_bars.start()
         for key in bars:
             await bars[key].start()
@@ -141,10 +167,11 @@ def build(world: World, settings: Settings) -> Service:
         id="s2",
         card=__doc__ or "",
         consumes=tuple(consumes),
-        produces=("feat:events",),
+        routes=api.routes(),
+        produces=("feat:events", "alerts"),
         start=start,
         timers=(Every(name="look-back", interval_ms=LOOK_BACK_MS, run=look_back, market_time=True),),
-        background=(run_later,),
+        background=(run_later, factors.follow),
     )
 
 

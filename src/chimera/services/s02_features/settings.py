@@ -19,8 +19,10 @@ class Settings:
     min_move: `strategy.min_move` until a bundle is active.
     minute_days, hour_days, factor_days: How much of what is on file is read at start. 32 days of minutes: the month
         that `rv_pctile_30d` ranks, the day before it that each of its figures looks back on, and one to spare.
+    outlier_sigma: How many sigmas of the last hour are too many.
     regime_frozen_below, regime_extreme_above: Percentiles of `rv_pctile_30d` that bound the NORMAL regime.
     regime_grace_ms: Market time that a regime holds past its day.
+    recompute_days_max: The longest window of one recompute.
     """
 
     env: str
@@ -33,6 +35,8 @@ class Settings:
     minute_days: int = 32
     hour_days: int = 45
     factor_days: int = 45
+    outlier_sigma: float = 10.0
     regime_frozen_below: float = 0.10
     regime_extreme_above: float = 0.90
     regime_grace_ms: int = 600_000
+    recompute_days_max: int = 31

@@ -1,6 +1,7 @@
-"""One bundle as each instrument sees it, made once per revision by `domain.decision.plan_of`."""
+"""What is in force as each instrument sees it: one value a decision, made once per revision by
+`domain.decision.plan_of`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
@@ -8,20 +9,33 @@ from chimera.domain.decision.decide import DecisionConfig
 from chimera.domain.decision.plan_of import Content, content_of, plan_of
 from chimera.domain.market.instrument import Instrument
 from chimera.runtime.config_watch import ConfigSnapshot, ConfigWatch
+from chimera.services.s03_strategy.handlers.score import Opened, Scorer
 from chimera.services.s03_strategy.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What one decision goes by from its first question to its last: a configuration, what it means for the instrument,
+    and its model where that is open. Taken once; whatever comes into force meanwhile is the next decision's."""
+
+    snapshot: ConfigSnapshot
+    config: DecisionConfig
+    model: Opened | None
 
 
 @dataclass(slots=True, kw_only=True)
 class Plans:
     settings: Settings
     watch: ConfigWatch
+    scorer: Scorer
     instruments: dict[InstrumentKey, Instrument]
     _seq: int = -1
-    _content: Content | None = None
-    _made: dict[InstrumentKey, DecisionConfig] = field(default_factory=dict)
+    _contents: dict[int, Content] = field(default_factory=dict)
+    _made: dict[tuple[InstrumentKey, int], Basis] = field(default_factory=dict)
 
     def snapshot(self) -> ConfigSnapshot:
-        """
+        """The stable one.
+
         Raises:
             ConfigUnavailable: nothing to decide by.
         """
@@ -29,7 +43,10 @@ class Plans:
 
     @property
     def rules_loaded(self) -> int:
-        return 0 if self._content is None else sum(rule.enabled for rule in self._content.rules)
+        """ENABLED rules of the stable configuration."""
+        if not self.watch.loaded:
+            return 0
+        return sum(rule.enabled for rule in self._content(self.watch.current()).rules)
 
     def markets(self, snapshot: ConfigSnapshot, symbol: str) -> tuple[Market, ...]:
         """Where the bundle trades this symbol: nowhere unless S3_SYMBOLS names it too."""
@@ -38,21 +55,49 @@ class Plans:
     def traded(self, snapshot: ConfigSnapshot, key: InstrumentKey) -> bool:
         return key.market in self.markets(snapshot, key.symbol)
 
-    def of(self, key: InstrumentKey) -> tuple[ConfigSnapshot, DecisionConfig]:
-        """The present snapshot and what it means for `key`: take both once per decision."""
-        snapshot = self.watch.current()
-        if self._content is None or snapshot.seq != self._seq:
+    def of(self, key: InstrumentKey, signal_id: str) -> Basis:
+        """What decides this signal of `key`, by its cohort.
+
+        Raises:
+            ConfigUnavailable: nothing to decide by.
+        """
+        snapshot = self.watch.of(signal_id)
+        content = self._content(snapshot)
+        model = self.scorer.of(snapshot.flags.model)
+        made = self._made.get((key, snapshot.rev))
+        if made is None or made.model is not model:
+            made = self._made[key, snapshot.rev] = Basis(
+                snapshot=snapshot, config=self._config(content, key, model), model=model
+            )
+        return made
+
+    def _content(self, snapshot: ConfigSnapshot) -> Content:
+        if snapshot.seq != self._seq:
             self._seq = snapshot.seq
-            self._content = content_of(
+            self._contents, self._made = {}, {}
+        content = self._contents.get(snapshot.rev)
+        if content is None:
+            content = self._contents[snapshot.rev] = content_of(
                 snapshot.flags, snapshot.rules, snapshot.factors, snapshot.instruments, rev=snapshot.rev
             )
-            self._made = {}
-        made = self._made.get(key)
-        if made is None:
-            made = self._made[key] = plan_of(
-                self._content,
-                self.instruments[key],
-                self.settings.variables,
-                feature_age_ms_max=self.settings.feature_age_ms_max,
-            )
-        return snapshot, made
+        return content
+
+    def _config(self, content: Content, key: InstrumentKey, model: Opened | None) -> DecisionConfig:
+        config = plan_of(
+            content,
+            self.instruments[key],
+            self.settings.variables,
+            feature_age_ms_max=self.settings.feature_age_ms_max,
+        )
+        if model is None:
+            return config
+        # A factor that a person has disabled is not read, whoever still emits it.
+        rules = config.rules
+        disabled = tuple(
+            f for f in model.features if f not in content.enabled_factors and f not in rules.disabled_factors
+        )
+        return replace(
+            config,
+            model_factors=tuple(f for f in model.features if f in content.enabled_factors),
+            rules=replace(rules, disabled_factors=rules.disabled_factors + disabled) if disabled else rules,
+        )

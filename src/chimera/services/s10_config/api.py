@@ -116,6 +116,12 @@ def routes(bundles: KeepBundles, promote: Promote, rollback: Rollback, dry_run: 
         ),
         Route(
             method="GET",
+            path="/schema",
+            handle=bundles.schema,
+            summary="JSON Schema of what POST /bundles takes, for editors.",
+        ),
+        Route(
+            method="GET",
             path="/active",
             handle=promote.active,
             summary="Which bundle is in force.",

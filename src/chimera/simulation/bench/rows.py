@@ -34,6 +34,8 @@ class BenchOptions:
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
         rates_per_s: Events a second in `tick-to-order`.
         events_s: Seconds of one run over market events.
+        signals: Of `dryrun`, in columns. `stored_signals`: of one run from documents.
+        poll_ms: How often the readers of `config` look by themselves.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
     """
 
@@ -48,6 +50,9 @@ class BenchOptions:
     entry_every: int = 5
     memory_days: int = 30
     events_s: float = 5.0
+    signals: int = 1_000_000
+    stored_signals: int = 50_000
+    poll_ms: int = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

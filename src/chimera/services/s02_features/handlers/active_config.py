@@ -1,33 +1,78 @@
-"""Which configuration the features are marked with, and the one flag that shapes them.
+"""Which configuration the features are marked with, and what of it shapes them.
 
-Owns `rev` and `min_move` as S2 knows them. Looks when a `cfg:events` entry says so, and every five seconds when a
-feature is about to be told, so that a lost entry is repaired and a quiet market costs nothing.
+Owns `rev`, `min_move` and the factors of a person's own as S2 knows them. Looks when a `cfg:events` entry says so, and
+every five seconds when a feature is about to be told: a lost entry is repaired, and a quiet market costs nothing.
 """
 
 from dataclasses import dataclass, field
 
 from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES
+from chimera.contracts.documents import ConfigBundle, Factor
+from chimera.contracts.enums import EntryStatus, Severity
 from chimera.contracts.ids import CONFIG_ACTIVE_KEY
 from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import CfgEvent
+from chimera.contracts.metrics import AlertCode
 from chimera.domain.features.cross_market import CrossMarket
+from chimera.domain.features.derived import DefinitionError, is_derived, plan
+from chimera.domain.features.factor import FactorSpec
+from chimera.domain.features.registry import FACTOR_IDS
+from chimera.domain.features.windows import SAMPLE_ABS_MAX
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.state import Snapshots
+from chimera.runtime.telling import Teller
+from chimera.runtime.waiting import Changed
 
 LOOK_EVERY_MS = 5_000
 """A decision may lag a switch by 5 s; so may the revision that its features are marked with."""
 
 
+def derived_of(bundle: ConfigBundle) -> tuple[FactorSpec, ...]:
+    """The factors beyond the built-in ones that the bundle enables and whose definition S2 can compute.
+
+    Raises:
+        DefinitionError: one of them has the form, and cannot be computed.
+    """
+    specs = tuple(
+        spec_of(factor)
+        for factor in bundle.factors
+        if factor.status is EntryStatus.ENABLED and factor.factor_id not in FACTOR_IDS and is_derived(factor.definition)
+    )
+    plan(specs)
+    return specs
+
+
+def spec_of(factor: Factor) -> FactorSpec:
+    low, high = factor.range or (-SAMPLE_ABS_MAX, SAMPLE_ABS_MAX)
+    return FactorSpec(
+        factor_id=factor.factor_id,
+        family=factor.family or "derived",
+        version=factor.version,
+        freq=factor.freq,
+        lag_ms=factor.lag_ms or 0,
+        definition=factor.definition,
+        unit=factor.unit or "",
+        deps=factor.deps or (),
+        range=(low, high),
+        owner=factor.owner or "",
+    )
+
+
 @dataclass(slots=True, kw_only=True)
 class ActiveConfig:
+    """`derived_changed` is told when the bundle enables other factors of a person's own."""
+
     env: str
     snapshots: Snapshots
     documents: Documents
     clock: Clock
     cross: CrossMarket
+    teller: Teller
     rev: int = 0
     """0: nothing was ever active."""
+    derived: tuple[FactorSpec, ...] = ()
+    derived_changed: Changed = field(default_factory=Changed)
     _look_at_ms: int = 0
     _rev_key: str = field(init=False)
 
@@ -55,6 +100,18 @@ class ActiveConfig:
         if active is None or active.rev == self.rev:
             return
         bundle = await self.documents.get(CONFIG_BUNDLES, active.bundle_id)
-        if bundle is not None:
-            self.cross.set_min_move(bundle.flags.strategy.min_move)
-            self.rev = active.rev
+        if bundle is None:
+            return
+        self.cross.set_min_move(bundle.flags.strategy.min_move)
+        self.rev = active.rev
+        try:
+            derived = derived_of(bundle)
+        except DefinitionError as error:
+            # Those that were computed before stay; a rule that reads the new one finds it missing and refuses.
+            await self.teller.alert(
+                AlertCode.FACTOR_MISSING, Severity.ERROR, f"config rev {active.rev}: {error}", rev=str(active.rev)
+            )
+            return
+        if derived != self.derived:
+            self.derived = derived
+            self.derived_changed.tell()

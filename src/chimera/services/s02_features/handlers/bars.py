@@ -5,12 +5,15 @@ came is read from file, where S1 wrote it before it told anybody. Start-up is th
 where the file has come to know more of the past than the book, a new book is made beside it and takes its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import KlineEvent
 from chimera.domain.features.cross_market import CrossMarket
+from chimera.domain.features.derived import Source, plan
+from chimera.domain.features.factor import FactorSpec
 from chimera.domain.features.feature_book import FeatureBook
 from chimera.domain.market.quotes import Bar
 from chimera.ports.clock import Clock
@@ -42,13 +45,39 @@ def bar_of(told: KlineEvent) -> Bar:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookback:
+    """How far back a book's factors look, and the day besides that the longest plain factor needs itself.
+
+    `ticks`: by the plain factor whose samples are needed.
+    """
+
+    minutes_ms: int
+    hours_ms: int
+    ticks: Mapping[str, int]
+
+
+def lookback(derived: Sequence[FactorSpec]) -> Lookback:
+    steps = plan(derived)
+    ticks: dict[str, int] = {}
+    for step in steps:
+        if step.source is Source.TICK and step.lookback_ms > 0:
+            ticks[step.plain] = max(ticks.get(step.plain, 0), step.lookback_ms)
+    of_minutes, of_hours = (
+        max((step.lookback_ms for step in steps if step.source is source), default=0) + DAY_MS
+        for source in (Source.MINUTE, Source.HOUR)
+    )
+    return Lookback(minutes_ms=of_minutes, hours_ms=of_hours, ticks=ticks)
+
+
 @dataclass(slots=True, kw_only=True)
 class Walk:
-    """One book on its way through what is on file: hours first, then the minutes, for an hour that is known already is
-    not built again from its minutes. It may go on from where it stopped."""
+    """One book, or none, for the days alone, on its way through what is on file: hours first, then the minutes, for an
+    hour that is known already is not built again from its minutes. It may go on from where it stopped."""
 
     key: InstrumentKey
-    book: FeatureBook
+    book: FeatureBook | None
+    derived: tuple[FactorSpec, ...] = ()
     cross: CrossMarket | None
     history: History
     hours_since_ms: int
@@ -66,7 +95,8 @@ class Walk:
         since_ms = max(self.hours_since_ms, self._hours_ms)
         async for hours in self.history.bars(self.key, "1h", since_ms, end_ms):
             for hour in hours:
-                self.book.on_bar(hour)
+                if self.book is not None:
+                    self.book.on_bar(hour)
                 if self.cross is not None:
                     self.cross.on_btc(hour)
             self._settle(hours[-1])
@@ -74,7 +104,8 @@ class Walk:
         since_ms = max(self.minutes_since_ms, self._minutes_ms)
         async for minutes in self.history.bars(self.key, "1m", since_ms, end_ms):
             for minute in minutes:
-                self.book.on_bar(minute)
+                if self.book is not None:
+                    self.book.on_bar(minute)
                 if self.cross is not None and minute.open_time >= self._hours_ms:
                     self.cross.on_btc(minute)
             self._settle(minutes[-1])
@@ -82,9 +113,13 @@ class Walk:
             self._minutes_ms = minutes[-1].close_time
             self.read += len(minutes)
 
+    def value(self, factor_id: str, now_ms: int) -> float | None:
+        return self.book.snapshot(now_ms, 0).values.get(factor_id) if self.book is not None else None
+
     def _settle(self, newest: Bar) -> None:
         """The book computes when it is asked; asked page by page it keeps no month of bars waiting."""
-        self.book.snapshot(newest.close_time, 0)
+        if self.book is not None:
+            self.book.snapshot(newest.close_time, 0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +128,9 @@ class Bars:
     volatility is the market's; a lead that is not traded has no emitter."""
 
     desk: Desk
-    new_book: Callable[[], FeatureBook]
+    derived: Callable[[], tuple[FactorSpec, ...]]
+    """The factors beyond the built-in ones that a new book is to compute."""
+    new_book: Callable[[Market, tuple[FactorSpec, ...]], FeatureBook]
     emitter: Emitter | None
     cross: CrossMarket | None
     regimes: Regimes | None
@@ -101,6 +138,8 @@ class Bars:
     hours_ms: int
     history: History
     clock: Clock
+    computed: tuple[FactorSpec, ...] = ()
+    """What the book computes beyond the built-in ones."""
     _newest_open: int = -1
     _told_open: int = -1
     """The newest bar whose close was told; behind `_newest_open` while telling it fails."""
@@ -112,14 +151,12 @@ class Bars:
     async def start(self) -> None:
         """Whether the newest bar was told before we stopped nobody knows; if it comes again, it is told again."""
         now_ms = self.clock.now_ms()
-        walk = self._walk(now_ms, self.cross)
+        walk = await self._walk(now_ms, self.cross)
         if self.regimes is not None:
             # As the day began, not as it stands now: a restart finds the regime that was found before it.
             midnight_ms = now_ms - now_ms % DAY_MS
             await walk.to(midnight_ms)
-            await self.regimes.judge(
-                midnight_ms, walk.book.snapshot(midnight_ms, 0).values.get(RV_PCTILE), since_ms=now_ms
-            )
+            await self.regimes.judge(midnight_ms, walk.value(RV_PCTILE, midnight_ms), since_ms=now_ms)
         await walk.to(now_ms)
         self._take_over(walk)
         self._told_open = self._newest_open - MINUTE_MS
@@ -137,7 +174,7 @@ class Bars:
     async def rebuild(self) -> None:
         """A new book from what is on file takes the place of the one that goes on meanwhile. No bar is lost: at the
         moment of the change both have the same newest one."""
-        walk = self._walk(self.clock.now_ms(), None)
+        walk = await self._walk(self.clock.now_ms(), None)
         await walk.to(self.clock.now_ms())
         while walk.newest_open < self._newest_open:
             end_ms = self._newest_open + MINUTE_MS
@@ -177,19 +214,29 @@ class Bars:
                 self._take(each)
         self._missing += (bar.open_time - self._newest_open) // MINUTE_MS - 1
 
-    def _walk(self, now_ms: int, cross: CrossMarket | None) -> Walk:
+    async def _walk(self, now_ms: int, cross: CrossMarket | None) -> Walk:
+        """A new book at its beginning. Of ticks nothing is on file but what was told with the signals."""
+        derived = self.derived()
+        book = self.new_book(self.desk.key.market, derived)
+        lookback_ms = lookback(derived)
+        for factor_id, needed_ms in lookback_ms.ticks.items():
+            async for samples in self.history.told(self.desk.key, factor_id, now_ms - needed_ms, now_ms):
+                book.seed_samples(factor_id, samples)
         return Walk(
             key=self.desk.key,
-            book=self.new_book(),
+            book=book,
+            derived=derived,
             cross=cross,
             history=self.history,
-            hours_since_ms=max(0, now_ms - self.hours_ms),
-            minutes_since_ms=_up(max(0, now_ms - self.minutes_ms)),
+            hours_since_ms=max(0, now_ms - max(self.hours_ms, lookback_ms.hours_ms)),
+            minutes_since_ms=_up(max(0, now_ms - max(self.minutes_ms, lookback_ms.minutes_ms))),
         )
 
     def _take_over(self, walk: Walk) -> None:
         """In one turn of the loop, or a bar between could be lost."""
+        assert walk.book is not None
         self.desk.replace(walk.book)
+        self.computed = walk.derived
         self._newest_open = max(self._newest_open, walk.newest_open)
         self._since_ms = walk.minutes_since_ms
         self._missing = max(0, (self._newest_open + MINUTE_MS - self._since_ms) // MINUTE_MS - walk.read)

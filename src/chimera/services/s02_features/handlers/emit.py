@@ -9,13 +9,14 @@ Owns the distance of two events, the signal on file behind a bar's close and a c
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
 from chimera.contracts.collections import SIGNALS
 from chimera.contracts.documents import Decision, Signal
-from chimera.contracts.enums import Action
+from chimera.contracts.enums import Action, DataQuality
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.messages import FeatureEvent
@@ -71,7 +72,9 @@ class Emitter:
     _next_ms: int = 0
     _xmkt: float | None = None
     _stale: tuple[str, ...] | None = None
+    _flags: Mapping[str, DataQuality] | None = None
     _stale_json: str = "[]"
+    _flags_json: str = "{}"
     _stream: str = field(init=False)
     _last_key: str = field(init=False)
     _doc_key: str = field(init=False)
@@ -106,11 +109,15 @@ class Emitter:
     async def emit(self, t0: int, *, signal: bool = False) -> None:
         self._next_ms = t0 + self.emit_ms
         await self.config.look(t0)
-        snapshot = self.desk.book.snapshot(t0, self.age_ms_max)
-        if snapshot.stale != self._stale:
-            self._stale = snapshot.stale
-            self._stale_json = json.dumps(snapshot.stale)
-            self.stale_factors.set(self.desk.key, snapshot.stale)
+        snapshot = self._snapshot(t0)
+        if snapshot.flags != self._flags:
+            # In words only when they change: most of the time the same ones are stale, or none.
+            self._flags = snapshot.flags
+            self._flags_json = json.dumps(snapshot.flags)
+            if snapshot.stale != self._stale:
+                self._stale = snapshot.stale
+                self._stale_json = json.dumps(snapshot.stale)
+                self.stale_factors.set(self.desk.key, snapshot.stale)
         xmkt = snapshot.values.get(XMKT.factor_id)
         changed = xmkt is not None and self._xmkt is not None and xmkt != self._xmkt
         # The same spelling as `ids.signal_id`, which is too general for every tick.
@@ -126,6 +133,7 @@ class Emitter:
                 "t0": str(t0),
                 "signal_id": signal_id,
                 "stale": self._stale_json,
+                "flags": self._flags_json,
             },
         )
         await self.bus.publish(
@@ -139,8 +147,18 @@ class Emitter:
                 t0=t0,
                 config_rev=self.config.rev,
                 stale=snapshot.stale,
+                flags=dict(snapshot.flags) if snapshot.flags else None,
             ),
         )
+
+    def _snapshot(self, t0: int) -> FeatureSnapshot:
+        snapshot = self.desk.book.snapshot(t0, self.age_ms_max)
+        missing = [name for name in self.desk.awaited if name not in snapshot.values and name not in snapshot.flags]
+        if not missing:
+            return snapshot
+        # A new bundle's factors, until the book that computes them has taken its place.
+        flags = {**snapshot.flags, **dict.fromkeys(missing, DataQuality.WARMING)}
+        return FeatureSnapshot(snapshot.values, tuple(flags), t0, flags)
 
     async def _file(self, signal_id: str, snapshot: FeatureSnapshot) -> None:
         """S3 may have judged this moment before us, on an event that was told twice: its decision stays."""
@@ -158,6 +176,7 @@ class Emitter:
                         config_rev=self.config.rev,
                         created_at=snapshot.t0,
                         stale=snapshot.stale,
+                        flags=dict(snapshot.flags) if snapshot.flags else None,
                     ),
                     unless_exists=True,
                 )

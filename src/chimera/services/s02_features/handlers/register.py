@@ -3,13 +3,13 @@
 Owns everything in `factor_registry` of our own factors but whether a person has disabled one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chimera.contracts.collections import FACTOR_REGISTRY
 from chimera.contracts.documents import Factor
 from chimera.contracts.enums import EntryStatus
 from chimera.domain.features.factor import FactorSpec
-from chimera.domain.features.registry import FACTORS
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 
@@ -22,6 +22,7 @@ def document_of(spec: FactorSpec, known: Factor | None, now_ms: int) -> Factor:
         freq=spec.freq,
         lag_ms=spec.lag_ms,
         definition=spec.definition,
+        unit=spec.unit,
         deps=spec.deps,
         range=spec.range,
         owner=spec.owner,
@@ -35,8 +36,9 @@ class Register:
     documents: Documents
     clock: Clock
 
-    async def register(self) -> None:
-        for spec in FACTORS:
+    async def register(self, specs: Sequence[FactorSpec]) -> None:
+        """When S2 begins to compute them: the built-in ones at start, a bundle's own when it comes into force."""
+        for spec in specs:
             known = await self.documents.get(FACTOR_REGISTRY, spec.factor_id)
             document = document_of(spec, known, self.clock.now_ms())
             if known is None or known.but(updated_at=document.updated_at) != document:

@@ -28,6 +28,7 @@ from chimera.contracts.http.config import (
 from chimera.domain.config.bundle import content_hash, default_bundle
 from chimera.domain.config.diff import GONE, differences
 from chimera.domain.config.lint import cautions, lint
+from chimera.domain.config.schema import draft_schema
 from chimera.domain.config.source_lines import SourceError, line_of, lines_of, read_json, read_yaml
 from chimera.domain.config.words import sentence
 from chimera.domain.decision.condition import Finding
@@ -130,6 +131,7 @@ def as_answer(bundle: ConfigBundle) -> BundleAnswer:
         ),
         created_at=bundle.created_at,
         created_by=bundle.created_by,
+        note=bundle.note,
     )
 
 
@@ -231,6 +233,10 @@ class KeepBundles:
     async def show(self, request: Request) -> Reply:
         """GET /bundles/{id}: the whole of it."""
         return Reply(BundleBody(bundle=(await stored_bundle(self.documents, request.path["id"])).doc))
+
+    async def schema(self, request: Request) -> Reply:
+        """GET /schema: what editors complete and check a bundle by."""
+        return Reply(draft_schema(), content_type="application/schema+json")
 
     async def diff(self, request: Request) -> Reply:
         """GET /bundles/{id}/diff: what the bundle changes of the other."""

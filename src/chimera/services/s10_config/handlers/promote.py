@@ -26,17 +26,13 @@ from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
 from chimera.services.s10_config.handlers.bundles import contended, judge, refused
 from chimera.services.s10_config.handlers.lookup import nothing_active
+from chimera.services.s10_config.handlers.past import past_of, promotion_id
 
 TRIES = 10
 OFFERED = (PromotionMode.FULL,)
 """A canary and a ramp come with the figures that judge them."""
 
 log = structlog.get_logger(__name__)
-
-
-def promotion_id(active: ConfigActive) -> str:
-    """Derived from the switch, so that settling it twice writes one record."""
-    return ids.promotion_id(active.activated_at, active.seq, active.bundle_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +133,7 @@ class Promote:
         active = await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
         if active is None:
             raise nothing_active()
+        past = await past_of(self.documents, active)
         return Reply(
             ActiveAnswer(
                 bundle_id=active.bundle_id,
@@ -144,6 +141,7 @@ class Promote:
                 seq=active.seq,
                 hash=active.hash or "",
                 activated_at=active.activated_at,
+                way_back=past.way_back,
             )
         )
 

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chimera.contracts import ids
-from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, PROMOTIONS
-from chimera.contracts.documents import ConfigActive, ConfigBundle, Promotion
-from chimera.contracts.enums import PromotionMode, PromotionStatus
+from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES
+from chimera.contracts.documents import ConfigActive, ConfigBundle
+from chimera.contracts.enums import PromotionMode
 from chimera.contracts.http.config import RollbackRequest
-from chimera.domain.config.history import SWITCHES, revisions_in_force, revisions_to_go_back_to
 from chimera.domain.config.lint import lint
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.services.s10_config.handlers.bundles import refused
 from chimera.services.s10_config.handlers.lookup import nothing_active
-from chimera.services.s10_config.handlers.promote import Promote, Wish, promotion_id, switched_meanwhile
+from chimera.services.s10_config.handlers.past import Past, past_of
+from chimera.services.s10_config.handlers.promote import Promote, Wish, switched_meanwhile
 
 NAMED_MAX = 5
 
@@ -37,12 +37,15 @@ class Rollback:
             raise nothing_active()
         if wanted.expected_seq is not None and wanted.expected_seq != active.seq:
             raise switched_meanwhile(active.seq)
-        present, records = await self._records(active)
-        way_back = revisions_to_go_back_to(present, records)
-        bundle = await self._target(wanted.to_rev, active, present, records, way_back)
+        past = await past_of(self.documents, active)
+        if past.present is None:
+            raise Problem(
+                409, "no-record", f"the switch to rev {active.rev} left no record; promote the bundle that you want"
+            )
+        bundle = await self._target(wanted.to_rev, active, past)
         faults = lint(bundle.to_dict())
         if faults:
-            usable = [rev for rev in way_back if rev != bundle.rev and await self._is_usable(rev)][:NAMED_MAX]
+            usable = [rev for rev in past.way_back if rev != bundle.rev and await self._is_usable(rev)][:NAMED_MAX]
             others = f"; to_rev may be {', '.join(map(str, usable))}" if usable else ""
             problem = refused(422, "bundle-not-clean", faults)
             raise Problem(
@@ -54,51 +57,24 @@ class Rollback:
             # What was looked at is what is taken back: whoever switched in between is not undone unseen.
             expected_seq=active.seq,
             reason=wanted.reason,
-            undoes=present.promotion_id,
+            undoes=past.present.promotion_id,
         )
         return Reply(await self.promote.put_in_force(bundle, wish))
 
-    async def _records(self, active: ConfigActive) -> tuple[Promotion, Sequence[Promotion]]:
-        """The present switch's record, and every record that may have been in force."""
-        records: list[Promotion] = []
-        for status in PromotionStatus:
-            if status is not PromotionStatus.ABORTED:
-                records += await self.documents.find(
-                    Query(collection=PROMOTIONS, index="by_status", equal=(("status", status.value),))
-                )
-        wanted = promotion_id(active)
-        led_here = [
-            record
-            for record in records
-            if record.promotion_id == wanted
-            or (record.mode in SWITCHES and record.to_rev == active.rev and (record.seq or 0) < active.seq)
-        ]
-        present = max(led_here, key=lambda record: (record.promotion_id == wanted, record.seq or 0), default=None)
-        if present is None:
-            raise Problem(
-                409, "no-record", f"the switch to rev {active.rev} left no record; promote the bundle that you want"
-            )
-        return present, records
-
-    async def _target(
-        self,
-        to_rev: int | None,
-        active: ConfigActive,
-        present: Promotion,
-        records: Sequence[Promotion],
-        way_back: Sequence[int],
-    ) -> ConfigBundle:
+    async def _target(self, to_rev: int | None, active: ConfigActive, past: Past) -> ConfigBundle:
         if to_rev is None:
-            if not way_back:
+            if not past.way_back:
                 raise Problem(409, "nothing-before", f"nothing was in force before rev {active.rev}; promote a bundle")
-            to_rev = way_back[0]
+            to_rev = past.way_back[0]
         elif to_rev == active.rev:
             raise Problem(409, "already-active", f"rev {to_rev} is in force since seq {active.seq}")
         bundle = await self._bundle(to_rev)
         if bundle is None:
-            raise Problem(404, "no-such-revision", f"there is no rev {to_rev}; {_choice(way_back)}")
-        if to_rev not in revisions_in_force(present, records):
-            raise Problem(409, "never-in-force", f"rev {to_rev} never was in force: promote it; or {_choice(way_back)}")
+            raise Problem(404, "no-such-revision", f"there is no rev {to_rev}; {_choice(past.way_back)}")
+        if not past.was_in_force(to_rev):
+            raise Problem(
+                409, "never-in-force", f"rev {to_rev} never was in force: promote it; or {_choice(past.way_back)}"
+            )
         return bundle
 
     async def _bundle(self, rev: int) -> ConfigBundle | None:
