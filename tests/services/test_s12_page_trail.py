@@ -99,6 +99,12 @@ def test_stale_features_come_first_and_say_so() -> None:
     assert found["Features"].note == "1 of 7 stale"
 
 
+def test_the_market_that_was_decided_on_is_shown() -> None:
+    (line,) = (row for row in shown(stored())[""].rows if row["key"] == "Market")
+
+    assert line["cells"][1] == {"t": "bid 65,399.9 · ask 65,400", "s": "taker fee 0.050 %"}
+
+
 def test_the_configuration_that_decided_can_be_opened() -> None:
     (line,) = (row for row in shown(stored())[""].rows if row["key"] == "Configuration")
 

@@ -62,6 +62,8 @@ class ConfigPage(Frame):
         self._active: ActiveAnswer | None = None
         self._bundles: Sequence[BundleAnswer] = ()
         self._only_changed = False
+        self._filled = ""
+        """What the editor was given."""
         self._shown_rev: int | None = None
         self._list_reads = 0
 
@@ -187,7 +189,7 @@ class ConfigPage(Frame):
         self._table.pick(bundle.bundle_id)
         self._show_head()
         self._show_flags()
-        self._fill_editor()
+        self._keep_or_fill_editor()
         self._clear_dry_run()
         self._offer_others()
         await self._show_panel()
@@ -213,7 +215,7 @@ class ConfigPage(Frame):
         for name, panel in panels.items():
             show_if(panel, name == self._panels.chosen)
         show_if(self._all_or_changed.element, self._panels.chosen == READ)
-        if self._panels.chosen == CHANGES:
+        if self._panels.chosen == CHANGES and self._opened is not None:
             await self._show_changes(self._other.chosen)
 
     def _offer_others(self) -> None:
@@ -251,9 +253,17 @@ class ConfigPage(Frame):
             return False
         return True
 
+    def _keep_or_fill_editor(self) -> None:
+        """What somebody has begun to write is not thrown away because he looks at another bundle."""
+        if self._editor.text == self._filled:
+            self._fill_editor()
+        else:
+            self._found.show("This is still what you wrote. Start over takes the opened bundle's text.", "warn")
+
     def _fill_editor(self) -> None:
         if self._opened is not None:
-            self._editor.fill(text_of(self._opened.but(note=None)))
+            self._filled = text_of(self._opened.but(note=None))
+            self._editor.fill(self._filled)
             self._findings.show([], "")
             self._found.show("")
 
@@ -271,6 +281,7 @@ class ConfigPage(Frame):
             return
         await self._read_list()
         findings = told.findings
+        self._filled = self._editor.text
         await self._open_bundle(told.bundle_id)
         self._show_findings(findings, None)
         ui.notify(f"Saved as draft {told.bundle_id}. Nothing is in force by that.", type="positive")

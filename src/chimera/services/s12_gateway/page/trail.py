@@ -20,7 +20,7 @@ from chimera.domain.decision.telling import (
     sentence,
 )
 from chimera.services.s12_gateway.page.rows import Cell, Column, Row, Section, cell, row
-from chimera.services.s12_gateway.page.words import NOTHING, at, instrument_name
+from chimera.services.s12_gateway.page.words import NOTHING, at, instrument_name, percent
 
 GATES = (
     Column("Gate", "wrap"),
@@ -84,6 +84,7 @@ def _facts(signal: Signal, trail: Mapping[str, Any]) -> Section:
     if trail.get("side"):
         source = SIDE_FROM.get(str(trail.get("side_from")), "")
         lines.append(("Side", cell("▲ buy" if trail["side"] == "BUY" else "▼ sell", sub=source)))
+    lines += _market(trail)
     lines += _model(signal, trail)
     if trail.get("max_adds_override") is not None:
         lines.append(("Adds", cell(action_words("max_adds_override", trail["max_adds_override"]))))
@@ -94,6 +95,14 @@ def _facts(signal: Signal, trail: Mapping[str, Any]) -> Section:
         lines.append(("Intent", cell(decision.intent_id, "code")))
     lines.append(("Signal", cell(signal.signal_id, "code")))
     return Section("", FACTS, [row(name, cell(name, "dim"), content) for name, content in lines])
+
+
+def _market(trail: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
+    quote = trail.get("quote")
+    if isinstance(quote, Mapping):
+        fee = quote.get("taker_fee_ratio")
+        text = f"bid {plain_price(quote.get('bid'))} · ask {plain_price(quote.get('ask'))}"
+        yield "Market", cell(text, sub="" if fee is None else f"taker fee {percent(fee, 3)}")
 
 
 def _model(signal: Signal, trail: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
