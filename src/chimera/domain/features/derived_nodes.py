@@ -33,6 +33,11 @@ class Node(Protocol):
     step: Step
     above: "list[Node]"
 
+    @property
+    def every_ms(self) -> int:
+        """The finest grid on which samples are taken of what is offered here; NOT_DUE: none are."""
+        ...
+
     def offer(self, t: int, sample: float, flag: DataQuality | None, hold_ms: int) -> None:
         """The value at `t`, which holds for `hold_ms` unless the next one is late. `t` grows."""
         ...
@@ -58,6 +63,10 @@ class AbsoluteNode:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.above: list[Node] = []
+
+    @property
+    def every_ms(self) -> int:
+        return min((node.every_ms for node in self.above), default=NOT_DUE)
 
     def offer(self, t: int, sample: float, flag: DataQuality | None, hold_ms: int) -> None:
         size, flag = self._of(sample, flag)
@@ -121,6 +130,10 @@ class WindowNode:
         self._until = 0
         for node in self.above:
             node.forget()
+
+    @property
+    def every_ms(self) -> int:
+        return self._grid_ms
 
     def offer(self, t: int, sample: float, flag: DataQuality | None, hold_ms: int) -> None:
         if hold_ms <= self._grid_ms:
