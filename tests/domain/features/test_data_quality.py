@@ -448,3 +448,31 @@ def test_on_spot_nothing_is_made_of_funding() -> None:
     book = FeatureBook(Market.SPOT, CrossMarket(min_move=MIN_MOVE), (derived("a", "abs(funding_next)"),))
 
     assert not {"a", "funding_next"} & set(book.snapshot(START, MAX_AGE).flags)
+
+
+def test_days_that_are_read_after_the_first_look_still_become_samples() -> None:
+    specs = (derived("p", "pctile(abs(btc_ret_d1),3d)"), derived("z", "zscore(p,24h)", within=(-40.0, 40.0)))
+    cross = CrossMarket(min_move=MIN_MOVE)
+    early, late = (FeatureBook(Market.FUT, cross, specs) for _ in range(2))
+    for day in range(9):
+        if day == 4:
+            early.snapshot(START + 9 * DAY, MAX_AGE)
+        cross.on_btc(hour_of(START + day * DAY + 23 * HOUR, 60_000.0 + 10.0 * (day * day % 5)))
+    now = START + 9 * DAY + HOUR
+
+    assert early.snapshot(now, MAX_AGE) == late.snapshot(now, MAX_AGE)
+    assert {"p", "z"} <= set(late.snapshot(now, MAX_AGE).values)
+
+
+def test_who_looks_at_the_bars_alone_spoils_no_sample_of_ticks() -> None:
+    specs = (derived("p", "pctile(spread_bps,10m)"),)
+    alone, together = (FeatureBook(Market.FUT, CrossMarket(min_move=MIN_MOVE), specs) for _ in range(2))
+    for i in range(12):
+        for book in (alone, together):
+            book.on_depth(START + i * MINUTE - 1_000, 60_000.0, 60_001.0 + i, 1.0, 1.0)
+            book.snapshot(START + i * MINUTE - 1_000, MAX_AGE)
+        together.snapshot(START + i * MINUTE, 0)
+    now = START + 11 * MINUTE
+
+    assert together.snapshot(now, MAX_AGE) == alone.snapshot(now, MAX_AGE)
+    assert "p" in together.snapshot(now, MAX_AGE).values

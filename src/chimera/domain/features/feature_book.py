@@ -113,6 +113,7 @@ class FeatureBook:
         "_minute_reads",
         "_minute_taps",
         "_rv",
+        "_sample_age_ms",
         "_slow_flags",
         "_slow_stale",
         "_slow_until_ms",
@@ -171,15 +172,19 @@ class FeatureBook:
         self._derived_slow = tuple(node for node in nodes.values() if not node.step.is_quick)
         taps: dict[Source, dict[str, list[Node]]] = {source: {} for source in Source}
         for node in nodes.values():
-            if node.step.of == node.step.plain and (node.above or isinstance(node, WindowNode)):
+            if node.step.of == node.step.plain and node.every_ms != NOT_DUE:
                 taps[node.step.source].setdefault(node.step.plain, []).append(node)
         self._taps = {name: tuple(above) for by_name in taps.values() for name, above in by_name.items()}
         by_source = {source: tuple((n, tuple(above)) for n, above in by.items()) for source, by in taps.items()}
-        self._minute_taps = tuple((self._minute_reads[name], above) for name, above in by_source[Source.MINUTE])
+        self._minute_taps = tuple(
+            (self._minute_reads[name], above, min(node.every_ms for node in above))
+            for name, above in by_source[Source.MINUTE]
+        )
         self._hour_taps = tuple(node for _, above in by_source[Source.HOUR] for node in above)
         self._day_taps = tuple(_DayTap(name, node) for name, above in by_source[Source.DAY] for node in above)
         self._tick_taps = tuple((name, above, _SOURCE_OF_TICKS[name]) for name, above in by_source[Source.TICK])
         self._tick_next = 0
+        self._sample_age_ms = 0
         sampled = {source for _, _, source in self._tick_taps}
         needs_touch = bool(sampled & {"touch", "depth"})
         self._touches: deque[_Touch] | None = deque(maxlen=_MINUTES_REMEMBERED) if needs_touch else None
@@ -265,11 +270,17 @@ class FeatureBook:
         self._slow_until_ms = _NEVER
 
     def snapshot(self, now_ms: int, max_age_ms: int) -> FeatureSnapshot:
-        """The factors at t0 = `now_ms`; a quick source older than `max_age_ms` is stale. `now_ms` never goes back."""
+        """The factors at t0 = `now_ms`; a quick source older than `max_age_ms` is stale. `now_ms` never goes back.
+
+        Samples of quick factors go by the longest `max_age_ms` that was ever asked for: who looks at the bars alone,
+        and asks for nothing older than now, must not make them stale.
+        """
+        if max_age_ms > self._sample_age_ms:
+            self._sample_age_ms = max_age_ms
         if self._waiting_minutes or self._waiting_hours:
-            self._take_bars(now_ms, max_age_ms)
+            self._take_bars(now_ms)
         if self._tick_taps and 0 < self._tick_next <= now_ms:
-            self._sample_ticks(now_ms, max_age_ms)
+            self._sample_ticks(now_ms)
         view = self._cross.at(now_ms)
         if self._day_taps:
             self._sample_days(now_ms)
@@ -395,38 +406,41 @@ class FeatureBook:
         since = self._closes.since(minutes)
         return (nan, self._closes.lacks(minutes)) if since != since else _reading(spec, since, _GAP)
 
-    def _take_bars(self, now_ms: int, max_age_ms: int) -> None:
+    def _take_bars(self, now_ms: int) -> None:
         minutes, hours = self._waiting_minutes, self._waiting_hours
         while True:
             # Of an hour and the minute that ends it the minute comes first: a whole hour of minutes is that hour.
-            is_hour = bool(hours) and not (minutes and minutes[0].close_time <= hours[0].close_time)
-            waiting = hours if is_hour else minutes
-            if not waiting or waiting[0].close_time > now_ms:
+            minute_ms = minutes[0].open_time + MINUTE_MS if minutes else NOT_DUE
+            hour_ms = hours[0].open_time + HOUR_MS if hours else NOT_DUE
+            is_hour = hour_ms < minute_ms
+            close_time = hour_ms if is_hour else minute_ms
+            if close_time > now_ms:
                 return
-            bar = waiting.popleft()
+            bar = hours.popleft() if is_hour else minutes.popleft()
             if sane_bar(bar):
-                if self._tick_taps and 0 < self._tick_next < bar.close_time:
+                if self._tick_taps and 0 < self._tick_next < close_time:
                     # What was sampled before this bar closed did not know it.
-                    self._sample_ticks(bar.close_time - 1, max_age_ms)
+                    self._sample_ticks(close_time - 1)
                 if is_hour:
                     self._take_hour(bar)
                 else:
-                    self._take_minute(bar)
+                    self._take_minute(bar, close_time)
 
-    def _take_minute(self, bar: Bar) -> None:
-        close_time, close = bar.close_time, bar.close
+    def _take_minute(self, bar: Bar, close_time: int) -> None:
         if close_time <= self._minute_as_of_ms:
             return
+        close = bar.close
         self._minute_as_of_ms = close_time
         self._slow_until_ms = _NEVER
         self._last_hour.add(close, close_time)
         self._rv.add(close, close_time)
         self._closes.add(close, close_time)
         self._atr_1m.add_minute(bar.high, bar.low, close, close_time)
-        for read, above in self._minute_taps:
-            value, flag = self._unless_outlier(read())
-            for node in above:
-                node.offer(close_time, value, flag, MINUTE_MS)
+        for read, above, every_ms in self._minute_taps:
+            if close_time % every_ms == 0:
+                value, flag = self._unless_outlier(read())
+                for node in above:
+                    node.offer(close_time, value, flag, MINUTE_MS)
         hour = self._hours.add(bar)
         if hour is not None:
             self._take_hour(hour)
@@ -448,7 +462,7 @@ class FeatureBook:
         if self._tick_next == 0:
             self._tick_next = _minute_close(ts)
 
-    def _sample_ticks(self, until_ms: int, max_age_ms: int) -> None:
+    def _sample_ticks(self, until_ms: int) -> None:
         """Samples the quick factors at every minute close that is due, as they were then."""
         t = self._tick_next
         while t <= until_ms:
@@ -457,7 +471,7 @@ class FeatureBook:
             funding = _as_of(self._fundings, t, _NO_FUNDING)
             values: dict[str, float] = {}
             flags: dict[str, DataQuality] = {}
-            self._look_at_ticks(t, max_age_ms, touch, depth, funding, values, flags)
+            self._look_at_ticks(t, self._sample_age_ms, touch, depth, funding, values, flags)
             heard = {"touch": touch[0], "depth": depth[0], "funding": funding[0]}
             for name, above, source in self._tick_taps:
                 if heard[source] != _NEVER:
@@ -476,22 +490,28 @@ class FeatureBook:
 
 
 class _DayTap:
-    """Samples of one factor of days for one node."""
+    """Samples of one factor of days for one node.
 
-    __slots__ = ("_grid_ms", "_name", "_next", "_node")
+    What is stale today may still come: it is waited for until the day's last point, so that a close that is told late
+    is in time for all samples of its day. When one comes later still, or the days are read from file after the first
+    snapshot, the samples are taken anew: they are a function of the days that are known.
+    """
+
+    __slots__ = ("_grid_ms", "_lacked", "_name", "_next", "_node")
 
     def __init__(self, name: str, node: Node) -> None:
         self._name = name
         self._node = node
         self._grid_ms = node.step.grid_ms if node.step.kind is not None else MINUTE_MS
         self._next = _NEVER
+        self._lacked: tuple[int, int] | None = None
+        """What was known when a sample was passed over; None: none was."""
 
     def take(self, cross: CrossMarket, now_ms: int, first_ms: int) -> bool:
-        """Every grid point that is due, from `first_ms` on, as far back as it matters. True when there was one.
-
-        What is stale today may still come: it is waited for until the day's last point, so that a close that is told
-        late is in time for all samples of its day.
-        """
+        """Every grid point that is due, from `first_ms` on, as far back as it matters. True when there was one."""
+        if self._lacked is not None and self._lacked != cross.version:
+            self._node.forget()
+            self._next, self._lacked = _NEVER, None
         if self._next == _NEVER:
             lookback_day = (now_ms - self._node.step.lookback_ms) // DAY_MS - 2
             self._next = max(first_ms, lookback_day * DAY_MS)
@@ -503,6 +523,7 @@ class _DayTap:
             if value is not None:
                 self._node.sample(t, value, None)
             elif (t + self._grid_ms) % DAY_MS == 0:
+                self._lacked = cross.version
                 self._node.sample(t, nan, view.flags[self._name])
             elif now_ms < (t // DAY_MS + 1) * DAY_MS - self._grid_ms:
                 break

@@ -45,7 +45,7 @@ SPEC = FactorSpec(
 class RealizedVol1d:
     """A ring of returns. Feed closed 1 m bars in order; O(1) each."""
 
-    __slots__ = ("_as_of_ms", "_at", "_broken", "_close", "_ring", "_run", "_sum", "value")
+    __slots__ = ("_as_of_ms", "_at", "_broken", "_close", "_ring", "_run", "_sum")
 
     def __init__(self) -> None:
         self._ring = array("q", bytes(8 * WINDOW))
@@ -55,8 +55,6 @@ class RealizedVol1d:
         self._close = 0.0
         self._as_of_ms = -1
         self._broken = False
-        self.value: float | None = None
-        """None while fewer than 1440 returns stand in a row."""
 
     def add(self, close: float, close_time: int) -> None:
         """Take one closed minute; `close` is positive and finite."""
@@ -73,7 +71,11 @@ class RealizedVol1d:
             self._run += 1
         self._close = close
         self._as_of_ms = close_time
-        self.value = sqrt(float(self._sum) / WINDOW * _YEAR_MINUTES) / UNIT if self._run >= WINDOW else None
+
+    @property
+    def value(self) -> float | None:
+        """None while fewer than 1440 returns stand in a row."""
+        return sqrt(float(self._sum) / WINDOW * _YEAR_MINUTES) / UNIT if self._run >= WINDOW else None
 
     @property
     def lacks(self) -> DataQuality:
