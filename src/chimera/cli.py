@@ -13,15 +13,16 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import structlog
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from chimera import __version__
+from chimera.app.bundle_commands import bundle_app
+from chimera.app.terminal import DEFAULT_DATA, Data, Json, asking, err, out, refuse
 
 app = typer.Typer(
     name="chimera",
@@ -32,20 +33,9 @@ app = typer.Typer(
 )
 contracts_app = typer.Typer(help="What the system says: schemas of every message, document and call.")
 app.add_typer(contracts_app, name="contracts")
+app.add_typer(bundle_app, name="bundle")
 
-out = Console(width=None if sys.stdout.isatty() else 140)
-err = Console(stderr=True)
-
-Data = Annotated[Path, typer.Option("--data", help="The folder in which the system keeps its state.")]
 Symbols = Annotated[str, typer.Option("--symbols", help="Comma-separated, e.g. BTCUSDT,ETHUSDT.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line, for programs.")]
-DEFAULT_DATA = Path("var")
-
-
-def refuse(text: str) -> NoReturn:
-    """Say what is wrong and what to do, and end with 2: nothing was changed."""
-    err.print(f"[bold red]chimera:[/] {escape(text)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
 
 
 def main() -> None:
@@ -84,17 +74,6 @@ def refusals(*more: type[Exception]) -> Iterator[None]:
         yield
     except known as problem:
         refuse(str(problem))
-
-
-@contextmanager
-def asking() -> Iterator[None]:
-    """For commands that only ask the running system: they need none of what a start needs, and answer at once."""
-    from chimera.app.client import NotRunning
-
-    try:
-        yield
-    except NotRunning as why:
-        refuse(str(why))
 
 
 def configure_log(level: str) -> None:
@@ -171,12 +150,12 @@ def venue_of(text: str) -> str:
     """
     from chimera.app.sides import is_url
 
-    if text in VENUES or is_url(text):
-        return text.rstrip("/")
-    refuse(
-        f"--venue {text!r}: known are {', '.join(VENUES)}, or the URL of an exchange's server such as"
-        " http://127.0.0.1:9900"
-    )
+    if text not in VENUES and not is_url(text):
+        refuse(
+            f"--venue {text!r}: known are {', '.join(VENUES)}, or the URL of an exchange's server such as"
+            " http://127.0.0.1:9900"
+        )
+    return text.rstrip("/")
 
 
 @app.command()
@@ -325,10 +304,18 @@ def replay(
     end: Annotated[str | None, typer.Option("--to", help="Day after the last, yyyy-mm-dd UTC.")] = None,
     markets: Annotated[str, typer.Option(help="FUT, SPOT or FUT,SPOT.")] = "FUT,SPOT",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that the files do not say.")] = 7,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            allow_dash=True,
+            help="File for every decision with its whole trail, one JSON object a line; - writes them to stdout, and "
+            "the report to stderr.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the whole system over real klines in virtual time."""
-    from chimera.simulation.replay import ReplayOptions, ReplayProblem
+    from chimera.simulation.replay import STDOUT, ReplayOptions, ReplayProblem
     from chimera.simulation.replay import replay as run
     from chimera.simulation.replay_report import render
 
@@ -341,14 +328,16 @@ def replay(
                 start=start,
                 end=end,
                 seed=seed,
+                decisions=decisions,
             ),
             os.environ,
             quiet=as_json,
         )
+    is_taken = decisions == STDOUT
     if as_json:
-        print(json.dumps(report.to_json()))
+        print(json.dumps(report.to_json()), file=sys.stderr if is_taken else sys.stdout)
     else:
-        render(report, out)
+        render(report, err if is_taken else out)
     if not report.agrees:
         raise typer.Exit(1)
 
@@ -590,6 +579,14 @@ def contracts_export(folder: Path) -> None:
     out.print(f"{len(files)} files in {folder}", highlight=False)
 
 
+@app.command("flags")
+def flags() -> None:
+    """Print the page of everything that may be set: flags of a bundle, variables of the environment."""
+    from chimera.app.flag_page import flag_page
+
+    print(flag_page(), end="")
+
+
 @app.command("map")
 def stream_map() -> None:
     """Print the stream map: who tells whom."""
@@ -600,7 +597,7 @@ def stream_map() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="sim, memory, decide, venue, connector, features or tick-to-order")],
+    name: Annotated[str, typer.Argument(help="which one; an unknown name lists them")],
     as_json: Json = False,
     days: Annotated[float, typer.Option(min=0.1, max=60, help="sim: virtual days.")] = 3.0,
     profile: Annotated[bool, typer.Option("--profile", help="sim: show where the time goes.")] = False,

@@ -22,6 +22,12 @@ WIDENED: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """Where CONTRACTS widens an enum of the spec, and by which words. Nothing else may be wider."""
 
+SILENT: dict[tuple[str, str], tuple[str, ...]] = {
+    ("documents/config_flags", "risk"): ("concurrent_entries_per_market",),
+}
+"""Where CONTRACTS 4 lets a bundle be silent, so that a variable of the environment holds, and the spec's schema does
+not. Nothing else that is required there may be left out."""
+
 FILE_OF_LABELS = "documents/labels_24h"
 """The spec writes one schema for the three collections of labels."""
 
@@ -38,11 +44,15 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def widened(name: str) -> dict[str, Any]:
-    """The same with the enums that the contract widens."""
+    """The same with the enums that the contract widens, and without asking for what may be left out."""
     result = copy.deepcopy(schema(name))
     for (file, field), words in WIDENED.items():
         if file == name:
             result["properties"][field]["enum"].extend(words)
+    for (file, path), silent in SILENT.items():
+        if file == name:
+            below = result["properties"][path]
+            below["required"] = [each for each in below["required"] if each not in silent]
     return result
 
 

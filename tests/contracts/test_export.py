@@ -65,7 +65,7 @@ def differences(name: str, path: str, theirs: Schema, ours: Schema, root: Schema
     for bound in ("minItems", "maxItems", "minimum", "maximum"):
         if bound in theirs and ours.get(bound) != theirs[bound]:
             found.append(f"{path}: {bound} {theirs[bound]} became {ours.get(bound)}")
-    missing = set(theirs.get("required", ())) - set(ours.get("required", ()))
+    missing = set(theirs.get("required", ())) - set(ours.get("required", ())) - set(spec.SILENT.get((name, path), ()))
     if missing:
         found.append(f"{path}: {sorted(missing)} are not required any more")
     for inner, below in theirs.get("properties", {}).items():

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from chimera.contracts.base import Contract
 from chimera.contracts.enums import Market
 from chimera.contracts.flags import Flags
+from chimera.domain.config.bundle import default_bundle
 
 # 004 section 12.1, verbatim where it gives a value.
 SEED = {
@@ -64,12 +65,19 @@ FIELDS = list(dict.fromkeys(nested(Flags)))
 NUMBERS = [(group, name) for group, name in FIELDS if group.model_fields[name].annotation in (int, float)]
 
 
-def test_the_default_flags_are_those_of_the_seeds() -> None:
-    assert holds(SEED, Flags().to_dict())
+def test_the_first_bundles_flags_are_those_of_the_seeds() -> None:
+    assert holds(SEED, default_bundle(0).flags.to_dict())
 
 
-def test_the_seeds_flags_are_the_default_flags() -> None:
-    assert Flags.model_validate(SEED) == Flags()
+def test_the_seeds_flags_are_the_first_bundles() -> None:
+    assert Flags.model_validate(SEED) == default_bundle(0).flags
+
+
+def test_the_default_flags_leave_one_number_to_the_environment() -> None:
+    first, silent = default_bundle(0).flags.to_dict(), Flags().to_dict()
+
+    assert first["risk"].pop("concurrent_entries_per_market") == 2
+    assert first == silent
 
 
 def test_the_added_groups_have_the_numbers_of_the_services_page() -> None:
@@ -106,6 +114,8 @@ def test_every_number_has_a_range(group: type[Contract], name: str) -> None:
         ("risk.budget.fut_margin_usdt_max", -1),
         ("risk.budget.fut_margin_usdt_max", float("nan")),
         ("risk.drawdown_pct_max", 1.5),
+        ("risk.concurrent_entries_per_market", -1),
+        ("risk.concurrent_entries_per_market", 101),
         ("execution.routing.maker_wait.base_ms", -1),
         ("execution.routing.maker_wait.need_fill_ratio", 1.1),
         ("execution.routing.taker.fallback", "LATER"),

@@ -39,6 +39,9 @@ SERVICE = Service(
     routes=(
         Route(method="GET", path="/pages", handle=say, summary="pages", query=Page),
         Route(method="POST", path="/orders", handle=say, summary="orders", body=Order),
+        Route(
+            method="POST", path="/texts", handle=say, summary="texts", read=lambda text: [text.media_type, text.text]
+        ),
         Route(method="POST", path="/bug", handle=fail, summary="bug"),
     ),
     ready=lambda: False,
@@ -167,6 +170,27 @@ async def test_the_document_of_the_routes_is_served_and_no_page_with_foreign_scr
     document = (await port.ask("GET", "/openapi.json"))[1]
 
     assert document["info"]["description"] == "a card"
-    assert set(document["paths"]) == {"/bug", "/health", "/metrics", "/orders", "/pages", "/ready"}
+    assert set(document["paths"]) == {"/bug", "/health", "/metrics", "/orders", "/pages", "/ready", "/texts"}
     for path in ("/docs", "/redoc"):
         assert (await port.ask("GET", path))[0] == 404
+
+
+async def test_yaml_is_refused_where_no_text_is_read() -> None:
+    status, answer, _ = await Port().ask("POST", "/orders", b"qty: 1", content_type="application/yaml")
+
+    assert (status, answer["type"]) == (415, "urn:chimera:problem:media-type")
+    assert "application/json" in answer["detail"]
+
+
+async def test_a_text_comes_whole_to_the_route_that_reads_it() -> None:
+    for kind, read_as in (("text/x-yaml; charset=utf-8", "application/yaml"), ("", "application/json")):
+        status, answer, _ = await Port().ask("POST", "/texts", b'{"a":\n "\xc3\xa4"}', content_type=kind)
+
+        assert (status, answer["body"]) == (200, [read_as, '{"a":\n "ä"}'])
+
+
+async def test_a_text_in_no_known_letters_is_malformed() -> None:
+    status, answer, _ = await Port().ask("POST", "/texts", b"a: \xff", content_type="application/yaml")
+
+    assert (status, answer["type"]) == (400, "urn:chimera:problem:malformed-body")
+    assert "UTF-8" in answer["detail"]

@@ -14,6 +14,7 @@ from chimera.adapters.memory.state import (
     MemoryReservations,
     MemorySnapshots,
 )
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.base import Message
@@ -106,5 +107,6 @@ def small_world() -> SmallWorld:
         notifier=notes,
         metrics=PrometheusMetrics(),
         compute=ComputeInLoop(),
+        models=OnnxModels(in_thread=False),
     )
     return SmallWorld(clock, documents, snapshots, bus, venue, peers, notes, world)

@@ -251,6 +251,25 @@ def test_nothing_is_opened_where_a_person_holds_a_position() -> None:
     run_virtual(scenario())
 
 
+def test_slippage_above_its_limit_asks_s4_for_slices() -> None:
+    """Half of 2.8 bps and twice as much, for 400 USDT on a level of 200, are 2.8 bps: three slices stay within 1."""
+
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        await desk.promote(flags={"risk": {"slip_bp_max": 1, "slip_bp_hard": 24}})
+        await desk.see(0.0)
+        deep = await desk.decide("/dryrun", sideHint="BUY")
+        await desk.see(0.0, spread_bps=2.8, depth_top1_usdt=200.0)
+        thin = await desk.decide("/dryrun", sideHint="BUY")
+
+        assert "twap" not in deep.body["intent"]["exec_policy"]
+        assert thin.body["intent"]["exec_policy"]["twap"] == {"enabled": True, "slices": 3}
+        assert thin.body["trail"]["slices"] == 3
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
 def test_an_opposite_signal_closes_nothing() -> None:
     async def scenario() -> None:
         desk = await Desk.begin()

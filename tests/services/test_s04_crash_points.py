@@ -28,6 +28,7 @@ from chimera.adapters.memory.state import (
     MemoryReservations,
     MemorySnapshots,
 )
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.adapters.simulated_venue.journal import NoJournal
@@ -185,6 +186,7 @@ class Timeline:
             notifier=QuietNotifier(),
             metrics=PrometheusMetrics(),
             compute=ComputeInLoop(),
+            models=OnnxModels(in_thread=False),
         )
         floor = Floor(world, venue, peers, [], price=self.price)
         venue.apply(tick(self.price, self.clock.now_ms()))

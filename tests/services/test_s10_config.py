@@ -1,7 +1,6 @@
 """Bundles are stored whole, staged clean, and put in force by one switch that everybody hears of."""
 
 import asyncio
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,69 +10,15 @@ from hypothesis import strategies as st
 from chimera.contracts.collections import (
     CONFIG_ACTIVE,
     CONFIG_BUNDLES,
-    INSTRUMENT_REGISTRY,
     PROMOTIONS,
     STRATEGY_EVENTS,
 )
-from chimera.contracts.documents.config import Instrument
-from chimera.contracts.enums import BundleStatus, EntryStatus, PromotionStatus
-from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.enums import BundleStatus, PromotionStatus
 from chimera.contracts.keys import CFG_ACTIVE_REV, CFG_BUNDLE
-from chimera.contracts.messages import CfgEvent
-from chimera.contracts.streams import CFG_EVENTS
 from chimera.domain.config.bundle import default_bundle
 from chimera.ports.documents import Query
-from chimera.ports.peers import PeerAnswer, PeerCall
-from chimera.services.s10_config.service import build
-from chimera.services.s10_config.settings import ConfigSettings
-from tests.services.small_world import ENV, SmallWorld, small_world
-
-
-class Config:
-    """S10 in a world of its own, or in one that another S10 shares."""
-
-    def __init__(self, here: SmallWorld | None = None) -> None:
-        self.here = here or small_world()
-        self.service = build(self.here.world, ConfigSettings(env=ENV))
-        self.here.peers.add("s10", self.service.routes)
-
-    async def start(self) -> "Config":
-        await self.service.start()
-        return self
-
-    async def lists(self, *keys: str) -> "Config":
-        """S1 has found these at the exchange."""
-        for key in map(InstrumentKey.parse, keys):
-            rules = {"tick_size": Decimal("0.1"), "step_size": Decimal("0.001"), "min_notional": Decimal(5)}
-            instrument = Instrument(market=key.market, symbol=key.symbol, status=EntryStatus.ENABLED, **rules)
-            await self.here.documents.put(INSTRUMENT_REGISTRY, instrument)
-        return self
-
-    async def listed_findings(self, bundle_id: str) -> Any:
-        """What `GET /bundles` says of one."""
-        bundles = (await self.ask("GET", "/bundles")).body["bundles"]
-        return next(bundle.get("findings") for bundle in bundles if bundle["bundle_id"] == bundle_id)
-
-    async def tick(self) -> None:
-        await self.service.timers[0].run()
-
-    async def ask(self, method: str, path: str, body: Any = None) -> PeerAnswer:
-        return await self.here.peers.call(PeerCall("s10", method, path, body, actor="ada"))
-
-    async def staged(self, concurrency: int) -> str:
-        made = await self.ask("POST", "/bundles", {"flags": {"risk": {"concurrent_entries_per_market": concurrency}}})
-        bundle_id: str = made.body["bundle_id"]
-        assert (await self.ask("POST", f"/bundles/{bundle_id}/stage")).status == 200
-        return bundle_id
-
-    async def promote(self, bundle_id: str, **more: Any) -> PeerAnswer:
-        return await self.ask("POST", "/promote", {"bundle_id": bundle_id, "mode": "FULL", **more})
-
-    async def events(self) -> list[CfgEvent]:
-        return [message for message in await self.here.told(CFG_EVENTS.name(ENV)) if isinstance(message, CfgEvent)]
-
-    async def key(self) -> str | None:
-        return await self.here.snapshots.inner.get(CFG_ACTIVE_REV.name(ENV))
+from tests.services.config_desk import Config
+from tests.services.small_world import ENV, small_world
 
 
 async def test_the_first_start_puts_revision_one_in_force_and_tells() -> None:

@@ -86,7 +86,7 @@ def test_a_short_with_a_loss_has_its_bar_the_right_way_round() -> None:
     assert row["cells"][5] == {"t": "▼ −0.90", "c": "down"}
 
 
-def line(action: Action, reason: str, detail: str, gate: dict[str, object] | None = None) -> DecisionLine:
+def line(action: Action, reason: str, detail: str, sentence: str = "said so") -> DecisionLine:
     return DecisionLine(
         key="k",
         signal_id="s",
@@ -95,45 +95,28 @@ def line(action: Action, reason: str, detail: str, gate: dict[str, object] | Non
         action=action,
         reason=reason,
         detail=detail,
-        gate=gate,
+        sentence=sentence,
     )
 
 
 @pytest.mark.parametrize(
-    ("action", "reason", "detail", "said", "why"),
+    ("action", "reason", "detail", "said"),
     [
-        (Action.SKIP, "GATE", "KILL_SWITCH", "KILL_SWITCH", "the kill switch is pulled"),
-        (Action.SKIP, "RULE", "NO_SIGNAL", "NO_SIGNAL", "no signal"),
-        (Action.SKIP, "RULE", "R-023", "R-023", "this rule says no"),
-        (Action.OPEN, "OK", "OK", "OPEN", "all gates passed"),
+        (Action.SKIP, "GATE", "KILL_SWITCH", "KILL_SWITCH"),
+        (Action.SKIP, "RULE", "R-023", "R-023"),
+        (Action.SKIP, "RULE", "", "RULE"),
+        (Action.OPEN, "OK", "OK", "OPEN"),
     ],
-    ids=["gate", "signal", "rule", "open"],
+    ids=["gate", "rule", "no detail", "open"],
 )
-def test_a_decision_says_why_in_words(action: Action, reason: str, detail: str, said: str, why: str) -> None:
+def test_a_decision_shows_its_code_and_says_why(action: Action, reason: str, detail: str, said: str) -> None:
     (row,) = rows.decision_rows(Overview(now_ms=NOW_MS, decisions=(line(action, reason, detail),)))
 
-    assert (row["cells"][2]["t"], row["cells"][2]["s"]) == (said, why)
-
-
-@pytest.mark.parametrize(
-    ("code", "value", "limit", "why"),
-    [
-        ("SPREAD", 3.4, 3.0, "the spread is too wide: 3.4 bps (max 3 bps)"),
-        ("DAILY_LOSS", None, 6.0, "its figure is not known"),
-        ("OPEN_POSITION", 1.0, 0.0, "a position is open already"),
-    ],
-    ids=["above its limit", "could not be evaluated", "a state"],
-)
-def test_a_gate_that_refused_says_by_how_much(code: str, value: float | None, limit: float, why: str) -> None:
-    gate = {"code": code, "value": value, "limit": limit, "passed": False}
-
-    (row,) = rows.decision_rows(Overview(now_ms=NOW_MS, decisions=(line(Action.SKIP, "GATE", code, gate),)))
-
-    assert row["cells"][2]["s"] == why
+    assert (row["cells"][2]["t"], row["cells"][2]["s"]) == (said, "said so")
 
 
 def test_an_empty_position_table_tells_what_is_going_on() -> None:
-    seen = Overview(now_ms=NOW_MS, decisions=(line(Action.SKIP, "RULE", "NO_SIGNAL"),))
+    seen = Overview(now_ms=NOW_MS, decisions=(line(Action.SKIP, "RULE", "NO_SIGNAL", "no signal"),))
 
     assert rows.no_position_text(seen) == "No open position. Last decision 22:13:20 on BTC FUT: NO_SIGNAL (no signal)."
     assert "no decision yet" in rows.no_position_text(Overview())
@@ -175,14 +158,15 @@ def test_an_opened_decision_shows_gates_with_value_and_limit_rules_model_and_siz
 
     assert sections["Gates"] == [
         ("✓ KILL_SWITCH", "not pulled"),
-        ("✕ SPREAD", "3.4 bps (max 3 bps)"),
-        ("✓ COOLDOWN", "never (min 60 min)"),
-        ("✕ BUDGET", "not known (max 600 USDT)"),
+        ("✕ SPREAD", "3.4 bps (limit 3 bps)"),
+        ("✓ COOLDOWN", "never (limit 60 min)"),
+        ("✕ BUDGET", "not known (limit 600 USDT)"),
     ]
     assert ("rules fired", "R-001") in sections["Rules and model"]
     assert ("model p", "0.650 constant") in sections["Rules and model"]
     assert sections["Sizing"] == [("qty", "0.006"), ("leverage", "20")]
     assert ("regime", "NORMAL") in sections["Features"]
+    assert sections[""] == [("", "the whole way to it ›")]
 
 
 def test_a_decision_that_is_gone_says_so() -> None:

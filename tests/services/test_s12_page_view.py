@@ -10,8 +10,9 @@ from chimera.contracts.enums import Market, Role
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.runtime.runner import Runner
 from chimera.services.s12_gateway.page.data import PageData
+from chimera.services.s12_gateway.page.frame import Here
+from chimera.services.s12_gateway.page.overview_view import OverviewPage
 from chimera.services.s12_gateway.page.settings import PageSettings
-from chimera.services.s12_gateway.page.view import Page
 from chimera.services.s12_gateway.service import build
 from chimera.services.s12_gateway.settings import GatewaySettings
 from chimera.services.s12_gateway.web import build_web
@@ -24,7 +25,7 @@ async def test_a_tab_that_is_closed_while_it_asks_has_agreed_to_nothing(tmp_path
     web = build_web(here.world, gateway, Runner(build(here.world, gateway), here.world, ENV).all_routes())
     settings = PageSettings(env=ENV, keys=(InstrumentKey(Market.FUT, "BTCUSDT"),), storage=tmp_path, venue="sim")
     _, identity = await web.access.open("ada", Role.ADMIN)
-    shown = Page(web, PageData(here.world, settings), settings, identity)
+    shown = OverviewPage(Here(web, PageData(here.world, settings), settings), identity)
     client = Client(page("/"), request=None)
 
     async def ask() -> str | None:

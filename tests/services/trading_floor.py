@@ -18,6 +18,7 @@ from chimera.adapters.memory.state import (
     MemoryReservations,
     MemorySnapshots,
 )
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.adapters.simulated_venue.feed import OpenSide, Tick
@@ -146,6 +147,7 @@ class Floor:
             notifier=QuietNotifier(),
             metrics=PrometheusMetrics(),
             compute=ComputeInLoop(),
+            models=OnnxModels(in_thread=False),
         )
         floor = cls(world, venue, peers, told)
         await floor.healthy()

@@ -21,6 +21,7 @@ from chimera.adapters.memory.state import (
     MemoryReservations,
     MemorySnapshots,
 )
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.adapters.sqlite.documents import SqliteDocuments
@@ -240,6 +241,7 @@ def scripted_world(
         notifier=QuietNotifier(),
         metrics=PrometheusMetrics(),
         compute=ComputeInLoop(),
+        models=OnnxModels(in_thread=False),
     )
     return world, venue
 

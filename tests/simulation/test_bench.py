@@ -15,12 +15,16 @@ TINY = BenchOptions(
     days=0.1,
     runs=1,
     calls=8,
+    rows=100,
     instruments=4,
     rates_per_s=(100,),
     entry_every=2,
     memory_days=1,
-    history_days=1,
     events_s=0.5,
+    signals=2_000,
+    stored_signals=300,
+    poll_ms=100,
+    history_days=1,
 )
 
 

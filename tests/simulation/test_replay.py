@@ -5,86 +5,41 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
+from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 
 from chimera.app.simulated_market import Market, MarketPlan
+from chimera.domain.decision.telling import sentence
 from chimera.simulation.loop import run_virtual
 from chimera.simulation.replay import ReplayOptions, ReplayProblem, replay
 from chimera.simulation.replay_figures import CENT, Check, Figures, max_drawdown
 from chimera.simulation.replay_report import ReplayReport, render
 from chimera.simulation.simulator import Setup, simulate
 from chimera.simulation.trace import Trace
-
-START = int(datetime(2025, 3, 1, tzinfo=UTC).timestamp() * 1_000)
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-WARM_DAYS = 3
-TRADED_HOURS = 4
-TRADED_DAY = "2025-03-04"
-PRICES = ("open", "high", "low", "close")
-
-
-def btc_minutes() -> pl.DataFrame:
-    """Three days before the first trade, BTC falling on the second; then it rises by 4 % in four hours."""
-    count = WARM_DAYS * 1_440 + TRADED_HOURS * 60
-    minute = np.arange(count)
-    drift = np.where(minute // 1_440 == 1, -0.02 / 1_440, 0.0) + np.where(minute >= WARM_DAYS * 1_440, 0.04 / 240, 0.0)
-    noise = np.random.default_rng(5).normal(0.0, 0.0002, count)
-    close = np.round(90_000.0 * np.exp(np.cumsum(drift + noise)), 1)
-    open_ = np.concatenate([[90_000.0], close[:-1]])
-    return pl.DataFrame(
-        {
-            "date": pl.Series(START + MINUTE * minute).cast(pl.Datetime("ms", "UTC")),
-            "open": open_,
-            "high": np.round(np.maximum(open_, close) * 1.0002, 1),
-            "low": np.round(np.minimum(open_, close) * 0.9998, 1),
-            "close": close,
-            "volume": np.full(count, 12.5),
-        }
-    )
-
-
-def rising_twd() -> pl.DataFrame:
-    """USDT/TWD up on every day: with BTC down on the second the signal of the fourth is to buy."""
-    hours = np.arange(WARM_DAYS * 24 + TRADED_HOURS)
-    price = 32.0 + 0.005 * hours
-    return pl.DataFrame(
-        {"ts": START + HOUR * hours, "open": price, "high": price + 0.01, "low": price - 0.01, "close": price + 0.005}
-    ).with_columns(volume=pl.lit(1_000.0))
-
-
-def write_spot_zip(folder: Path, table: pl.DataFrame) -> None:
-    """As the exchange publishes it: twelve columns, microseconds, no header."""
-    rows = table.select(
-        (pl.col("date").dt.epoch("ms") * 1_000).alias("open_time"),
-        *PRICES,
-        "volume",
-        (pl.col("date").dt.epoch("ms") * 1_000 + 59_999_999).alias("close_time"),
-        *(pl.lit(0).alias(name) for name in ("quote_volume", "count", "taker_base", "taker_quote", "ignore")),
-    )
-    with zipfile.ZipFile(folder / "BTCUSDT-1m-2025-03.zip", "w") as archive:
-        archive.writestr("BTCUSDT-1m-2025-03.csv", rows.write_csv(include_header=False))
+from tests.simulation.kline_files import (
+    DAY,
+    MINUTE,
+    PRICES,
+    START,
+    TRADED_DAY,
+    TRADED_HOURS,
+    WARM_DAYS,
+    btc_minutes,
+    rising_twd,
+    write_files,
+)
 
 
 @pytest.fixture(scope="module")
 def klines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("klines")
-    table = btc_minutes()
-    table.write_ipc(folder / "BTC_USDT_USDT-1m-futures.feather")
-    write_spot_zip(folder, table)
-    rising_twd().write_csv(folder / "USDT_TWD-60m.csv")
-    return folder
+    return write_files(tmp_path_factory.mktemp("klines"))
 
 
 def run_command(folder: Path, hash_seed: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -136,6 +91,70 @@ def test_ledger_documents_and_report_agree(answer: dict[str, Any]) -> None:
 def test_every_open_is_a_decision_with_its_reason(answer: dict[str, Any]) -> None:
     assert answer["decisions"]["OK"] == len(answer["trades"])
     assert sum(answer["decisions"].values()) == sum(answer["decision_details"].values())
+
+
+# --- every decision with its trail
+
+
+@pytest.fixture(scope="module")
+def told(klines: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The lines that a replay of the traded day writes."""
+    file = tmp_path_factory.mktemp("decisions") / "told.jsonl"
+    answer_of(klines, "1", "--symbols", "BTCUSDT", "--from", TRADED_DAY, "--decisions", str(file))
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_decision_is_a_line_with_its_whole_trail(answer: dict[str, Any], told: list[dict[str, Any]]) -> None:
+    assert Counter(f"{line['reason']} {line['detail']}" for line in told) == answer["decision_details"]
+    for line in told:
+        trail = line["trail"]
+        assert {gate["code"] for gate in trail["gates"]} >= {"KILL_SWITCH", "SPREAD", "DRAWDOWN"}, line["detail"]
+        assert trail["rules"], line["detail"]
+        assert line["features"], line["detail"]
+        assert line["sentence"] == sentence(line["action"], line["reason"], line["detail"], trail)
+        if line["action"] == "open":
+            assert trail["sizing"]
+            assert line["intent_id"]
+
+
+def test_a_skipped_signal_tells_reason_and_values(told: list[dict[str, Any]]) -> None:
+    (refused,) = [line for line in told if line["detail"] == "MAX_ENTRIES" and line["market"] == "SPOT"]
+
+    (gate,) = [gate for gate in refused["trail"]["gates"] if not gate["passed"]]
+    assert (gate["code"], gate["value"], gate["limit"]) == ("MAX_ENTRIES", 1.0, 1.0)
+    assert refused["sentence"] == "entries of the signal's day: 1, the limit 1 is reached"
+
+
+def test_every_minute_of_the_day_falls_under_one_line(told: list[dict[str, Any]]) -> None:
+    """What is told is what changed; each line says how many signals it answers, and until when."""
+    for market in ("FUT", "SPOT"):
+        lines = sorted((line for line in told if line["market"] == market), key=lambda line: line["t0"])
+
+        assert [line["until"] for line in lines[:-1]] == [line["t0"] for line in lines[1:]]
+        assert lines[-1]["until"] is None
+        assert TRADED_HOURS * 60 <= sum(line["signals"] for line in lines) <= TRADED_HOURS * 60 + 2 * len(lines)
+
+
+def test_the_report_shows_the_first_of_each_kind_with_its_figures(answer: dict[str, Any]) -> None:
+    examples = {f"{each['reason']} {each['detail']}": each for each in answer["decision_examples"]}
+
+    assert examples.keys() == answer["decision_details"].keys()
+    assert examples["GATE MAX_ENTRIES"]["sentence"].endswith("1, the limit 1 is reached")
+
+
+def test_the_lines_may_go_where_the_report_would(ten_minutes: Path) -> None:
+    ran = run_command(ten_minutes, "0", "--symbols", "BTCUSDT", "--from", TRADED_DAY, "--decisions", "-")
+
+    assert ran.returncode == 0, ran.stderr
+    assert [json.loads(line)["market"] for line in ran.stdout.splitlines()]
+    assert "Decisions" in ran.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(klines: Path, tmp_path: Path) -> None:
+    ran = run_command(klines, "0", "--symbols", "BTCUSDT", "--decisions", str(tmp_path / "none" / "told.jsonl"))
+
+    assert ran.returncode == 2
+    assert "told.jsonl" in ran.stderr
 
 
 def test_a_rise_takes_profit_and_the_period_is_what_the_files_hold(answer: dict[str, Any]) -> None:

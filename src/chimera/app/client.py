@@ -97,8 +97,11 @@ class Client:
     data: Path
     timeout_s: float = TIMEOUT_S
 
-    def call(self, method: str, path: str, body: Any = None) -> Answer:
+    def call(self, method: str, path: str, body: Any = None, *, text: tuple[str, str] | None = None) -> Answer:
         """One call, never repeated: a refusal of the system is an answer as well.
+
+        Args:
+            text: instead of `body`: a media type, and the text itself.
 
         Raises:
             NotRunning: nobody there to ask.
@@ -110,6 +113,8 @@ class Client:
         payload = None
         if body is not None:
             payload, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        if text is not None:
+            headers["Content-Type"], payload = text[0], text[1].encode()
         # Not urllib: it would send a call to this machine through a proxy that the environment names.
         connection = http.client.HTTPConnection(running.host.strip("[]"), running.port, timeout=self.timeout_s)
         try:

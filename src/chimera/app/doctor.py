@@ -86,6 +86,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "margin_base_usdt",
             "max_loss_usdt",
             "atr_mult",
+            "concurrent_entries_per_market",
             "config_poll_sec",
             "emit",
             "max_feature_age_ms",

@@ -23,6 +23,7 @@ from chimera.adapters.chance import SystemRandomness
 from chimera.adapters.clocks import wall_ms
 from chimera.adapters.compute import ComputeInThread
 from chimera.adapters.local_objects import LocalObjects
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.simulated_venue.journal import FileJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME, DataFolder, open_folder
@@ -44,7 +45,7 @@ from chimera.app.sides import (
     refuse_by_name,
 )
 from chimera.app.worlds import one_process_world
-from chimera.contracts.settings import ChimeraSettings, S1Settings, S2Settings, S3Settings, S4Settings
+from chimera.contracts.settings import ChimeraSettings, S1Settings, S2Settings, S3Settings, S4Settings, S10Settings
 from chimera.ports.world import World
 from chimera.runtime.garbage import rarely_collected
 from chimera.runtime.guard import BrowserGuard
@@ -102,7 +103,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     refuse_by_name(options.venue, understood=options.understood)
     shared = ChimeraSettings.from_env(env)
     s1, s2 = S1Settings.from_env(env), S2Settings.from_env(env)
-    s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
+    s3, s4, s10 = S3Settings.from_env(env), S4Settings.from_env(env), S10Settings.from_env(env)
     if options.venue == LIVE and env.get("S4_TESTNET", "").strip() and s4.testnet:
         raise UpProblem("--venue live: S4_TESTNET is true, which forbids real money. Unset it, or use --venue testnet")
     folder = open_folder(options.data)
@@ -114,7 +115,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         folder.close_unused()
         raise
     try:
-        await _run(options, folder, socks, shared, s1, s2, s3, s4, say)
+        await _run(options, folder, socks, shared, s1, s2, s3, s4, s10, say)
     except StartRefused:
         # A mistyped address must not claim the folder for an exchange that was never traded on.
         folder.close_unused()
@@ -158,6 +159,7 @@ async def _run(
     s2: S2Settings,
     s3: S3Settings,
     s4: S4Settings,
+    s10: S10Settings,
     say: Callable[[str], None],
 ) -> None:
     stopping = asyncio.Event()
@@ -183,7 +185,7 @@ async def _run(
                 say(note)
         progress.note = "starting the services"
         try:
-            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4)
+            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4, s10)
         except UpProblem as problem:
             raise StartRefused(str(problem)) from problem
         try:
@@ -299,6 +301,7 @@ class Embedded:
         s2: S2Settings,
         s3: S3Settings,
         s4: S4Settings,
+        s10: S10Settings,
     ) -> "Embedded":
         """The exchange's side, and a world around it.
 
@@ -324,6 +327,7 @@ class Embedded:
             objects=LocalObjects(folder.objects, in_thread=True),
             peers=peers,
             compute=ComputeInThread(),
+            models=OnnxModels(in_thread=True),
         )
         kill_file = folder.kill_file
         settings = Settings(
@@ -336,6 +340,7 @@ class Embedded:
             s2=s2,
             s3=s3,
             s4=s4,
+            s10=s10,
             gateway=GatewaySettings(env=shared.env, cookie_name=f"chimera_{options.port}"),
             kill_file=kill_file.exists,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.settings import S1Settings, S2Settings, S3Settings, S4Settings
+from chimera.contracts.settings import S1Settings, S2Settings, S3Settings, S4Settings, S10Settings
 from chimera.ports.world import World
 from chimera.runtime.service import Service
 from chimera.services.s01_exchange import service as s1
@@ -106,6 +106,7 @@ class Settings:
     pace: Pace = Pace()
     s1: S1Settings = field(default_factory=S1Settings)
     s2: S2Settings = field(default_factory=S2Settings)
+    s10: S10Settings = field(default_factory=S10Settings)
 
 
 def lead_of(keys: Sequence[InstrumentKey]) -> InstrumentKey:
@@ -159,7 +160,7 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 variables=settings.s3,
                 id_prefix=prefix,
                 tick_interval_ms=settings.tick_interval_ms,
-                config_poll_ms=poll_ms,
+                config_poll_ms_min=pace.repair_ms,
                 heal_ms=pace.heal_ms,
                 look_again_ms=pace.look_again_ms,
             ),
@@ -205,7 +206,16 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 config_poll_ms=poll_ms,
             ),
         ),
-        "s10": s10.build(world, ConfigSettings(env=env, in_step_ms=pace.repair_ms)),
+        "s10": s10.build(
+            world,
+            ConfigSettings(
+                env=env,
+                in_step_ms=pace.repair_ms,
+                variables=settings.s10,
+                s3=settings.s3,
+                tick_interval_ms=settings.tick_interval_ms,
+            ),
+        ),
         "s11": s11.build(
             world,
             HealthSettings(env=env, watched=tuple(id for id in START_ORDER if id != "s11"), tick_ms=pace.health_ms),

@@ -13,6 +13,7 @@ from chimera.adapters.memory.state import (
     MemoryReservations,
     MemorySnapshots,
 )
+from chimera.adapters.onnx_models import OnnxModels
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.ports.bus import Bus
@@ -20,6 +21,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents
 from chimera.ports.metrics import Metrics
+from chimera.ports.models import Models
 from chimera.ports.objects import Objects
 from chimera.ports.peers import Peers
 from chimera.ports.randomness import Randomness
@@ -42,8 +44,9 @@ def one_process_world(
     bus: Bus | None = None,
     metrics: Metrics | None = None,
     compute: Compute | None = None,
+    models: Models | None = None,
 ) -> World:
-    """Without `compute` long work is done in the loop, as virtual time needs it."""
+    """Without `compute` and `models` long work and models run in the loop, as virtual time needs it."""
     return World(
         clock=clock,
         randomness=randomness,
@@ -61,4 +64,5 @@ def one_process_world(
         notifier=QuietNotifier(),
         metrics=metrics or PrometheusMetrics(),
         compute=compute or ComputeInLoop(),
+        models=models or OnnxModels(in_thread=False),
     )

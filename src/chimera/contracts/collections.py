@@ -122,6 +122,8 @@ SIGNALS = Collection(
         Index("by_rev", ("config_rev", "t0")),
         Index("by_instr_action", ("market", "symbol", "decision.action", "t0")),
         Index("by_t0", ("t0",)),
+        # Most signals are bars that nobody decided on: without it, a list of decisions reads all of them.
+        Index("by_reason", ("decision.reason", "t0")),
     ),
     retention_days=365,
     retention_field="t0",

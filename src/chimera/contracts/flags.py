@@ -157,7 +157,7 @@ class RoutingFlags(Contract):
 class ExecutionFlags(Contract):
     spec_required: ClassVar[tuple[str, ...]] = ("routing",)
 
-    routing: RoutingFlags = Field(default=RoutingFlags(), description="v3.2 1.1.")
+    routing: RoutingFlags = Field(default=RoutingFlags(), description="Maker, taker or slices (v3.2 1.1).")
 
 
 class GradeLimits(Contract):
@@ -218,10 +218,14 @@ class HealthActions(Contract):
 class MinSamples(Contract):
     """A metric is graded with at least so many samples, else it has NO_DATA (SERVICES S11)."""
 
-    maker_attempts: int = Field(default=20, ge=1, le=100_000, description="For maker_fill_ratio.")
-    spot_submissions: int = Field(default=20, ge=1, le=100_000, description="For ib_rate.")
-    labelled_decisions: int = Field(default=100, ge=2, le=100_000, description="For auc and brier; both classes.")
-    latencies: int = Field(default=20, ge=1, le=100_000, description="For router_e2e p95.")
+    maker_attempts: int = Field(
+        default=20, ge=1, le=100_000, description="Orders offered as maker, for maker_fill_ratio."
+    )
+    spot_submissions: int = Field(default=20, ge=1, le=100_000, description="Spot orders sent, for ib_rate.")
+    labelled_decisions: int = Field(
+        default=100, ge=2, le=100_000, description="For auc and brier; both classes must be among them."
+    )
+    latencies: int = Field(default=20, ge=1, le=100_000, description="Orders timed, for router_e2e p95.")
 
 
 class HealthGuardFlags(Contract):
@@ -233,9 +237,11 @@ class HealthGuardFlags(Contract):
         le=10_080,
         description="Rolling window: six hours (v3.2 1.2).",
     )
-    thresholds: HealthThresholds = Field(default=HealthThresholds(), description="v3.2 1.2.")
-    actions: HealthActions = Field(default=HealthActions(), description="SERVICES S11.")
-    min_samples: MinSamples = Field(default=MinSamples(), description="SERVICES S11.")
+    thresholds: HealthThresholds = Field(
+        default=HealthThresholds(), description="Where each metric turns yellow, orange and red (v3.2 1.2)."
+    )
+    actions: HealthActions = Field(default=HealthActions(), description="What each level does (SERVICES S11).")
+    min_samples: MinSamples = Field(default=MinSamples(), description="Below, a metric has no grade (SERVICES S11).")
 
 
 class BacktestActions(Contract):
@@ -266,8 +272,10 @@ class BacktestGuardFlags(Contract):
     taker_pct_diff_7d_max: Estimate = Field(
         default=0.20, ge=0, le=1, description="Taker share, live - model (v3.2 1.3)."
     )
-    latency_diff_ms_p95_max: Estimate = Field(default=300.0, ge=0, le=60_000, description="v3.2 1.3.")
-    actions: BacktestActions = Field(default=BacktestActions(), description="v3.2 1.3.")
+    latency_diff_ms_p95_max: Estimate = Field(
+        default=300.0, ge=0, le=60_000, description="How much later orders arrive than modelled, p95 (v3.2 1.3)."
+    )
+    actions: BacktestActions = Field(default=BacktestActions(), description="What follows from a breach (v3.2 1.3).")
     slippage_floor_bps: Estimate = Field(
         default=0.5,
         gt=0,
@@ -299,14 +307,15 @@ class TradingWindow(Contract):
 
 
 class RiskFlags(Contract):
-    spec_required: ClassVar[tuple[str, ...]] = ("budget", "concurrent_entries_per_market")
+    spec_required: ClassVar[tuple[str, ...]] = ("budget",)
 
     budget: RiskBudget = Field(default=RiskBudget(), description="What may be in use.")
-    concurrent_entries_per_market: int = Field(
-        default=2,
+    concurrent_entries_per_market: int | None = Field(
+        default=None,
         ge=0,
         le=100,
-        description="Open or opening entries of one market (004 12.1).",
+        description="Open or opening entries of one market; silent: S3_CONCURRENT_ENTRIES_PER_MARKET. The first bundle"
+        " says 2 (004 12.1).",
     )
     windows: tuple[TradingWindow, ...] = Field(default=(), description="When entries are allowed; none means always.")
     slip_bp_max: Estimate = Field(default=8.0, ge=0, le=1_000, description="Above: finer slices are asked of S4.")

@@ -183,6 +183,11 @@ def curve_id(kind: str, version: str) -> str:
     return f"{kind}-{version}"
 
 
+def model_object(model_hash: str) -> str:
+    """Where the object store keeps a trained model: under the sha256 of its file, so that it cannot be another."""
+    return f"models/{model_hash}.onnx"
+
+
 def lease_key(name: str) -> str:
     """`_key` of a lease in `system_state`."""
     return f"lease-{name}"

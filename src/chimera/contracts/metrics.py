@@ -100,6 +100,8 @@ class AlertCode(StrEnum):
     LIQUIDATION = "LIQUIDATION"
     RISK_HALT = "RISK_HALT"
     """Added to CONTRACTS 5: a limit of the account was reached."""
+    MODEL_UNUSABLE = "MODEL_UNUSABLE"
+    """Added to CONTRACTS 5: a bundle names a model that decides nothing."""
     KEY_PERMISSIONS = "KEY_PERMISSIONS"
     DISK = "DISK"
     SLO_DECIDE_LATENCY = "SLO_DECIDE_LATENCY"
@@ -180,6 +182,7 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     _A.STREAM_LAG: AlertMeaning(Severity.WARN, "A reader falls behind its stream."),
     _A.LIQUIDATION: AlertMeaning(Severity.FATAL, "The exchange liquidated a position, or is near to it."),
     _A.RISK_HALT: AlertMeaning(Severity.ERROR, "A loss limit was reached: no entries until a person releases it."),
+    _A.MODEL_UNUSABLE: AlertMeaning(Severity.ERROR, "A bundle's model cannot be opened, or answers nonsense."),
     _A.KEY_PERMISSIONS: AlertMeaning(Severity.ERROR, "The API key may do too little, or more than it should."),
     _A.DISK: AlertMeaning(Severity.ERROR, "The data folder is nearly full or cannot be written."),
     _A.SLO_DECIDE_LATENCY: AlertMeaning(Severity.WARN, "Decisions take longer than 500 ms (p95)."),

@@ -369,6 +369,21 @@ class S9Settings(StoreSettings):
 
 class S10Settings(StoreSettings):
     dry_run_days: int = Field(default=30, ge=1, le=365, description="Signals replayed by the dry run")
+    dry_run_skip_ratio_max: Estimate = Field(
+        default=0.60, ge=0, le=1, description="More signals refused by rules is a bundle that trades hardly (v3.0 2.3)"
+    )
+    dry_run_size_up_ratio_max: Estimate = Field(
+        default=0.50,
+        ge=0,
+        le=1,
+        description="More signals sized above the base is a larger base in disguise (v3.0 2.3)",
+    )
+    dry_run_jaccard_min: Estimate = Field(
+        default=0.35, ge=0, le=1, description="Less in common with what is in force is another strategy (v3.0 2.3)"
+    )
+    dry_run_asked_min: int = Field(
+        default=500, ge=0, le=1_000_000, description="Of fewer signals that reach the rules nothing can be said"
+    )
 
 
 class S11Settings(StoreSettings):

@@ -20,6 +20,14 @@ class PeerUnavailable(DependencyDown):
 
 
 @dataclass(frozen=True, slots=True)
+class BodyText:
+    """A body as somebody wrote it, for calls that tell of its lines or read another language than JSON."""
+
+    media_type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAnswer:
     status: int
     body: Any
@@ -34,7 +42,7 @@ class PeerAnswer:
 @dataclass(frozen=True, slots=True)
 class PeerCall:
     """`actor` is who asks in the end (`s3`, or a user's name): it goes into the audit trail. `idempotency_key` is sent
-    as the header of that name."""
+    as the header of that name. `text` is what `body` was read from, and all there is of a body that is not JSON."""
 
     service: str
     method: str
@@ -43,6 +51,7 @@ class PeerCall:
     query: Mapping[str, str] = field(default_factory=dict)
     actor: str = ""
     idempotency_key: str = ""
+    text: BodyText | None = None
 
 
 class Peers(Protocol):

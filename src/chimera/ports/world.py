@@ -7,6 +7,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents
 from chimera.ports.metrics import Metrics
+from chimera.ports.models import Models
 from chimera.ports.notifier import Notifier
 from chimera.ports.objects import Objects
 from chimera.ports.peers import Peers
@@ -33,3 +34,4 @@ class World:
     notifier: Notifier
     metrics: Metrics
     compute: Compute
+    models: Models

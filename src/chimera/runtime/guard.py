@@ -126,7 +126,8 @@ class BrowserGuard:
             (b"content-security-policy", self.csp_of(path).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
-            (b"referrer-policy", b"no-referrer"),
+            # Not no-referrer: under it a browser sends the login form with the origin `null`, which is nobody's.
+            (b"referrer-policy", b"same-origin"),
             (b"cross-origin-resource-policy", b"same-origin"),
         ]
         if not self.cacheable(path):

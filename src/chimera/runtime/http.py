@@ -22,12 +22,15 @@ from chimera.contracts.base import Contract
 from chimera.contracts.http import PROBLEM_MEDIA_TYPE, PROBLEM_TYPE_BASE, FieldProblem
 from chimera.contracts.services import BY_ID
 from chimera.ports.errors import DependencyDown
-from chimera.ports.peers import PeerAnswer, PeerCall
+from chimera.ports.peers import BodyText, PeerAnswer, PeerCall
 from chimera.runtime.openapi import openapi_of
 from chimera.runtime.service import Problem, Reply, Request, Route, Service
 
 BODY_MAX_BYTES = 1_000_000
 """A body larger than this is refused before it is parsed."""
+JSON = "application/json"
+YAML = "application/yaml"
+YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml", "text/x-yaml"})
 SHOWN_CHARS_MAX = 80
 """Of a value that a refusal repeats."""
 
@@ -91,6 +94,21 @@ def parse_body(route: Route, raw: Any) -> Any:
     return raw
 
 
+def read_body(route: Route, request: Request) -> Any:
+    """The body by its text where the route reads texts, else by its value.
+
+    Raises:
+        Problem: 400, naming field, value and remedy; 415, the route does not read this language.
+    """
+    if request.text is None:
+        return parse_body(route, request.body)
+    if route.read is not None:
+        return route.read(request.text)
+    if request.text.media_type in YAML_TYPES:
+        raise Problem(415, "media-type", f"this call reads {JSON}, not {request.text.media_type}")
+    return parse_body(route, request.body)
+
+
 def parse_query(route: Route, raw: Mapping[str, str]) -> Any:
     """
     Raises:
@@ -108,7 +126,7 @@ async def answer(route: Route, request: Request) -> Reply:
     """Run a route; every failure becomes a problem with a status that says what the caller should do."""
     try:
         query = parse_query(route, request.query)
-        body = parse_body(route, request.body)
+        body = read_body(route, request)
         return await route.handle(replace(request, body=body, query=query))
     except Problem as problem:
         return refusal(problem)
@@ -162,7 +180,8 @@ class LocalPeers:
             missing = Problem(404, "no-such-call", f"{call.service} does not offer {call.method} {call.path}")
             return PeerAnswer(404, problem_body(missing), PROBLEM_MEDIA_TYPE)
         route, path = found
-        reply = await answer(route, Request(call.body, path, call.query, call.actor, call.idempotency_key))
+        asked = Request(call.body, path, call.query, call.actor, call.idempotency_key, call.text)
+        reply = await answer(route, asked)
         return PeerAnswer(reply.status, to_plain(reply.body), reply.content_type)
 
 
@@ -172,11 +191,39 @@ def to_response(reply: Reply) -> Response:
     return JSONResponse(to_plain(reply.body), reply.status, media_type=reply.content_type)
 
 
+async def read_text(request: HttpRequest) -> tuple[Any, BodyText | None]:
+    """The body as a value, and as the text that it was; YAML has no value before a route reads it.
+
+    Raises:
+        Problem: 400 or 413.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    raw = await _read_bytes(request)
+    if not raw:
+        return None, None
+    if media_type in YAML_TYPES:
+        return None, BodyText(YAML, _decoded(raw))
+    value = _json(raw)
+    return value, BodyText(JSON, _decoded(raw))
+
+
 async def read_json(request: HttpRequest) -> Any:
     """
     Raises:
         Problem: 400 or 413.
     """
+    raw = await _read_bytes(request)
+    return _json(raw) if raw else None
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem(400, "malformed-body", f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+async def _read_bytes(request: HttpRequest) -> bytes:
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > BODY_MAX_BYTES:
         raise Problem(413, "body-too-large", f"the body has {length} bytes; at most {BODY_MAX_BYTES} are read")
@@ -185,10 +232,12 @@ async def read_json(request: HttpRequest) -> Any:
         chunks += chunk
         if len(chunks) > BODY_MAX_BYTES:
             raise Problem(413, "body-too-large", f"at most {BODY_MAX_BYTES} bytes are read")
-    if not chunks:
-        return None
+    return bytes(chunks)
+
+
+def _json(raw: bytes) -> Any:
     try:
-        return json.loads(bytes(chunks), parse_constant=_refuse_constant)
+        return json.loads(raw, parse_constant=_refuse_constant)
     except ValueError as error:
         raise Problem(400, "malformed-body", f"the body is not JSON: {error}") from error
     except RecursionError as error:
@@ -202,12 +251,12 @@ def _refuse_constant(text: str) -> Any:
 def endpoint_of(route: Route) -> Callable[[HttpRequest], Awaitable[Response]]:
     async def endpoint(request: HttpRequest) -> Response:
         try:
-            raw = await read_json(request) if request.method in ("POST", "PUT", "PATCH") else None
+            raw, text = await read_text(request) if request.method in ("POST", "PUT", "PATCH") else (None, None)
         except Problem as problem:
             return to_response(refusal(problem))
         actor = request.headers.get("x-chimera-actor", "")
         key = request.headers.get("idempotency-key", "")
-        asked = Request(raw, request.path_params, dict(request.query_params), actor, key)
+        asked = Request(raw, request.path_params, dict(request.query_params), actor, key, text)
         return to_response(await answer(route, asked))
 
     return endpoint

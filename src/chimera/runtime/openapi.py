@@ -27,6 +27,7 @@ MEANINGS = {
     403: "Not allowed.",
     404: "There is no such thing.",
     409: "It cannot be now; `type` and `detail` say why.",
+    415: "The body is in another language than this call reads.",
     422: "Well spelt, and against a rule.",
     503: "Something needed is down or not ready yet. Ask again.",
 }
@@ -66,6 +67,8 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["parameters"] = parameters
     if route.body is not None or route.parse is not None:
         operation["requestBody"] = {"content": _content(route.body), "required": True}
+        if route.read is not None:
+            operation["requestBody"]["content"]["application/yaml"] = {"schema": _schema(route.body)}
     return operation
 
 
@@ -87,7 +90,11 @@ def _refusal(description: str) -> dict[str, Any]:
 
 
 def _content(model: type[Contract] | None) -> dict[str, Any]:
-    return {"application/json": {"schema": {} if model is None else _ref(model)}}
+    return {"application/json": {"schema": _schema(model)}}
+
+
+def _schema(model: type[Contract] | None) -> dict[str, str]:
+    return {} if model is None else _ref(model)
 
 
 def _ref(model: type[Contract]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from chimera.contracts.base import Contract, Message
 from chimera.ports.bus import Delivery
+from chimera.ports.peers import BodyText
 
 MessageHandler = Callable[[Any], Awaitable[None]]
 """Takes the message. Returning means: its effect is durable, the entry may be acknowledged."""
@@ -69,6 +70,8 @@ class Request:
     actor: str = ""
     idempotency_key: str = ""
     """The header Idempotency-Key."""
+    text: BodyText | None = None
+    """What the body was read from, where it came as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Route:
     """Reads the body; beside `parse` it only says what the body means."""
     parse: Callable[[Any], Any] | None = None
     """Reads a body that has several spellings; raises ValueError naming field, value and remedy."""
+    read: Callable[[BodyText], Any] | None = None
+    """Reads a body from its text, JSON or YAML, where it came as text; raises Problem naming the line."""
     query: type[Contract] | None = None
     """Reads the query parameters."""
     answer: type[Contract] | None = None

@@ -4,14 +4,16 @@ Owns what a replay is asked for, which refusals there are before it begins, and 
 the run earned is reckoned in `replay_figures`, how it is shown stands in `replay_report`.
 """
 
-from collections import Counter
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,7 +32,8 @@ from chimera.domain.market.listing import listed
 from chimera.domain.market.source import FileSource
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.simulation.loop import run_virtual
-from chimera.simulation.replay_figures import Decided, figures
+from chimera.simulation.replay_decisions import DecisionLog
+from chimera.simulation.replay_figures import figures
 from chimera.simulation.replay_report import ReplayReport
 from chimera.simulation.simulator import Setup, simulate
 from chimera.simulation.trace import Trace
@@ -40,6 +43,7 @@ LEAD = "BTCUSDT"
 """Whose days the signal reads."""
 
 TICKS_PER_MINUTE = 4
+STDOUT = Path("-")
 START_USDT = Decimal(1_000)
 """In each wallet of a market that takes part."""
 
@@ -61,23 +65,26 @@ class ReplayOptions:
     start: str | None = None
     end: str | None = None
     seed: int = 7
+    decisions: Path | None = None
+    """The file to which each decision goes as a line of JSON, see `replay_decisions`; `-` is stdout, None nowhere."""
 
 
 @dataclass(slots=True)
 class _Watch(Trace):
-    """The trace, and beside it what S3 told on `sig:events`: each open, and each refusal that is another than the last.
+    """The trace, and beside it what S3 decided."""
 
-    Not the stored signals: a later refusal of the same signal replaces what is stored there.
-    """
+    log: DecisionLog = field(default_factory=DecisionLog)
 
-    decided: Counter[Decided] = field(default_factory=Counter)
+    # The trace is named in full: a slotted dataclass is made anew, and a bare super() would still mean the first one.
 
     def on_message(self, stream: str, message: Message) -> None:
-        # Named in full: a slotted dataclass is made anew, and a bare super() would still mean the first one.
         Trace.on_message(self, stream, message)
         if isinstance(message, SignalEvent):
-            decision = message.decision
-            self.decided[Decided(decision.action.value, decision.reason or "", decision.detail or "")] += 1
+            self.log.on_decision(message)
+
+    def on_document(self, collection: str, key: str, body: str) -> None:
+        Trace.on_document(self, collection, key, body)
+        self.log.on_document(collection, key, body)
 
 
 def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> ReplayReport:
@@ -98,8 +105,12 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
         raise ReplayProblem(f"{options.folder}: {problem}") from problem
     start_ms, end_ms = _period(options, source, asked)
     instruments = tuple(listed(key) for key in keys)
-    watch = _Watch()
-    with _scratch_folder() as folder, _progress(start_ms, end_ms, quiet) as told:
+    with (
+        _decisions_file(options.decisions) as write,
+        _scratch_folder() as folder,
+        _progress(start_ms, end_ms, quiet) as told,
+    ):
+        watch = _Watch(log=DecisionLog(write))
         setup = Setup(
             feed=Ticker(source, instruments, seed=options.seed, ticks_per_minute=TICKS_PER_MINUTE, end_ms=end_ms),
             rules=ExchangeRules(instruments=instruments),
@@ -121,7 +132,8 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
 
         async def run() -> ReplayReport:
             ended = await simulate(setup)
-            found = await figures(ended, setup, watch.decided)
+            watch.log.close()
+            found = await figures(ended, setup, watch.log.counted)
             await ended.documents.close()
             return ReplayReport(
                 from_ms=start_ms,
@@ -131,11 +143,33 @@ def replay(options: ReplayOptions, env: Mapping[str, str], quiet: bool) -> Repla
                 seed=options.seed,
                 notes=(*source.notes, *_remarks(options, keys, s3), *found.halted),
                 figures=found,
+                examples=watch.log.examples,
                 digest=watch.digest(),
                 events=watch.events,
             )
 
         return run_virtual(run())
+
+
+@contextmanager
+def _decisions_file(path: Path | None) -> Iterator[Callable[[str], None] | None]:
+    """What writes a line to it. A file that is there is replaced."""
+    if path is None:
+        yield None
+    elif path == STDOUT:
+        yield partial(_write_line, sys.stdout)
+    else:
+        try:
+            opened = path.open("w", encoding="utf-8")
+        except OSError as problem:
+            raise ReplayProblem(f"--decisions {path} cannot be written: {problem.strerror or problem}") from problem
+        with opened as file:
+            yield partial(_write_line, file)
+
+
+def _write_line(file: TextIO, line: str) -> None:
+    file.write(line)
+    file.write("\n")
 
 
 # --- what was asked for

@@ -4,7 +4,8 @@ Owns the spelling and the look. Nothing is reckoned here.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,8 @@ from rich.table import Table
 
 from chimera.contracts.documents import Trade
 from chimera.contracts.enums import TradeStatus
-from chimera.simulation.replay_figures import Check, Figures, OpenPosition
+from chimera.simulation.replay_decisions import Example
+from chimera.simulation.replay_figures import Check, Decided, Figures, OpenPosition
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -41,6 +43,8 @@ class ReplayReport:
     figures: Figures
     digest: str
     events: int
+    examples: Mapping[Decided, Example] = field(default_factory=dict)
+    """The first decision of each kind, with the figures that it fell by."""
 
     @property
     def agrees(self) -> bool:
@@ -78,6 +82,7 @@ class ReplayReport:
             "open_positions": [_open(position) for position in found.open_positions],
             "decisions": self.decisions,
             "decision_details": self.decision_details,
+            "decision_examples": [_example(decided, each) for decided, each in self.examples.items()],
             "net_pnl_usdt": float(found.net_pnl_usdt),
             "realized_pnl_usdt": float(found.realized_pnl_usdt),
             "open_pnl_usdt": float(found.open_pnl_usdt),
@@ -178,11 +183,30 @@ def _sums_table(report: ReplayReport) -> Table:
 def _decisions_table(report: ReplayReport) -> Table:
     title = "Decisions (a refusal counts when it changes)"
     table = Table(title=title, title_justify="left", min_width=len(title))
-    table.add_column("reason")
+    table.add_column("reason", no_wrap=True)
     table.add_column("count", justify="right")
+    table.add_column("the first of them")
+    first = {f"{decided.reason} {decided.detail}": each for decided, each in report.examples.items()}
     for reason, count in report.decision_details.items():
-        table.add_row(reason, str(count))
+        table.add_row(reason, str(count), _first_of(first.get(reason)))
     return table
+
+
+def _first_of(example: Example | None) -> str:
+    if example is None:
+        return ""
+    return escape(f"{_utc(example.t0)[2:]} {example.instrument}: {example.sentence}")
+
+
+def _example(decided: Decided, example: Example) -> dict[str, Any]:
+    return {
+        "action": decided.action,
+        "reason": decided.reason,
+        "detail": decided.detail,
+        "t0": example.t0,
+        "instrument": example.instrument,
+        "sentence": example.sentence,
+    }
 
 
 def _checks_table(checks: list[Check]) -> Table:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.contracts.enums import Action, HealthLevel, Reason, Side, SideMode
-from chimera.domain.decision.decide import Decision, decide
+from chimera.domain.decision.decide import SLICES_MAX, Decision, decide, slices_for
 from chimera.domain.decision.gates import Limits
 from chimera.domain.decision.model import judge
+from chimera.domain.decision.trail import trail_of
 from tests.domain.builders import BTC_SPOT
 from tests.domain.decision.worlds import FACTS, config, facts, rule
 
@@ -137,8 +138,17 @@ def test_an_expensive_book_asks_for_finer_slices() -> None:
     limits = Limits(planned_notional_usdt=4_000.0)
     thin = facts(features={"spread_bps": 2.0, "depth_top1_usdt": 400.0})
 
-    assert decide(thin, config(limits=limits)).finer_slices
-    assert not decide(FACTS, config(limits=limits)).finer_slices
+    # Half of 2 bps for each of the ten first levels that it needs are 10 bps, and 8 are allowed.
+    assert decide(thin, config(limits=limits)).slices == 2
+    assert decide(FACTS, config(limits=limits)).slices == 1
+
+
+@pytest.mark.parametrize(
+    ("slippage_bps", "slip_bp_max", "wanted"),
+    [(8.0, 8.0, 1), (8.1, 8.0, 2), (16.0, 8.0, 2), (24.0, 8.0, 3), (0.5, 0.0, SLICES_MAX), (0.0, 0.0, 1)],
+)
+def test_so_many_slices_that_one_stays_within_the_limit(slippage_bps: float, slip_bp_max: float, wanted: int) -> None:
+    assert slices_for(slippage_bps, slip_bp_max) == wanted
 
 
 def test_the_same_facts_give_the_same_decision() -> None:
@@ -147,7 +157,7 @@ def test_the_same_facts_give_the_same_decision() -> None:
 
 def test_the_trail_is_plain_json_and_holds_every_gate() -> None:
     for found in (decide(FACTS, config()), decide(facts(model_p=nan, drawdown_ratio=nan), config())):
-        trail = json.loads(json.dumps(found.trail(), allow_nan=False))
+        trail = json.loads(json.dumps(trail_of(found), allow_nan=False))
 
         assert len(trail["gates"]) == len(found.gates)
         assert (trail["plan"] is None) is (found.plan is None)
@@ -196,4 +206,4 @@ def test_no_market_and_no_model_makes_the_decision_fail(
     if found.opens:
         assert all(gate.passed for gate in found.gates)
         assert 0.0 < found.size_mult <= 1.2
-    json.dumps(found.trail(), allow_nan=False)
+    json.dumps(trail_of(found), allow_nan=False)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chimera.domain.decision.condition import DEPTH_MAX, OPERATORS
 from chimera.domain.decision.rules import (
-    DEPTH_MAX,
     MULT_RANGES,
-    OPERATORS,
     RuleError,
     RuleOutcome,
     check_rule,

@@ -151,10 +151,20 @@ class ConfigBundle(Document):
     note: str | None = None
 
 
-class ConfigActive(Document):
-    """`config_active`: the one document that says which bundle is in force. Schema: config_active.json, + seq.
+class ConfigCanary(Contract):
+    """A second bundle that decides `share` (0 to 1) of the signals, chosen by the sha256 of their id."""
 
-    `seq` grows by one at every switch, rollback included: compare-and-set and readers go by it.
+    rev: int
+    bundle_id: str
+    hash: str
+    share: Estimate = Field(ge=0, le=1)
+
+
+class ConfigActive(Document):
+    """`config_active`: the one document that says which bundle is in force. Schema: config_active.json, + seq, canary.
+
+    `seq` grows by one at every switch, rollback included, and whenever a canary comes, changes its share or goes:
+    compare-and-set and readers go by it.
     """
 
     key_field: ClassVar[str] = "key"
@@ -165,10 +175,15 @@ class ConfigActive(Document):
     activated_at: EpochMs
     seq: int = Field(ge=0)
     hash: str | None = None
+    canary: ConfigCanary | None = None
 
 
 class Promotion(Document):
-    """`promotions`: a step of a bundle's way into force. Schema: promotions.json."""
+    """`promotions`: a step of a bundle's way into force. Schema: promotions.json.
+
+    `seq` is the one that the switch gives itself: of several that want it one wins. `undoes` names the promotion that a
+    rollback takes back.
+    """
 
     key_field: ClassVar[str] = "promotion_id"
 
@@ -182,3 +197,5 @@ class Promotion(Document):
     activated_at: EpochMs | None = None
     requested_by: str | None = None
     updated_at: EpochMs | None = None
+    seq: int | None = None
+    undoes: str | None = None

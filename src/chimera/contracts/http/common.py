@@ -18,11 +18,12 @@ class Asked(Contract):
 
 
 class FieldProblem(Contract):
-    """One field that cannot be read: its path, what was told, and what to tell instead."""
+    """One field that cannot be read: its path, what was told, and what to tell instead; `line` of the text, from 1."""
 
     field: str
     value: Json = None
     remedy: str
+    line: int | None = None
 
 
 class Problem(Contract):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Json, JsonObject
 from chimera.contracts.documents.config import ConfigBundle, Factor, Instrument, StrategyRule
-from chimera.contracts.enums import BundleStatus, PromotionMode, PromotionStatus, SimulationStatus
+from chimera.contracts.enums import BundleStatus, Market, PromotionMode, PromotionStatus, SimulationStatus
 from chimera.contracts.flags import Flags
 from chimera.contracts.http.common import Asked
 from chimera.contracts.messages.research import Sensitivity, SimWindow
@@ -23,12 +23,23 @@ class BundleDraft(Asked):
 
 
 class LintFinding(Contract):
-    """One thing amiss in a bundle: where (a path as `rules[0].when`), what, and how to mend it."""
+    """One thing amiss in a bundle: where (a path as `rules[0].when`), what, and how to mend it.
+
+    `line` is the path's, from 1, in the text that was sent with this call.
+    """
 
     level: Literal["error", "warning"]
     path: str
     message: str
     remedy: str | None = None
+    line: int | None = None
+
+
+class LintAnswer(Contract):
+    """`POST /lint`: what is amiss in a configuration that nobody has stored. `hash` is its content's."""
+
+    hash: str
+    findings: tuple[LintFinding, ...] = ()
 
 
 class BundleAnswer(Contract):
@@ -41,6 +52,7 @@ class BundleAnswer(Contract):
     findings: tuple[LintFinding, ...] = ()
     created_at: EpochMs | None = None
     created_by: str | None = None
+    note: str | None = None
 
 
 class BundlesAnswer(Contract):
@@ -55,31 +67,122 @@ class BundleBody(Contract):
     bundle: ConfigBundle
 
 
+class DiffQuery(Asked):
+    """What the bundle is compared with: a bundle's id, a revision, or `active`."""
+
+    against: str = Field(default="active", min_length=1, description="A bundle's id, a revision, or active.")
+
+
 class Difference(Contract):
-    """One path at which two bundles differ."""
+    """One path at which two bundles differ, as `flags.risk.slip_bp_max` or `rules[R-001].when.v`, and in words.
+
+    ADDED has no `before`, REMOVED no `after`.
+    """
 
     path: str
+    kind: Literal["ADDED", "REMOVED", "CHANGED"]
     before: Json = None
     after: Json = None
+    words: str
 
 
 class BundleDiff(Contract):
-    """`GET /bundles/{id}/diff?against=`."""
+    """`GET /bundles/{id}/diff?against=`: from `against` to the bundle. Order within a list is no difference."""
 
     bundle_id: str
     against: str
+    rev: int | None = None
+    against_rev: int | None = None
     differences: tuple[Difference, ...] = ()
 
 
-class DryRunAnswer(Contract):
-    """`POST /bundles/{id}/dry-run`: shares of the replayed signals; `jaccard` compares the sets of opened ones."""
+class DryRunRequest(Asked):
+    """`POST /bundles/{id}/dry-run`: signals of the last `days` days; S10_DRY_RUN_DAYS of all symbols otherwise."""
 
-    bundle_id: str
+    days: int | None = Field(default=None, ge=1, le=365)
+    symbols: tuple[str, ...] | None = Field(default=None, min_length=1)
+    against: str = Field(default="active", min_length=1)
+
+
+class DryRunLimit(Contract):
+    """One limit of v3.0 section 2.3, and what was found."""
+
+    name: Literal["asked", "skip_entry_ratio", "size_up_ratio", "jaccard"]
+    value: Estimate
+    limit: Estimate
+    passed: bool
+    words: str
+
+
+class DryRunFigures(Contract):
+    """Counts of signals. `asked`: gates passed, there was a side, the bundle's rules were reached; `skipped` and
+    `sized_up` are of those. `opened` is what the bundle would have opened, had nothing been open."""
+
     signals: int
+    asked: int
+    skipped: int
+    sized_up: int
+    opened: int
+    opened_by_reference: int
+    opened_by_both: int
     skip_entry_ratio: Estimate
     size_up_ratio: Estimate
     jaccard: Estimate
+
+
+class DryRunInstrument(DryRunFigures):
+    market: Market
+    symbol: str
+
+
+class DryRunRule(Contract):
+    """How often a rule fired: in the bundle, and in what it is compared with."""
+
+    rule_id: str
+    hits: int
+    hits_of_reference: int
+
+
+class DryRunOutcome(Contract):
+    """How many signals ended so (`OK`, `GATE:SPREAD`, `RULE:R-001`, …): in the bundle, and in the reference."""
+
+    outcome: str
+    signals: int
+    signals_of_reference: int
+
+
+class DryRunDay(Contract):
+    """One UTC day, `yyyy-mm-dd`."""
+
+    day: str
+    signals: int
+    opened: int
+    opened_by_reference: int
+    opened_by_both: int
+
+
+class DryRunAnswer(DryRunFigures):
+    """`POST /bundles/{id}/dry-run`: what the bundle says of stored signals, beside the reference.
+
+    The account is neutral: at every moment nothing is open, the whole budget free, nothing halted; `notes` says so, and
+    what else the figures leave out. Ratios are of `asked`; `jaccard` is 1 where neither opens anything.
+    """
+
+    bundle_id: str
+    against: str
+    rev: int | None = None
+    against_rev: int | None = None
+    days: int
+    from_ms: EpochMs
+    to_ms: EpochMs
     passed: bool
+    limits: tuple[DryRunLimit, ...]
+    instruments: tuple[DryRunInstrument, ...] = ()
+    rules: tuple[DryRunRule, ...] = ()
+    outcomes: tuple[DryRunOutcome, ...] = ()
+    per_day: tuple[DryRunDay, ...] = ()
+    notes: tuple[str, ...] = ()
+    duration_ms: int
     findings: tuple[LintFinding, ...] = ()
 
 
@@ -117,7 +220,7 @@ class PromoteRequest(Asked):
 
 
 class RollbackRequest(Asked):
-    """`POST /rollback`: to `to_rev`, else to the revision before the present one."""
+    """`POST /rollback`: to `to_rev`, else to what was in force before the present revision was promoted."""
 
     to_rev: int | None = None
     expected_seq: int | None = None
@@ -135,10 +238,14 @@ class PromoteAnswer(Contract):
 
 
 class ActiveAnswer(Contract):
-    """`GET /active`: what is in force, and how to tell that one holds the same."""
+    """`GET /active`: what is in force, how to tell that one holds the same, and what a rollback leads to.
+
+    `way_back`: revisions, nearest first, that rolling back once, twice, … would put in force.
+    """
 
     bundle_id: str
     rev: int
     seq: int
     hash: str
     activated_at: EpochMs
+    way_back: tuple[int, ...] = ()

@@ -12,10 +12,13 @@ from typing import Any
 from chimera.contracts import ids
 from chimera.contracts.documents import Applies, ConfigBundle, Factor, Instrument, RuleAction, StrategyRule
 from chimera.contracts.enums import ActionType, BundleStatus, EntryStatus
-from chimera.contracts.flags import Flags
+from chimera.contracts.flags import Flags, RiskFlags
 from chimera.domain.features.registry import FACTORS
 
 FIRST_REV = 1
+
+FIRST_CONCURRENCY = 2
+"""Entries of one market at a time. Source: v3.0 section 12.1."""
 
 R_023 = StrategyRule(
     rule_id="R-023",
@@ -106,11 +109,13 @@ def known_factors() -> tuple[Factor, ...]:
 
 
 def default_bundle(now_ms: int) -> ConfigBundle:
-    """Revision 1: the flags' own defaults (v3.0 section 12.1 and v3.2 1.2, 1.3), every factor there is, two rules.
+    """Revision 1: the flags' own defaults (v3.0 section 12.1 and v3.2 1.2, 1.3), every factor there is, two rules. The
+    one number that the flags leave to the environment where nobody says it is said here.
 
     It names no instrument: gates without a limit of the instrument's own use the flags'.
     """
-    flags, rules, factors = Flags(), (R_001, R_023), known_factors()
+    flags = Flags(risk=RiskFlags(concurrent_entries_per_market=FIRST_CONCURRENCY))
+    rules, factors = (R_001, R_023), known_factors()
     digest = content_hash(flags, rules, factors, ())
     return ConfigBundle(
         bundle_id=ids.bundle_id(now_ms, digest),

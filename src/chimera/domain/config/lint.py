@@ -5,7 +5,7 @@ that must exist. A bundle without findings can be used as it is; each finding na
 It reads JSON, so that a draft, a stored bundle and one from elsewhere are held to the same.
 
     lint        what must not come into force
-    cautions    what may, and yet opens nothing
+    cautions    what may, and yet opens nothing or says what nobody can have meant
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,14 +19,15 @@ from chimera.contracts.documents.config import Factor, Instrument, StrategyRule
 from chimera.contracts.enums import EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.domain.config.bundle import content_hash
-from chimera.domain.decision.rules import Finding, check_rule, compile_rules, parse_rule
-from chimera.domain.features.derived import DefinitionError, is_derived
-from chimera.domain.features.of_bundle import derived_of
+from chimera.domain.config.sense import nonsense
+from chimera.domain.decision.condition import Finding
+from chimera.domain.decision.rules import check_rule, compile_rules, parse_rule
+from chimera.domain.features.derived import FORMS, DefinitionError, is_derived, parse
+from chimera.domain.features.registered import registered
 from chimera.domain.features.registry import FACTOR_IDS
 
 _GOOD_WHEN_HIGH = ("maker_fill_ratio", "model_auc")
 _NAMED_MAX = 20
-_DERIVED = "pctile(f,win), zscore(f,win) or abs(f)"
 
 _C = TypeVar("_C", bound=Contract)
 
@@ -63,12 +64,19 @@ def lint(content: Mapping[str, Any], listed: Collection[str] = ()) -> tuple[Find
     return tuple(found)
 
 
-def cautions(flags: Flags, rules: Sequence[StrategyRule], listed: Collection[str] = ()) -> tuple[Finding, ...]:
-    """Why flags and rules without findings open nothing, here or there. Somebody may want just that.
+def cautions(
+    flags: Flags, rules: Sequence[StrategyRule], factors: Sequence[Factor], listed: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Why a bundle without findings opens nothing, here or there, and which of its rules make no sense. Somebody may
+    want just that.
 
     Args:
         listed: as for `lint`.
     """
+    return _idle(flags, rules, listed) + nonsense(flags, rules, factors)
+
+
+def _idle(flags: Flags, rules: Sequence[StrategyRule], listed: Collection[str]) -> tuple[Finding, ...]:
     markets = flags.strategy.markets
     traded = [
         symbol
@@ -138,25 +146,28 @@ def _json_path(path: str, loc: Sequence[int | str]) -> str:
 
 
 def _check_factors(factors: Sequence[Factor]) -> list[Finding]:
-    """What is enabled must be computed by somebody: S2's own, and what is made of them."""
-    found = [
-        Finding(
-            f"factors[{i}].factor_id",
-            factor.factor_id,
-            f"disable it, define it as {_DERIVED}, or use one of {', '.join(FACTOR_IDS)}",
-        )
-        for i, factor in enumerate(factors)
-        if factor.status is EntryStatus.ENABLED
-        and factor.factor_id not in FACTOR_IDS
-        and not is_derived(factor.definition)
-    ]
+    """One that is ENABLED is one that S2 computes, or is made of others in a form that it computes."""
+    found = []
+    for i, factor in enumerate(factors):
+        if factor.status is not EntryStatus.ENABLED or factor.factor_id in FACTOR_IDS:
+            continue
+        if not is_derived(factor.definition):
+            remedy = f"disable it, use one of {', '.join(FACTOR_IDS)}, or define it as {FORMS}"
+            found.append(Finding(f"factors[{i}].factor_id", factor.factor_id, remedy))
+            continue
+        try:
+            parse(factor.definition, factor_id=factor.factor_id)
+        except DefinitionError as error:
+            found.append(Finding(f"factors[{i}].definition", factor.definition, str(error)))
+    if found:
+        return found
     try:
-        derived_of(factors)
+        registered(factors)
     except DefinitionError as error:
-        named = (i for i, factor in enumerate(factors) if str(error).startswith(f"factor {factor.factor_id}:"))
-        at = next(named, None)
-        path = "factors" if at is None else f"factors[{at}].definition"
-        found.append(Finding(path, None if at is None else factors[at].definition, str(error)))
+        # What is wrong between several is told of the one that the error names.
+        named = [i for i, factor in enumerate(factors) if str(error).startswith(f"factor {factor.factor_id}:")]
+        place = named[0] if named else 0
+        found.append(Finding(f"factors[{place}].definition", factors[place].definition, str(error)))
     return found
 
 

@@ -6,9 +6,9 @@ counted and replayed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from math import isfinite
+from math import ceil
 from typing import Any
 
 from chimera.contracts.enums import Action, Market, Reason, Side, SideMode
@@ -23,10 +23,12 @@ from chimera.domain.decision.gates import (
     unreadable,
 )
 from chimera.domain.decision.model import judge
-from chimera.domain.decision.rules import RuleSet, clamp, evaluate
+from chimera.domain.decision.rules import RuleOutcome, RuleSet, clamp, evaluate, readable
 from chimera.domain.decision.sizing import Ask, Plan, Refusal, SizingParams, size
 
 SIZE_MULT_TOTAL_RANGE = (0.0, 1.2)
+SLICES_MAX = 100
+"""The most that the routing flags know; S4 has a cap of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,15 @@ class DecisionConfig:
     sizing: SizingParams = field(default_factory=SizingParams)
     side_mode: SideMode = SideMode.FOLLOW
     rev: int = 0
+    model_factors: tuple[str, ...] = ()
+    """What the model reads, while there is one to be asked."""
+
+    def missing(self, features: Mapping[str, Any]) -> tuple[str, ...]:
+        """Factors that the rules or the model read and that cannot be read."""
+        missing = self.rules.missing(features)
+        if not self.model_factors:
+            return missing
+        return missing + tuple(f for f in self.model_factors if not readable(features.get(f)) and f not in missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +56,8 @@ class Decision:
     """What was decided and why. `detail` is the code behind `reason`: a gate, NO_SIGNAL, a rule id, MIN_NOTIONAL, …
 
     `plan` is there for an open only, and `side` wherever it had been chosen. `missing` names the factors that could not
-    be read. `finer_slices` asks S4 for more slices because slippage was estimated above `slip_bp_max`.
+    be read. `slices` above 1 asks S4 for at least so many, because slippage was estimated above `slip_bp_max`. How it
+    came to all of this is told by `trail`, from `facts` and `config`, where somebody stores it.
     """
 
     action: Action
@@ -64,79 +76,71 @@ class Decision:
     max_adds_override: int | None = None
     entry_ref_price: Decimal | None = None
     plan: Plan | None = None
-    finer_slices: bool = False
+    slices: int = 1
+
+    facts: Facts | None = field(default=None, repr=False, compare=False)
+    config: DecisionConfig | None = field(default=None, repr=False, compare=False)
+    rules: RuleOutcome | None = None
+    """What the rules said; None: they were not asked."""
+    ask: Ask | None = None
+    """What was sized; None: it did not come to that."""
 
     @property
     def opens(self) -> bool:
         return self.action is Action.OPEN
 
-    def trail(self) -> dict[str, Any]:
-        """The whole reasoning as plain JSON values; built only where it is stored."""
-        plan = self.plan
-        return {
-            "gates": [
-                {
-                    "code": gate.code,
-                    # "Never" is infinite here and null on the wire: JSON knows no infinity.
-                    "value": gate.value if gate.value is not None and isfinite(gate.value) else None,
-                    "limit": gate.limit,
-                    "passed": gate.passed,
-                }
-                for gate in self.gates
-            ],
-            "missing": list(self.missing),
-            "rules_fired": list(self.rules_fired),
-            "model": {"p": _finite(self.model_p), "note": self.model_note},
-            "size_mult": self.size_mult,
-            "tp_mult": self.tp_mult,
-            "sl_mult": self.sl_mult,
-            "max_adds_override": self.max_adds_override,
-            "side": None if self.side is None else self.side.value,
-            "entry_ref_price": None if self.entry_ref_price is None else float(self.entry_ref_price),
-            "finer_slices": self.finer_slices,
-            "plan": None
-            if plan is None
-            else {
-                "qty": float(plan.qty),
-                "leverage": plan.leverage,
-                "margin_usdt": float(plan.margin_usdt),
-                "reserve_usdt": float(plan.reserve_usdt),
-                "stop_distance": float(plan.stop_distance),
-                "stop_price": float(plan.stop_price),
-                "tp_price": float(plan.tp_price),
-                "target_ratio": float(plan.target_ratio),
-                "first_loss_usdt": float(plan.first_loss_usdt),
-            },
-        }
+    def skipped(self, reason: Reason, detail: str) -> "Decision":
+        """The same, refused after all, by something that this function does not know."""
+        return replace(self, action=Action.SKIP, reason=reason, detail=detail, plan=None, slices=1)
 
 
 def decide(facts: Facts, config: DecisionConfig) -> Decision:
     """Open or skip. Never raises on market data: what cannot be known refuses."""
     features = facts.quote.features
-    rule_factors_missing = config.rules.missing(features)
-    results = gates(facts, config.limits, len(rule_factors_missing))
+    factors_missing = config.missing(features)
+    results = gates(facts, config.limits, len(factors_missing))
+
+    def answer(reason: Reason, detail: str, side: Side | None = None, missing: tuple[str, ...] = ()) -> Decision:
+        return Decision(
+            action=Action.SKIP,
+            reason=reason,
+            detail=detail,
+            gates=results,
+            config_rev=config.rev,
+            side=side,
+            model_p=facts.model_p,
+            missing=missing,
+            facts=facts,
+            config=config,
+        )
+
     refused = first_refusal(results)
     if refused is not None:
-        missing = rule_factors_missing
-        if refused.code == "STALE":
-            missing = unreadable(features, facts.instrument.market)
-        return _skip(reason_of(refused), refused.code, results, config, model_p=facts.model_p, missing=missing)
-
+        missing = unreadable(features, facts.instrument.market) if refused.code == "STALE" else factors_missing
+        return answer(reason_of(refused), refused.code, missing=missing)
     side = choose_side(facts.side_hint, features, config.side_mode)
     if side is None:
-        return _skip(Reason.RULE, "NO_SIGNAL", results, config, model_p=facts.model_p)
+        return answer(Reason.RULE, "NO_SIGNAL")
     if facts.instrument.market is Market.SPOT and side is Side.SELL:
-        return _skip(Reason.RULE, "SPOT_BUY_ONLY", results, config, side=side, model_p=facts.model_p)
-
+        return answer(Reason.RULE, "SPOT_BUY_ONLY", side)
     outcome = evaluate(config.rules, features)
     if outcome.no_enabled_rule:
-        return _skip(Reason.RULE, "NO_ENABLED_RULE", results, config, side=side, model_p=facts.model_p)
-    model = judge(facts.model_p)
-    quote = facts.quote
-    entry_price = quote.ask if side is Side.BUY else quote.bid
-    size_mult = clamp(outcome.size_mult * model.size_mult * facts.controls.health_size_mult, SIZE_MULT_TOTAL_RANGE)
+        return answer(Reason.RULE, "NO_ENABLED_RULE", side)
+    return _sized(facts, config, results, side, outcome)
 
-    def answer(reason: Reason, detail: str, plan: Plan | None = None, *, finer_slices: bool = False) -> Decision:
+
+def _sized(
+    facts: Facts, config: DecisionConfig, results: tuple[GateResult, ...], side: Side, outcome: RuleOutcome
+) -> Decision:
+    """What follows once there is a side and the rules have spoken."""
+    features, quote = facts.quote.features, facts.quote
+    model = judge(facts.model_p, facts.model_note)
+    entry_price = quote.ask if side is Side.BUY else quote.bid
+    size_mult = total_size_mult(outcome.size_mult, model.size_mult, facts.controls.health_size_mult)
+
+    def answer(
+        reason: Reason, detail: str, ask: Ask | None = None, plan: Plan | None = None, *, slices: int = 1
+    ) -> Decision:
         return Decision(
             action=Action.SKIP if plan is None else Action.OPEN,
             reason=reason,
@@ -153,7 +157,11 @@ def decide(facts: Facts, config: DecisionConfig) -> Decision:
             max_adds_override=outcome.max_adds_override,
             entry_ref_price=entry_price,
             plan=plan,
-            finer_slices=finer_slices,
+            slices=slices,
+            facts=facts,
+            config=config,
+            rules=outcome,
+            ask=ask,
         )
 
     if outcome.skip:
@@ -165,26 +173,35 @@ def decide(facts: Facts, config: DecisionConfig) -> Decision:
         return answer(Reason.GATE, "SIZE_ZERO")
     used = facts.exposure.budget_used_usdt
     assert used is not None, "the BUDGET gate refuses an unknown usage"
-    planned = size(
-        Ask(
-            instrument=facts.instrument,
-            side=side,
-            entry_price=entry_price,
-            spread=quote.ask - quote.bid,
-            atr=features["atr_14"],
-            size_mult=size_mult,
-            tp_mult=outcome.tp_mult,
-            sl_mult=outcome.sl_mult,
-            free_budget_usdt=config.limits.budget_usdt_max - used,
-            taker_fee_ratio=facts.taker_fee_ratio,
-        ),
-        config.sizing,
+    ask = Ask(
+        instrument=facts.instrument,
+        side=side,
+        entry_price=entry_price,
+        spread=quote.ask - quote.bid,
+        atr=features["atr_14"],
+        size_mult=size_mult,
+        tp_mult=outcome.tp_mult,
+        sl_mult=outcome.sl_mult,
+        free_budget_usdt=config.limits.budget_usdt_max - used,
+        taker_fee_ratio=facts.taker_fee_ratio,
     )
+    planned = size(ask, config.sizing)
     if isinstance(planned, Refusal):
-        return answer(planned.reason, planned.detail)
-    slippage = slippage_estimate_bps(facts, config.limits)
-    finer = slippage is not None and slippage > config.limits.slip_bp_max
-    return answer(Reason.OK, "OK", planned, finer_slices=finer)
+        return answer(planned.reason, planned.detail, ask)
+    slippage_bps = slippage_estimate_bps(features, config.limits)
+    assert slippage_bps is not None, "the SLIPPAGE gate refuses what cannot be estimated"
+    return answer(Reason.OK, "OK", ask, planned, slices=slices_for(slippage_bps, config.limits.slip_bp_max))
+
+
+def slices_for(slippage_bps: float, slip_bp_max: float) -> int:
+    """As many as it takes for one of them to stay within `slip_bp_max`: what a level costs grows with its share."""
+    if not slippage_bps > slip_bp_max:
+        return 1
+    return min(SLICES_MAX, ceil(slippage_bps / slip_bp_max)) if slip_bp_max > 0.0 else SLICES_MAX
+
+
+def total_size_mult(rules: float, model: float, health: float) -> float:
+    return clamp(rules * model * health, SIZE_MULT_TOTAL_RANGE)
 
 
 def choose_side(hint: Side | None, features: Mapping[str, Any], side_mode: SideMode) -> Side | None:
@@ -197,29 +214,3 @@ def choose_side(hint: Side | None, features: Mapping[str, Any], side_mode: SideM
     if signal > 0.0:
         return Side.BUY
     return Side.SELL if signal < 0.0 else None
-
-
-def _skip(
-    reason: Reason,
-    detail: str,
-    results: tuple[GateResult, ...],
-    config: DecisionConfig,
-    *,
-    side: Side | None = None,
-    model_p: float | None = None,
-    missing: tuple[str, ...] = (),
-) -> Decision:
-    return Decision(
-        action=Action.SKIP,
-        reason=reason,
-        detail=detail,
-        gates=results,
-        config_rev=config.rev,
-        side=side,
-        model_p=model_p,
-        missing=missing,
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and isfinite(value) else None

@@ -66,7 +66,10 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """One decision's world. `taker_fee_ratio` is the account's own rate; `model_p` None: no model, or too late."""
+    """One decision's world. `taker_fee_ratio` is the account's own rate.
+
+    `model_p` None: the model was not asked, or gave no answer; `model_note` then says why (MODEL_TIMEOUT, …).
+    """
 
     instrument: Instrument
     t0: int
@@ -76,3 +79,4 @@ class Facts:
     taker_fee_ratio: Decimal
     side_hint: Side | None = None
     model_p: float | None = None
+    model_note: str = ""

@@ -40,11 +40,16 @@ class Limits:
     planned_notional_usdt: float = 400.0
 
 
+AT_MOST, BELOW, AT_LEAST, IS = "<=", "<", ">=", "=="
+
+
 class GateResult(NamedTuple):
-    """One gate: what was found, where the limit stands. `value` None: it could not be found out."""
+    """One gate: what was found, where the limit stands, and what `value how limit` came to. `value` None: it could not
+    be found out."""
 
     code: str
     value: float | None
+    how: str
     limit: float
     passed: bool
 
@@ -67,8 +72,7 @@ def unreadable(features: Mapping[str, float], market: Market) -> tuple[str, ...]
     return tuple([f for f in needed_factors(market) if not -inf < features.get(f, nan) < inf])
 
 
-def slippage_estimate_bps(facts: Facts, limits: Limits) -> float | None:
-    features = facts.quote.features
+def slippage_estimate_bps(features: Mapping[str, float], limits: Limits) -> float | None:
     return estimate_bps(
         spread_bps=features.get("spread_bps"),
         depth_top1_usdt=features.get("depth_top1_usdt"),
@@ -99,7 +103,7 @@ def gates(facts: Facts, limits: Limits, missing_rule_factors: int) -> tuple[Gate
     results += (
         _at_most("SPREAD", features.get("spread_bps"), limits.spread_bp_limit),
         _at_least("DEPTH", features.get("depth_top1_usdt"), limits.depth_top1_usdt_min),
-        _at_most("SLIPPAGE", slippage_estimate_bps(facts, limits), limits.slip_bp_hard),
+        _at_most("SLIPPAGE", slippage_estimate_bps(features, limits), limits.slip_bp_hard),
         _off("OPEN_POSITION", exposure.open_position),
         _at_most("UNFINISHED_INTENT", exposure.unfinished_intents, 0.0),
         # A person's explicit hint is not counted against the signal's entries.
@@ -154,20 +158,20 @@ def _minutes_since_stop_out(facts: Facts) -> float | None:
 
 
 def _at_most(code: str, value: float | None, limit: float) -> GateResult:
-    return GateResult(code, value, limit, value is not None and value <= limit)
+    return GateResult(code, value, AT_MOST, limit, value is not None and value <= limit)
 
 
 def _below(code: str, value: float | None, limit: float) -> GateResult:
-    return GateResult(code, value, limit, value is not None and value < limit)
+    return GateResult(code, value, BELOW, limit, value is not None and value < limit)
 
 
 def _at_least(code: str, value: float | None, limit: float) -> GateResult:
-    return GateResult(code, value, limit, value is not None and value >= limit)
+    return GateResult(code, value, AT_LEAST, limit, value is not None and value >= limit)
 
 
 def _off(code: str, is_on: bool | None) -> GateResult:
-    return GateResult(code, None if is_on is None else float(is_on), 0.0, is_on is False)
+    return GateResult(code, None if is_on is None else float(is_on), IS, 0.0, is_on is False)
 
 
 def _on(code: str, is_on: bool | None) -> GateResult:
-    return GateResult(code, None if is_on is None else float(is_on), 1.0, is_on is True)
+    return GateResult(code, None if is_on is None else float(is_on), IS, 1.0, is_on is True)

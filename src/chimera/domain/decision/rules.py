@@ -1,26 +1,37 @@
-"""The rule language: what a person may write, what it means, and what it does to an entry.
+"""The rules: what a person may write, and what those that fire do to an entry.
 
-Owns parsing, checking and evaluating rules. Reads no bundle and knows no factor's meaning: which factors are ENABLED is
-told. A rule is checked once, compiled once, and evaluated in a microsecond or two.
+Owns parsing, checking and evaluating rules; the `when` of one is `condition`'s. Reads no bundle and knows no factor's
+meaning: which factors are ENABLED is told. A rule is checked once, compiled once per revision, and evaluated in a
+microsecond or less.
 
-    check_rule   every finding about one rule, for lint
-    parse_rule   the rule, or RuleError
-    compile      the rules that apply to one symbol and service, in order
-    evaluate     multipliers, skip, adds; which fired; which factors are missing
+    check_rule      every finding about one rule, for lint
+    parse_rule      the rule, or RuleError
+    compile_rules   the rules that apply to one symbol and service, in order
+    evaluate        multipliers, skip, adds; which fired; which factors are missing
+    explain         each rule with whether and why it fired
 
 Order: smaller `priority` first, then `rule_id`. Source: v3.0 section 2, SERVICES S3 L1.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Literal
 
 from chimera.contracts import services
+from chimera.domain.decision.condition import (
+    Condition,
+    Features,
+    Finding,
+    Leaf,
+    Test,
+    check_condition,
+    closure,
+    is_number,
+    leaves,
+    parse_condition,
+)
 
-Features = Mapping[str, Any]
-Test = Callable[[Features], bool]
 ActionType = Literal["size_mult", "tp_mult", "sl_mult", "skip_entry", "max_adds_override"]
 
 SIZE_MULT_RANGE = (0.5, 1.2)
@@ -34,26 +45,6 @@ MULT_RANGES: dict[str, tuple[float, float]] = {
 MAX_ADDS = (0, 1, 2)
 ACTION_TYPES = (*MULT_RANGES, "skip_entry", "max_adds_override")
 
-_ORDERED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
-_EQUAL: dict[str, Callable[[Any, Any], bool]] = {"==": eq, "!=": ne}
-OPERATORS = (*_ORDERED, *_EQUAL, "in", "notIn")
-_JOINS = ("allOf", "anyOf")
-
-DEPTH_MAX = 16
-"""A condition deeper than this is a mistake, and recursion must end somewhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: where (`when.allOf[0].op`), what stands there, and what to do."""
-
-    path: str
-    value: Any
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.value!r}: {self.remedy}"
-
 
 class RuleError(ValueError):
     """A rule that cannot be used; `findings` says all of why."""
@@ -65,12 +56,13 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A checked rule. `factors` are all that `when` reads, in the order of reading, each once."""
+    """A checked rule. `when` as read and as compiled; `factors` are all that it reads, in that order, each once."""
 
     rule_id: str
     priority: int
     symbols: tuple[str, ...]
     services: tuple[str, ...]
+    condition: Condition
     when: Test
     factors: tuple[str, ...]
     action: ActionType
@@ -97,11 +89,15 @@ class RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """What the rules say. `fired` in order of evaluation; multipliers are clamped; None: no rule limits the adds."""
+    """What the rules say. `fired` in order of evaluation; None: no rule limits the adds. Multipliers are clamped; what
+    they were before is `_raw`."""
 
     size_mult: float = 1.0
     tp_mult: float = 1.0
     sl_mult: float = 1.0
+    size_mult_raw: float = 1.0
+    tp_mult_raw: float = 1.0
+    sl_mult_raw: float = 1.0
     skip: bool = False
     max_adds_override: int | None = None
     fired: tuple[str, ...] = ()
@@ -120,7 +116,7 @@ def check_rule(body: Mapping[str, Any], path: str = "") -> tuple[Finding, ...]:
     if body.get("status") not in ("ENABLED", "DISABLED"):
         found.append(Finding(f"{at}status", body.get("status"), "use ENABLED or DISABLED"))
     found += _check_applies(body.get("applies"), f"{at}applies")
-    found += _check_condition(body.get("when"), f"{at}when", 0)
+    found += check_condition(body.get("when"), f"{at}when")
     found += _check_action(body.get("action"), f"{at}action")
     return tuple(found)
 
@@ -134,14 +130,15 @@ def parse_rule(body: Mapping[str, Any]) -> Rule:
     found = check_rule(body)
     if found:
         raise RuleError(found)
-    factors: dict[str, None] = {}
+    condition = parse_condition(body["when"])
     return Rule(
         rule_id=body["rule_id"],
         priority=body["priority"],
         symbols=tuple(body["applies"]["symbols"]),
         services=tuple(services.service_id(name) for name in body["applies"]["services"]),
-        when=_compile(body["when"], factors),
-        factors=tuple(factors),
+        condition=condition,
+        when=closure(condition),
+        factors=tuple(dict.fromkeys(leaf.factor for leaf in leaves(condition))),
         action=body["action"]["type"],
         value=float(body["action"]["value"]),
         enabled=body["status"] == "ENABLED",
@@ -195,10 +192,41 @@ def evaluate(rule_set: RuleSet, features: Features) -> RuleOutcome:
         size_mult=clamp(size, SIZE_MULT_RANGE),
         tp_mult=clamp(tp, TP_MULT_RANGE),
         sl_mult=clamp(sl, SL_MULT_RANGE),
+        size_mult_raw=size,
+        tp_mult_raw=tp,
+        sl_mult_raw=sl,
         skip=skip,
         max_adds_override=adds,
         fired=tuple(fired),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReading:
+    """One rule as one decision read it. `asked` False: an earlier rule had ended the evaluation. Each leaf with the
+    factor's value, None where it could not be read, and whether the comparison holds."""
+
+    rule: Rule
+    asked: bool
+    fired: bool
+    because: tuple[tuple[Leaf, Any, bool], ...]
+
+
+def explain(rule_set: RuleSet, features: Features) -> tuple[RuleReading, ...]:
+    """What `evaluate` saw, rule by rule. With a factor missing no rule was asked."""
+    asked = not rule_set.missing(features)
+    readings = []
+    for rule in rule_set.rules:
+        fired = asked and rule.when(features)
+        because = tuple((leaf, features.get(leaf.factor), _holds(leaf, features)) for leaf in leaves(rule.condition))
+        readings.append(RuleReading(rule, asked, fired, because))
+        if fired and rule.action == "skip_entry" and rule.value:
+            asked = False
+    return tuple(readings)
+
+
+def _holds(leaf: Leaf, features: Features) -> bool:
+    return readable(features.get(leaf.factor)) and leaf.holds(features[leaf.factor])
 
 
 def clamp(value: float, bounds: tuple[float, float]) -> float:
@@ -216,14 +244,6 @@ def _name(value: object) -> bool:
 
 def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def _scalar(value: object) -> bool:
-    return isinstance(value, str | bool) or _number(value)
 
 
 def _names(value: object) -> bool:
@@ -248,46 +268,6 @@ def _check_applies(applies: object, path: str) -> list[Finding]:
     return found
 
 
-def _check_condition(node: object, path: str, depth: int) -> list[Finding]:
-    if depth > DEPTH_MAX:
-        return [Finding(path, "…", f"nest at most {DEPTH_MAX} deep")]
-    if not isinstance(node, Mapping):
-        return [Finding(path, node, "give allOf, anyOf, not, or a leaf {f, op, v}")]
-    keys = sorted(str(key) for key in node)
-    if len(keys) == 1 and keys[0] in _JOINS:
-        parts = node[keys[0]]
-        if not isinstance(parts, list | tuple) or not parts:
-            return [Finding(f"{path}.{keys[0]}", parts, "list at least one condition")]
-        return [
-            finding
-            for i, part in enumerate(parts)
-            for finding in _check_condition(part, f"{path}.{keys[0]}[{i}]", depth + 1)
-        ]
-    if keys == ["not"]:
-        return _check_condition(node["not"], f"{path}.not", depth + 1)
-    if keys == ["f", "op", "v"]:
-        return _check_leaf(node, path)
-    return [Finding(path, keys, "give exactly one of allOf, anyOf, not, or exactly f, op and v")]
-
-
-def _check_leaf(leaf: Mapping[str, Any], path: str) -> list[Finding]:
-    found = []
-    op, value = leaf["op"], leaf["v"]
-    if not _name(leaf["f"]):
-        found.append(Finding(f"{path}.f", leaf["f"], "name a factor"))
-    if not isinstance(op, str) or op not in OPERATORS:
-        found.append(Finding(f"{path}.op", op, f"use one of {' '.join(OPERATORS)}"))
-    elif op in _ORDERED and not _number(value):
-        found.append(Finding(f"{path}.v", value, f"{op} compares with a finite number"))
-    elif op in _EQUAL and not _scalar(value):
-        found.append(Finding(f"{path}.v", value, f"{op} compares with a number, a text, true or false"))
-    elif op in ("in", "notIn") and (
-        not isinstance(value, list | tuple) or not value or not all(_scalar(item) for item in value)
-    ):
-        found.append(Finding(f"{path}.v", value, f"{op} takes a list of at least one number or text"))
-    return found
-
-
 def _check_action(action: object, path: str) -> list[Finding]:
     if not isinstance(action, Mapping):
         return [Finding(path, action, "give type and value")]
@@ -296,41 +276,10 @@ def _check_action(action: object, path: str) -> list[Finding]:
         return [Finding(f"{path}.type", kind, f"use one of {', '.join(ACTION_TYPES)}")]
     if kind in MULT_RANGES:
         low, high = MULT_RANGES[kind]
-        if not isinstance(value, int | float) or not _number(value) or not low <= value <= high:
+        if not isinstance(value, int | float) or not is_number(value) or not low <= value <= high:
             return [Finding(f"{path}.value", value, f"{kind} is a number from {low} to {high}")]
     elif kind == "skip_entry" and not isinstance(value, bool):
         return [Finding(f"{path}.value", value, "skip_entry is true or false")]
     elif kind == "max_adds_override" and (isinstance(value, bool) or value not in MAX_ADDS):
         return [Finding(f"{path}.value", value, "max_adds_override is 0, 1 or 2")]
     return []
-
-
-def _compile(node: Mapping[str, Any], factors: dict[str, None]) -> Test:
-    if "f" in node:
-        factors[node["f"]] = None
-        return _compile_leaf(node["f"], node["op"], node["v"])
-    if "not" in node:
-        inner = _compile(node["not"], factors)
-        return lambda features: not inner(features)
-    join = next(key for key in _JOINS if key in node)
-    parts = tuple(_compile(part, factors) for part in node[join])
-    if len(parts) == 1:
-        return parts[0]
-    if join == "allOf":
-        return lambda features: all(part(features) for part in parts)
-    return lambda features: any(part(features) for part in parts)
-
-
-def _compile_leaf(factor: str, op: str, value: Any) -> Test:
-    if op == "in":
-        members = tuple(value)
-        return lambda features: features[factor] in members
-    if op == "notIn":
-        others = tuple(value)
-        return lambda features: features[factor] not in others
-    if op in _EQUAL:
-        same = _EQUAL[op]
-        return lambda features: same(features[factor], value)
-    ordered = _ORDERED[op]
-    # A text is neither below nor above a number: such a leaf is false, as `==` between them is.
-    return lambda features: not isinstance(features[factor], str) and ordered(features[factor], value)

@@ -4,6 +4,7 @@ Owns SERVICES S3's numbers: size, stop distance, target. Prices come out on the 
 loses less and a target earns more than was meant. A size that may not be traded is a refusal with a reason.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -83,18 +84,29 @@ class Refusal:
     detail: str
 
 
-def size(ask: Ask, params: SizingParams) -> Plan | Refusal:
+Tell = Callable[[str, Decimal, str, str], object]
+"""Hears each step of the reckoning: its name, what came out, the unit, and how it was reckoned."""
+
+
+def _nobody(step: str, value: Decimal, unit: str, how: str) -> None:
+    """Nobody listens."""
+
+
+def size(ask: Ask, params: SizingParams, tell: Tell = _nobody) -> Plan | Refusal:
     """The plan for `ask`, by its instrument's market."""
-    return size_futures(ask, params) if ask.instrument.market is Market.FUT else size_spot(ask, params)
+    return size_futures(ask, params, tell) if ask.instrument.market is Market.FUT else size_spot(ask, params, tell)
 
 
-def size_futures(ask: Ask, params: SizingParams) -> Plan | Refusal:
+def size_futures(ask: Ask, params: SizingParams, tell: Tell = _nobody) -> Plan | Refusal:
     """Margin times leverage, to the nearest step, one step down where that is too much."""
     instrument, price = ask.instrument, ask.entry_price
     planned_margin = params.margin_base_usdt * exact(ask.size_mult)
     tier = instrument.bracket_for(planned_margin * params.leverage_default)
     leverage = min(params.leverage_default, tier.initial_leverage)
     qty = min(instrument.nearest_qty(planned_margin * leverage / price), instrument.market_max_qty)
+    tell("planned_margin", planned_margin, "USDT", "margin_base_usdt * size_mult")
+    tell("leverage", Decimal(leverage), "x", "the smaller of leverage_default and the bracket's")
+    tell("nearest_qty", qty, instrument.base_asset, "planned margin * leverage / price, to the nearest step")
 
     def reserve(of: Decimal) -> Decimal:
         return futures_usage(qty=of, entry_price=price, leverage=leverage, fee_ratio=ask.taker_fee_ratio)
@@ -102,17 +114,25 @@ def size_futures(ask: Ask, params: SizingParams) -> Plan | Refusal:
     too_much = qty * price / leverage > params.margin_over_plan_max * planned_margin
     if too_much or reserve(qty) > ask.free_budget_usdt:
         qty -= instrument.step_size
+        why = "the margin is above 1.05 of the plan" if too_much else "the free budget is smaller"
+        tell("qty", qty, instrument.base_asset, f"one step down: {why}")
+    tell("notional", qty * price, "USDT", "qty * price")
     refusal = _tradable(instrument, qty, price)
     if refusal is not None:
         return refusal
-    if reserve(qty) > ask.free_budget_usdt:
+    held = reserve(qty)
+    tell("reserve", held, "USDT", "margin and entry fee")
+    tell("free_budget", ask.free_budget_usdt, "USDT", "the market's budget less what is in use")
+    if held > ask.free_budget_usdt:
         return Refusal(Reason.RISK_BUDGET, "BUDGET")
 
-    distance = stop_distance(ask, qty, params)
+    distance = stop_distance(ask, qty, params, tell)
     stop_price = first_stop(instrument, ask.side, price, distance)
+    tell("stop_price", stop_price, "USDT", "price less the distance, to the tick that loses less")
     if _stop_too_close(ask, distance, params):
         return Refusal(Reason.GATE, "STOP_TOO_CLOSE")
     margin = qty * price / leverage
+    tell("margin", margin, "USDT", "qty * price / leverage")
     liquidation = liquidation_price(
         side=ask.side,
         qty=qty,
@@ -121,46 +141,57 @@ def size_futures(ask: Ask, params: SizingParams) -> Plan | Refusal:
         maint_margin_ratio=tier.maint_margin_ratio,
         cum=tier.cum,
     )
+    tell("liquidation_price", liquidation, "USDT", "isolated, at this margin and bracket")
     if inside_buffer(price=stop_price, entry_price=price, liquidation=liquidation, ratio=params.liquidation_buffer):
         return Refusal(Reason.GATE, "STOP_BEYOND_LIQUIDATION")
     ratio = max(params.min_exit_net_pct, params.base_exit_net_pct * exact(ask.tp_mult))
+    tp_price = target_price(
+        instrument,
+        side=ask.side,
+        qty=qty,
+        entry_price=price,
+        fee_ratio=ask.taker_fee_ratio,
+        target_usdt=ratio * margin,
+    )
+    tell("target", ratio * margin, "USDT", "the larger of min_exit_net_pct and 0.10 * tp_mult, of the margin, net")
+    tell("tp_price", tp_price, "USDT", "nets the target after both fees, to the tick that earns more")
     return Plan(
         qty=qty,
         leverage=leverage,
         margin_usdt=money(margin),
-        reserve_usdt=reserve(qty),
+        reserve_usdt=held,
         stop_distance=distance,
         stop_price=stop_price,
-        tp_price=target_price(
-            instrument,
-            side=ask.side,
-            qty=qty,
-            entry_price=price,
-            fee_ratio=ask.taker_fee_ratio,
-            target_usdt=ratio * margin,
-        ),
+        tp_price=tp_price,
         target_ratio=ratio,
         first_loss_usdt=money(distance * qty),
     )
 
 
-def size_spot(ask: Ask, params: SizingParams) -> Plan | Refusal:
+def size_spot(ask: Ask, params: SizingParams, tell: Tell = _nobody) -> Plan | Refusal:
     """The quote, floored to step; sold again is what is left of it after the fee in the base asset."""
     instrument, price, fee = ask.instrument, ask.entry_price, ask.taker_fee_ratio
     quote = params.spot_quote_usdt * exact(ask.size_mult)
     qty = min(instrument.floor_qty(quote / price), instrument.market_max_qty)
+    tell("planned_quote", quote, "USDT", "spot.quote_usdt * size_mult")
+    tell("qty", qty, instrument.base_asset, "planned quote / price, down to the step")
+    tell("notional", qty * price, "USDT", "qty * price")
     refusal = _tradable(instrument, qty, price)
     if refusal is not None:
         return refusal
     reserve = spot_reservation(qty=qty, price=price, fee_ratio=fee)
+    tell("reserve", reserve, "USDT", "cost and fee")
+    tell("free_budget", ask.free_budget_usdt, "USDT", "the market's budget less what is in use")
     if reserve > ask.free_budget_usdt:
         return Refusal(Reason.RISK_BUDGET, "BUDGET")
 
     if params.spot_sl_bps == 0:
-        distance = stop_distance(ask, qty, params)
+        distance = stop_distance(ask, qty, params, tell)
     else:
         distance = money_down(price * params.spot_sl_bps / _BPS)
+        tell("stop_distance", distance, "USDT", "price * spot.sl_bps")
     stop_price = first_stop(instrument, ask.side, price, distance)
+    tell("stop_price", stop_price, "USDT", "price less the distance, to the tick that loses less")
     if _stop_too_close(ask, distance, params) or stop_price <= 0:
         return Refusal(Reason.GATE, "STOP_TOO_CLOSE" if stop_price > 0 else "STOP_BELOW_ZERO")
     cost = qty * price
@@ -169,8 +200,11 @@ def size_spot(ask: Ask, params: SizingParams) -> Plan | Refusal:
         tp_price = target_price(
             instrument, side=ask.side, qty=qty, entry_price=price, fee_ratio=fee, target_usdt=ratio * cost
         )
+        tell("target", ratio * cost, "USDT", "spot.tp_net_pct of the planned quote, net")
+        tell("tp_price", tp_price, "USDT", "nets the target after both fees, to the tick that earns more")
     else:
         tp_price = instrument.ceil_price(price * (1 + params.spot_tp_bps / _BPS))
+        tell("tp_price", tp_price, "USDT", "price and spot.tp_bps more, up to the tick")
     return Plan(
         qty=qty,
         leverage=1,
@@ -184,12 +218,16 @@ def size_spot(ask: Ask, params: SizingParams) -> Plan | Refusal:
     )
 
 
-def stop_distance(ask: Ask, qty: Decimal, params: SizingParams) -> Decimal:
+def stop_distance(ask: Ask, qty: Decimal, params: SizingParams, tell: Tell = _nobody) -> Decimal:
     """min(atr_mult * sl_mult * atr, max_loss * min(1, size_mult) / qty): price loss per unit before fees."""
     # The loss budget wins in a storm: ATR widens just when a wide stop costs the most.
     by_atr = params.atr_mult * exact(ask.sl_mult) * exact(ask.atr)
     by_loss = params.max_loss_usdt * min(Decimal(1), exact(ask.size_mult)) / qty
-    return money_down(min(by_atr, by_loss))
+    distance = money_down(min(by_atr, by_loss))
+    tell("distance_by_atr", by_atr, "USDT", "atr_mult * sl_mult * atr_14")
+    tell("distance_by_loss", by_loss, "USDT", "max_loss_usdt * min(1, size_mult) / qty")
+    tell("stop_distance", distance, "USDT", "the smaller of the two")
+    return distance
 
 
 def target_price(

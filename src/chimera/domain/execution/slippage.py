@@ -7,6 +7,9 @@ worse. Source: SERVICES S4.
 from collections.abc import Sequence
 from decimal import Decimal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chimera.contracts.enums import Side
 
 
@@ -39,3 +42,13 @@ def estimate_bps(*, spread_bps: float | None, depth_top1_usdt: float | None, not
     if spread_bps is None or depth_top1_usdt is None or not depth_top1_usdt > 0.0:
         return None
     return spread_bps / 2.0 * max(1.0, notional_usdt / depth_top1_usdt)
+
+
+def estimate_bps_of_columns(
+    *, spread_bps: NDArray[np.float64], depth_top1_usdt: NDArray[np.float64], notional_usdt: float
+) -> NDArray[np.float64]:
+    """`estimate_bps` of every row; NaN where the book is not known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levels = np.maximum(1.0, notional_usdt / depth_top1_usdt)
+        estimate: NDArray[np.float64] = np.where(depth_top1_usdt > 0.0, spread_bps / 2.0 * levels, np.nan)
+    return estimate

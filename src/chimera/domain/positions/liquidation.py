@@ -7,6 +7,7 @@ LP = (WB + cum - side*qty*EP) / (qty*MMR - side*qty), and in cross margin + othe
 from decimal import Decimal
 
 from chimera.contracts.enums import Side
+from chimera.domain.market.instrument import Instrument
 
 
 def liquidation_price(
@@ -33,6 +34,21 @@ def liquidation_price(
     signed = side.sign * qty
     backing = wallet_usdt - other_maint_margin_usdt + other_pnl_usdt + cum
     return (backing - signed * entry_price) / (qty * maint_margin_ratio - signed)
+
+
+def isolated_liquidation_price(
+    instrument: Instrument, *, side: Side, qty: Decimal, entry_price: Decimal, leverage: int
+) -> Decimal:
+    """Of a position with a margin of its own, as it was opened: no fees, no funding, no margin added."""
+    bracket = instrument.bracket_for(qty * entry_price)
+    return liquidation_price(
+        side=side,
+        qty=qty,
+        entry_price=entry_price,
+        wallet_usdt=qty * entry_price / leverage,
+        maint_margin_ratio=bracket.maint_margin_ratio,
+        cum=bracket.cum,
+    )
 
 
 def inside_buffer(*, price: Decimal, entry_price: Decimal, liquidation: Decimal, ratio: Decimal) -> bool:

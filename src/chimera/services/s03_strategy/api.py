@@ -37,7 +37,9 @@ class Api:
                 handle=self._batch,
                 body=DecideBatchRequest,
                 answer=DecideBatchAnswer,
-                summary="Several decisions, each by itself, in order.",
+                summary="Several decisions, each by itself, in order. All are looked at before the first is decided:"
+                " where one names what cannot be decided about, 400 names it and nothing was decided. A 503 in between"
+                " carries the answers of those that were decided.",
                 errors=(503,),
             ),
             Route(
@@ -68,8 +70,7 @@ class Api:
 
     async def _batch(self, request: Request) -> Reply:
         body: DecideBatchRequest = request.body
-        answers = [await self.decide.on_request(each, dry_run=each.dry_run) for each in body.requests]
-        return Reply(DecideBatchAnswer(answers=tuple(answers)))
+        return Reply(DecideBatchAnswer(answers=await self.decide.on_batch(body.requests)))
 
     async def _reserved(self, request: Request) -> Reply:
         return Reply(

@@ -9,9 +9,11 @@ Never      opens without a durable decision and a reservation; counts silence of
 from collections.abc import Callable, Mapping
 
 from chimera.contracts.enums import ServiceHealth
+from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import FeatureEvent, OrderResult
-from chimera.contracts.streams import FEAT_EVENTS, ORD_RESULT
+from chimera.contracts.streams import CFG_EVENTS, FEAT_EVENTS, ORD_RESULT
 from chimera.domain.config.lint import lint
+from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.runtime.instruments import Registered
@@ -21,9 +23,11 @@ from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s03_strategy.api import Api
 from chimera.services.s03_strategy.handlers.budget import Budget
+from chimera.services.s03_strategy.handlers.buffer import Buffer
 from chimera.services.s03_strategy.handlers.decide import Decide
 from chimera.services.s03_strategy.handlers.emit import Emit
 from chimera.services.s03_strategy.handlers.facts import Gather
+from chimera.services.s03_strategy.handlers.score import Scorer
 from chimera.services.s03_strategy.history import History
 from chimera.services.s03_strategy.plans import Plans
 from chimera.services.s03_strategy.settings import Settings
@@ -39,7 +43,17 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         fee_default=lambda: watch.current().flags.execution.routing.fees.taker_bp / 10_000,
     )
     instruments, fee_ratios = registered.instruments, registered.taker_fee_ratios
-    plans = Plans(settings=settings, watch=watch, instruments=instruments)
+    scorer = Scorer(
+        watch=watch,
+        documents=world.documents,
+        objects=world.objects,
+        models=world.models,
+        clock=world.clock,
+        randomness=world.randomness.fork("s3/models"),
+        teller=teller,
+    )
+    watch.when_swapped(scorer.look)
+    plans = Plans(settings=settings, watch=watch, scorer=scorer, instruments=instruments)
     history = History(documents=world.documents)
     restraints = Restraints(
         env=env,
@@ -70,13 +84,16 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         metrics=world.metrics,
         teller=teller,
     )
+    buffer = Buffer(instruments=instruments, watch=watch, documents=world.documents, teller=teller)
     decide = Decide(
         settings=settings,
         instruments=instruments,
         plans=plans,
+        scorer=scorer,
         gather=gather,
         history=history,
         emit=emit,
+        buffer=buffer,
         documents=world.documents,
         snapshots=world.snapshots,
         reservations=world.reservations,
@@ -107,10 +124,20 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     async def checks() -> Mapping[str, str]:
         loaded = watch.loaded
         return {
-            "redis": ServiceHealth.OK.value,
+            "redis": await redis(),
             "config_rev": str(watch.current().rev) if loaded else "none",
             "rules_loaded": str(plans.rules_loaded),
+            "model": scorer.health(),
         }
+
+    async def redis() -> str:
+        """Whatever stands behind bus and fast state."""
+        try:
+            await world.snapshots.get(CFG_ACTIVE_REV.name(env))
+            await world.bus.last_id(CFG_EVENTS.name(env))
+        except DependencyDown:
+            return ServiceHealth.DOWN.value
+        return ServiceHealth.OK.value
 
     return Service(
         id="s3",
@@ -141,6 +168,8 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         routes=Api(decide=decide, reservations=world.reservations).routes(),
         produces=("sig:events", "ord:cmd", "alerts"),
         start=start,
+        stop=scorer.stop,
+        background=(scorer.keep,),
         checks=checks,
         ready=lambda: watch.loaded and bool(instruments),
         ready_when="configuration and instruments",

@@ -32,7 +32,7 @@ from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.world import World
 from chimera.runtime.guard import SAFE_METHODS, Asgi, BrowserGuard, Receive, Scope, Send, header, send_refusal
-from chimera.runtime.http import BODY_MAX_BYTES, Routes, answer, problem_body, read_json, to_plain
+from chimera.runtime.http import BODY_MAX_BYTES, Routes, answer, problem_body, read_json, read_text, to_plain
 from chimera.runtime.service import Problem, Request, Route
 from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway import roles
@@ -288,7 +288,7 @@ class Calls:
     async def _call(self, request: HttpRequest, service: str, path: str) -> Response:
         identity: Identity | None = request.state.identity
         try:
-            body = await read_json(request) if request.method not in SAFE_METHODS else None
+            body, text = await read_text(request) if request.method not in SAFE_METHODS else (None, None)
             if identity is not None:
                 if not roles.has(identity.role, roles.needed(service, request.method, path, body)):
                     raise _forbidden(identity, f"{request.method} {path} of {service}")
@@ -298,8 +298,8 @@ class Calls:
             query = dict(request.query_params)
             key = request.headers.get("idempotency-key", "")
             if service == "s12":
-                return await self._answer_own(request, path, Request(body, {}, query, user, key))
-            told = await self.peers.call(PeerCall(service, request.method, path, body, query, user, key))
+                return await self._answer_own(request, path, Request(body, {}, query, user, key, text))
+            told = await self.peers.call(PeerCall(service, request.method, path, body, query, user, key, text))
         except Problem as problem:
             return _problem_response(request.scope, problem)
         except DependencyDown as down:

@@ -3,6 +3,8 @@
 sim             virtual days per second of ours, whole system
 memory          resident memory over thirty virtual days
 decide          one decision: pure, in the process, over HTTP, with everything that is stored
+dryrun          signals a second of a dry run: in columns, and from stored documents, with what others wait meanwhile
+config          from a switch of the configuration to the last reader that follows: by event, and by poll
 venue           orders and market events a second of the exchange's server
 connector       processor time of an order call and of a market event, beside other clients; memory over reconnects
 features        market events a second through the feature book and through S2; memory of an instrument
@@ -12,13 +14,15 @@ tick-to-order   from the exchange's event to the order at the exchange, with and
 
 from collections.abc import Callable
 
-from chimera.simulation.bench import connector, decide, features, sim, tick_to_order, venue
+from chimera.simulation.bench import config, connector, decide, dryrun, features, sim, tick_to_order, venue
 from chimera.simulation.bench.rows import BenchOptions, BenchRow, BenchVenue, show
 
 BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     "sim": sim.bench_sim,
     "memory": sim.bench_memory,
     decide.NAME: decide.bench,
+    dryrun.NAME: dryrun.bench,
+    config.NAME: config.bench,
     connector.NAME: connector.bench,
     features.NAME: features.bench,
     tick_to_order.NAME: tick_to_order.bench,

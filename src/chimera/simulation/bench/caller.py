@@ -1,6 +1,7 @@
 """The client of `bench decide`: a process of its own that posts bodies one after the other on one connection.
 
-Reads one JSON list of bodies from stdin, writes one JSON list of [status, ns, decision] to stdout.
+Reads one JSON list of bodies from stdin, writes one JSON list of [status, ns, decisions] to stdout. A
+batch has several.
 """
 
 import json
@@ -9,7 +10,7 @@ import time
 from http.client import HTTPConnection
 
 
-def call_all(host: str, port: int, path: str, bodies: list[dict[str, object]]) -> list[tuple[int, int, str]]:
+def call_all(host: str, port: int, path: str, bodies: list[dict[str, object]]) -> list[tuple[int, int, list[str]]]:
     connection = HTTPConnection(host, port)
     connection.connect()
     answers = []
@@ -20,7 +21,8 @@ def call_all(host: str, port: int, path: str, bodies: list[dict[str, object]]) -
         response = connection.getresponse()
         answer = response.read()
         took_ns = time.perf_counter_ns() - began_ns
-        answers.append((response.status, took_ns, str(json.loads(answer).get("decision", ""))))
+        told = json.loads(answer)
+        answers.append((response.status, took_ns, [each.get("decision", "") for each in told.get("answers", [told])]))
     connection.close()
     return answers
 

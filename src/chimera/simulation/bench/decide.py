@@ -1,9 +1,12 @@
 """How long a decision takes: the pure function, S3's call in the process, and `POST /decide` over HTTP.
 
-    pure     `domain.decision.decide` alone, on facts that are gathered already
+    pure     `domain.decision.decide` alone, on facts that are gathered already, with one rule and with fifty
+    trail    telling how it came about, as it is stored
+    table    the same decision over a table of moments, a row a decision
     skip     a hint on an instrument that was just stopped out: all gates are evaluated, the refusal is stored
     open     a hint on a flat one: decided twice (the second time on the documents), reserved, stored, handed to S4, the
              order filed, sent, filled, its stop and target listed; then the answer. The position is closed in between
+    batch    a hundred skips in one `POST /decide/batch`, a call a decision
 
 Both calls are persisted in a SQLite file by its writer thread, as in `chimera up`. Over HTTP the caller is a process of
 its own and the server is S3's, on loopback.
@@ -13,10 +16,13 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import count
+from statistics import median
 
+import numpy as np
 import uvloop
 
 from chimera.app.serving import listen, server, stop
@@ -27,6 +33,8 @@ from chimera.domain.decision.decide import DecisionConfig, decide
 from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
 from chimera.domain.decision.gates import Limits
 from chimera.domain.decision.rules import compile_rules, parse_rule
+from chimera.domain.decision.table import SignalTable, decide_table
+from chimera.domain.decision.trail import trail_of
 from chimera.domain.market.listing import listed
 from chimera.ports.peers import PeerCall
 from chimera.runtime.http import build_app
@@ -36,6 +44,8 @@ from chimera.simulation.bench.rows import BenchOptions, BenchRow, row_of_runs
 NAME = "decide"
 LOOPBACK = "127.0.0.1"
 OK = 200
+RULES = 50
+BATCH = 100
 SPEAK_EVERY_MS = 2_000
 """How often each instrument has a tick meanwhile."""
 
@@ -48,24 +58,56 @@ def bench(options: BenchOptions) -> list[BenchRow]:
 
 def _pure(options: BenchOptions) -> list[BenchRow]:
     """One call is timed by itself: its median is what one decision costs."""
-    config = _config()
     rows = []
-    for action, held in ((Action.SKIP, True), (Action.OPEN, False)):
-        facts = _facts(held=held)
-        assert decide(facts, config).action is action
-        runs = [[_time_decide(facts, config) for _ in range(options.calls)] for _ in range(options.runs)]
-        rows.append(row_of_runs(NAME, f"pure {action.value}", runs, asked=options.calls))
+    for many in (1, RULES):
+        config, words = _config(many), "" if many == 1 else f", {many} rules"
+        for action, held in ((Action.SKIP, True), (Action.OPEN, False)):
+            facts = _facts(held=held)
+            decision = decide(facts, config)
+            assert decision.action is action
+            runs = [[_time(decide, facts, config) for _ in range(options.calls)] for _ in range(options.runs)]
+            rows.append(row_of_runs(NAME, f"pure {action.value}{words}", runs, asked=options.calls))
+            if many == RULES:
+                runs = [[_time(trail_of, decision) for _ in range(options.calls)] for _ in range(options.runs)]
+                rows.append(row_of_runs(NAME, f"trail of {action.value}{words}", runs, asked=options.calls))
+        rows.append(_table(options, config, f"table{words}"))
     return rows
 
 
-def _time_decide(facts: Facts, config: DecisionConfig) -> int:
+def _time(work: Callable[..., object], *asked: object) -> int:
     began_ns = time.perf_counter_ns()
-    decide(facts, config)
+    work(*asked)
     return time.perf_counter_ns() - began_ns
 
 
-def _config() -> DecisionConfig:
-    rules = compile_rules((parse_rule(R_001.to_dict()),), symbol="BTCUSDT", enabled_factors=["spread_bps"])
+def _table(options: BenchOptions, config: DecisionConfig, case: str) -> BenchRow:
+    """Moments that all open: no row ends early."""
+    facts, n = _facts(held=False), options.rows
+    bid = np.round(65_000.0 + np.arange(n) % 10_000 * 0.1, 1)
+    table = SignalTable(
+        t0=np.arange(n, dtype=np.int64) * 60_000,
+        columns={name: np.full(n, value) for name, value in facts.quote.features.items()},
+        bid=bid,
+        ask=np.round(bid + 0.1, 1),
+        model_p=facts.model_p,
+    )
+    taken_ns, opened = [], []
+    for _ in range(options.runs):
+        began_ns = time.perf_counter_ns()
+        found = decide_table(table, config, facts.instrument, facts.taker_fee_ratio)
+        taken_ns.append(time.perf_counter_ns() - began_ns)
+        opened.append(int(found.opens.sum()) / n)
+    return BenchRow(bench=NAME, case=case, n=n, rate_per_s=n / (median(taken_ns) / 1e9), success_ratio=median(opened))
+
+
+def _config(many: int) -> DecisionConfig:
+    """`many` rules of two comparisons each, about every second of which fires."""
+    bodies = [R_001.to_dict()]
+    for i in range(1, many):
+        when = {"allOf": [{"f": "spread_bps", "op": "<", "v": i * 0.01}, {"f": "rv_1d", "op": ">", "v": i * 0.02}]}
+        action = {"type": "size_mult", "value": 1.05 if i % 2 else 0.95}
+        bodies.append({**R_001.to_dict(), "rule_id": f"R-{i + 1:03}", "when": when, "action": action})
+    rules = compile_rules([parse_rule(body) for body in bodies], symbol="BTCUSDT")
     return DecisionConfig(limits=Limits(), rules=rules)
 
 
@@ -125,8 +167,9 @@ async def _served(options: BenchOptions) -> list[BenchRow]:
                 bodies = [_body(keys[number % len(keys)]) for number in range(options.calls)]
                 in_process = [await _in_process(crowd, bodies, action) for _ in range(options.runs)]
                 rows.append(row_of_runs(NAME, f"in process {action.value}", in_process, asked=options.calls))
-                over_http = [await _over_http(crowd, bodies, action) for _ in range(options.runs)]
+                over_http = [await _over_http(crowd, "/decide", bodies, action) for _ in range(options.runs)]
                 rows.append(row_of_runs(NAME, f"POST /decide {action.value}", over_http, asked=options.calls))
+            rows.append(await _batches(options, crowd))
         finally:
             market.cancel()
             await asyncio.gather(market, return_exceptions=True)
@@ -158,7 +201,19 @@ async def _in_process(crowd: Crowd, bodies: Sequence[Body], wanted: Action) -> l
     return taken_ns
 
 
-async def _over_http(crowd: Crowd, bodies: Sequence[Body], wanted: Action) -> list[int]:
+async def _batches(options: BenchOptions, crowd: Crowd) -> BenchRow:
+    """Skips, each with its stored refusal. A row's time is a whole batch's."""
+    calls = max(1, options.calls // BATCH)
+    bodies: list[Body] = [
+        {"requests": [_body(crowd.resting[number % len(crowd.resting)]) for number in range(BATCH)]}
+        for _ in range(calls)
+    ]
+    runs = [await _over_http(crowd, "/decide/batch", bodies, Action.SKIP) for _ in range(options.runs)]
+    row = row_of_runs(NAME, f"POST /decide/batch of {BATCH} skips", runs, asked=calls)
+    return replace(row, rate_per_s=median(BATCH * len(run) / (sum(run) / 1e9) for run in runs if run))
+
+
+async def _over_http(crowd: Crowd, path: str, bodies: Sequence[Body], wanted: Action) -> list[int]:
     runner = crowd.runners["s3"]
     sock = listen(LOOPBACK, 0)
     serving = server(build_app(runner.service, runner.all_routes()))
@@ -170,11 +225,13 @@ async def _over_http(crowd: Crowd, bodies: Sequence[Body], wanted: Action) -> li
             "chimera.simulation.bench.caller",
             LOOPBACK,
             str(sock.getsockname()[1]),
-            "/decide",
+            path,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
         told, _ = await caller.communicate(json.dumps(list(bodies)).encode())
     finally:
         await stop((serving, task))
-    return [took_ns for status, took_ns, decision in json.loads(told) if status == OK and decision == wanted.value]
+    return [
+        took_ns for status, took_ns, decisions in json.loads(told) if status == OK and set(decisions) == {wanted.value}
+    ]

@@ -30,10 +30,13 @@ class BenchOptions:
         venue: Of `tick-to-order`: in process, or over sockets.
         runs: Every figure is the median of so many runs.
         calls: Consecutive decisions of one run of `decide`, orders of one of `venue`.
+        rows: Moments of a table that is decided at once, in `decide`.
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
         history_days: Of minutes that a warm book of `features` has behind it.
         rates_per_s: Events a second in `tick-to-order`.
         events_s: Seconds of one run over market events.
+        signals: Of `dryrun`, in columns. `stored_signals`: of one run from documents.
+        poll_ms: How often the readers of `config` look by themselves.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
     """
 
@@ -42,12 +45,16 @@ class BenchOptions:
     venue: BenchVenue = BenchVenue.SIM
     runs: int = 3
     calls: int = 1_000
+    rows: int = 1_000_000
     instruments: int = 120
     rates_per_s: tuple[int, ...] = (50, 200)
     entry_every: int = 5
     memory_days: int = 30
     history_days: int = 31
     events_s: float = 5.0
+    signals: int = 1_000_000
+    stored_signals: int = 50_000
+    poll_ms: int = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

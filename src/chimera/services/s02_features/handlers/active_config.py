@@ -15,7 +15,7 @@ from chimera.contracts.metrics import AlertCode
 from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.derived import DefinitionError
 from chimera.domain.features.factor import FactorSpec
-from chimera.domain.features.of_bundle import derived_of
+from chimera.domain.features.registered import registered
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.state import Snapshots
@@ -73,7 +73,7 @@ class ActiveConfig:
         self.cross.set_min_move(bundle.flags.strategy.min_move)
         self.rev, self._seq = active.rev, active.seq
         try:
-            derived = derived_of(bundle.factors)
+            derived = registered(bundle.factors)
         except DefinitionError as error:
             # Those that were computed before stay; a rule that reads the new one finds it missing and refuses.
             await self.teller.alert(

@@ -22,7 +22,7 @@ from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.derived import DefinitionError, Source, plan
 from chimera.domain.features.factor import FactorSpec
 from chimera.domain.features.feature_book import FeatureBook
-from chimera.domain.features.of_bundle import derived_of
+from chimera.domain.features.registered import registered
 from chimera.domain.features.registry import PLAIN
 from chimera.domain.market.quotes import Bar
 from chimera.ports.clock import Clock
@@ -202,7 +202,7 @@ class Recompute:
         if bundle is None:
             return Shape(self.settings.min_move, ())
         try:
-            derived = derived_of(bundle.factors)
+            derived = registered(bundle.factors)
         except DefinitionError:
             # It was not computed then either.
             derived = ()

@@ -12,12 +12,13 @@ import structlog
 from chimera.contracts.collections import INTENTS, SIGNALS, TRADES
 from chimera.contracts.documents import Signal, Trade
 from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, Action, EventKind, Market, Purpose
+from chimera.contracts.http import PROBLEM_TYPE_BASE
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
 from chimera.domain.positions.budget import futures_usage, spot_reservation, spot_usage
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Query
+from chimera.ports.documents import Documents, Query, RevisionConflict
 from chimera.ports.peers import PeerCall, Peers, PeerUnavailable
 from chimera.ports.state import Reservation, Reservations, ReservationState
 from chimera.runtime.telling import Teller
@@ -26,6 +27,9 @@ from chimera.services.s03_strategy.history import UNDELIVERED, History
 
 IN_HAND_MS = 10_000
 """A reservation younger than this may belong to a decision that S4 has not put on file yet: healing leaves it."""
+
+NEVER_ACCEPTED = PROBLEM_TYPE_BASE + "unknown-intent"
+"""S4's word for an intent that it has never put on file."""
 
 LOOK_BACK_MS = 3_600_000
 """Opens older than this have long been settled."""
@@ -187,12 +191,23 @@ class Budget:
             answer = await self.peers.call(PeerCall("s4", "GET", f"/orders/{intent_id}", actor="s3"))
         except PeerUnavailable:
             return
-        if answer.status == 404:
-            await self.documents.put(
-                SIGNALS,
-                signal.but(decision=signal.decision.but(detail=UNDELIVERED), updated_at=self.clock.now_ms()),
-            )
+        # A neighbour that is not up yet answers 404 as well, and says nothing about an intent.
+        if answer.status == 404 and answer.body.get("type") == NEVER_ACCEPTED:
+            stored = await self.documents.get_stored(SIGNALS, signal.signal_id)
+            # Another entry may have been decided on the same signal meanwhile: that one is not written off.
+            if stored is not None and stored.doc.decision.intent_id == intent_id:
+                undelivered = stored.doc.decision.but(detail=UNDELIVERED)
+                written_off = stored.doc.but(decision=undelivered, updated_at=self.clock.now_ms())
+                try:
+                    await self.documents.replace(SIGNALS, written_off, rev=stored.rev)
+                except RevisionConflict:
+                    # Looked at again by the next repair.
+                    return
             await self.reservations.release(intent_id)
             key = InstrumentKey(signal.market, signal.symbol)
             self.history.forget(key)
             self.look_again(key)
+            if intent_id in self.emit.refused:
+                self.emit.refused.discard(intent_id)
+            else:
+                await self.emit.failed(intent_id, key.symbol, "it reached S4 by no road while it could have been sent")

@@ -5,8 +5,8 @@ reserved before it is durable, and released as soon as it is known that it will 
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -32,25 +32,41 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST, LOCK_POS
 from chimera.contracts.messages import FeatureEvent, SignalEvent
 from chimera.contracts.messages.features import DecisionSummary
-from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
+from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec, Twap
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
 from chimera.contracts.streams import SIG_EVENTS
+from chimera.domain.decision.audit import violations
 from chimera.domain.decision.decide import Decision, DecisionConfig, choose_side, decide
+from chimera.domain.decision.gates import first_refusal
+from chimera.domain.decision.model import Score
+from chimera.domain.decision.trail import trail_of
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus, BusUnavailable
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Put, Query
+from chimera.ports.documents import Documents, DuplicateKey, Put, Query, RevisionConflict
+from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
 from chimera.ports.state import Locks, Reservation, Reservations, ReservationState, ReserveOutcome, Snapshots
-from chimera.runtime.config_watch import ConfigSnapshot
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
+from chimera.services.s03_strategy.handlers.buffer import Buffer
 from chimera.services.s03_strategy.handlers.emit import Emit
 from chimera.services.s03_strategy.handlers.facts import Gather, Seen, Truth
+from chimera.services.s03_strategy.handlers.score import Scorer, stored_p
 from chimera.services.s03_strategy.history import OWN_INTENTS, History, own_intents
-from chimera.services.s03_strategy.plans import Plans
+from chimera.services.s03_strategy.plans import Basis, Plans
 from chimera.services.s03_strategy.settings import Settings
+
+NOT_TRADED = "NOT_TRADED"
+"""`detail` of what the bundle or S3_SYMBOLS leaves to be watched only."""
+LOCKED = "LOCKED"
+"""Somebody else decides about this instrument at this moment."""
+GATE_MISSED = "GATE_MISSED"
+"""The second opinion on an open found a gate that should have refused."""
+SIZE_ZERO = "SIZE_ZERO"
+TOLD = (AlertCode.NO_ENABLED_RULE.value, AlertCode.FACTOR_MISSING.value)
+"""Refusals of which a person is told."""
 
 NOT_BY_A_TICK = frozenset({"OPEN_POSITION", "UNFINISHED_INTENT", "MAX_ENTRIES", "COOLDOWN", "HALT", "SPOT_BUY_ONLY"})
 """Refusals that end with a result, a person or a later time, never with the market's next move."""
@@ -58,13 +74,31 @@ NOT_BY_A_TICK = frozenset({"OPEN_POSITION", "UNFINISHED_INTENT", "MAX_ENTRIES", 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One decision to be made. What it goes by is taken once; `score` grows up when the model has been asked."""
+
+    seen: Seen
+    hint: Side | None
+    basis: Basis
+    score: Score
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    seen: Seen
+    question: Question
     decision: Decision
     intent: OrderIntent | None = None
     own: tuple[str, ...] = ()
     """All entries that the signal itself has asked for, this one too unless a person's hint did."""
+
+    @property
+    def seen(self) -> Seen:
+        return self.question.seen
+
+    def refused(self, reason: Reason, detail: str) -> "Outcome":
+        """The same, refused after all."""
+        return Outcome(self.question, self.decision.skipped(reason, detail))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,9 +106,11 @@ class Decide:
     settings: Settings
     instruments: dict[InstrumentKey, Instrument]
     plans: Plans
+    scorer: Scorer
     gather: Gather
     history: History
     emit: Emit
+    buffer: Buffer
     documents: Documents
     snapshots: Snapshots
     reservations: Reservations
@@ -87,6 +123,8 @@ class Decide:
     _heard_at: dict[InstrumentKey, int] = field(default_factory=dict)
     _look_again_at: dict[InstrumentKey, int] = field(default_factory=dict)
     _opening: int = 0
+    _opens_checked: int = 0
+    _opens_missed: int = 0
 
     async def on_features(self, event: FeatureEvent) -> None:
         """`feat:events`: decide; store it when it opens or when its reason is another than the last."""
@@ -94,15 +132,15 @@ class Decide:
         if key not in self.instruments:
             return
         now_ms = self._heard_at[key] = self.clock.now_ms()
-        snapshot = self.plans.snapshot()
-        side = choose_side(None, event.features, snapshot.flags.strategy.side_mode)
+        question = self._question(seen_of_event(key, event), None)
+        side = choose_side(None, event.features, question.basis.config.side_mode)
         # Without a side nothing can open, and what a tick cannot mend still stands: once a minute is often enough.
         if now_ms < self._look_again_at.get(key, 0) and (side is None or self._last_detail(key) in NOT_BY_A_TICK):
             return
         self._look_again_at[key] = now_ms + self.settings.look_again_ms
         began_ns = self.clock.perf_ns()
         try:
-            await self._run(seen_of_event(key, event), hint=None, always_store=False)
+            await self._run(question, always_store=False)
         except BaseException:
             # It will be told again; this look did not count.
             self.look_again(key)
@@ -124,18 +162,56 @@ class Decide:
         """
         began_ns = self.clock.perf_ns()
         key = self._key_of(request)
-        seen = await self._last_seen(key)
+        question = self._question(await self._last_seen(key), request.side_hint)
         if dry_run:
-            outcome = await self._judge(seen, hint=request.side_hint, truth=await self.gather.truth(key))
+            outcome = await self._judge_with_model(question, await self.gather.truth(key))
             if outcome.decision.opens:
-                outcome = Outcome(seen, outcome.decision, self._intent(seen, outcome.decision, 1))
+                outcome = replace(outcome, intent=self._intent(question, outcome.decision, 1))
         else:
-            outcome = await self._run(seen, hint=request.side_hint, always_store=True)
+            outcome = await self._run(question, always_store=True)
         self.metrics.observe_ms("strategy_decide_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
         return answer_of(outcome)
 
+    async def on_batch(self, requests: Sequence[DecideRequest]) -> tuple[DecideAnswer, ...]:
+        """POST /decide/batch: each by itself, in order. All are looked at before the first is decided.
+
+        Raises:
+            Problem: 400, naming each request that cannot be decided about: nothing was decided. 503, when something
+                goes down between two of them: its `answers` are those that were decided and stand.
+        """
+        errors = []
+        for i, request in enumerate(requests):
+            try:
+                await self._last_seen(self._key_of(request))
+            except Problem as problem:
+                value = f"{request.market}:{request.symbol}" if request.market else request.symbol
+                errors.append({"field": f"requests[{i}]", "value": value, "remedy": problem.detail})
+        if errors:
+            first = errors[0]
+            told = f"{first['field']}: {first['remedy']}"
+            raise Problem(
+                400,
+                "batch-refused",
+                f"nothing was decided: {len(errors)} of {len(requests)} requests cannot be decided about; {told}",
+                errors=errors,
+            )
+        answers: list[DecideAnswer] = []
+        for request in requests:
+            try:
+                answers.append(await self.on_request(request, dry_run=request.dry_run))
+            except DependencyDown as down:
+                raise Problem(
+                    503,
+                    "dependency-down",
+                    f"{down}. {len(answers)} of {len(requests)} were decided, see `answers`; ask again for the rest.",
+                    dependency=down.what,
+                    answers=[answer.to_dict() for answer in answers],
+                ) from down
+        return tuple(answers)
+
     async def heartbeat(self) -> None:
-        """No feature event for a while: judge on what was last seen, so that staleness shows and is stored."""
+        """No feature event for a while: judge on what was last seen, so that staleness shows and is stored, and look
+        how near open positions are to their liquidation."""
         # An exchange that moves less often is not silent in between.
         silent_ms = max(self.clock.work_ms(self.settings.variables.heartbeat_ms), self.settings.feature_age_ms_max)
         for key in self.instruments:
@@ -145,9 +221,10 @@ class Decide:
                 seen = await self._last_seen(key)
             except Problem:
                 continue
-            outcome = await self._judge(seen, hint=None)
+            outcome = await self._judge(self._question(seen, None))
             if not outcome.decision.opens:
                 await self._store_if_new(outcome)
+            await self.buffer.look(key, seen.features.get("mid"))
 
     def _key_of(self, request: DecideRequest) -> InstrumentKey:
         snapshot = self.plans.snapshot()
@@ -172,38 +249,46 @@ class Decide:
             key, last.get("signal_id") or ids.signal_id(t0, key), t0, t0, features, tuple(json.loads(last["stale"]))
         )
 
-    async def _judge(self, seen: Seen, *, hint: Side | None, truth: Truth | None = None) -> Outcome:
-        snapshot, config = self.plans.of(seen.key)
-        decision = decide(await self.gather.facts(seen, snapshot, hint=hint, truth=truth), config)
-        return Outcome(seen, self._unless_not_traded(decision, snapshot, seen.key, hint))
+    def _question(self, seen: Seen, hint: Side | None) -> Question:
+        """
+        Raises:
+            ConfigUnavailable: nothing to decide by.
+        """
+        basis = self.plans.of(seen.key, seen.signal_id)
+        score = self.scorer.before_asking(basis.snapshot.flags.model, basis.model)
+        return Question(seen=seen, hint=hint, basis=basis, score=score)
 
-    def _unless_not_traded(
-        self, decision: Decision, snapshot: ConfigSnapshot, key: InstrumentKey, hint: Side | None
-    ) -> Decision:
-        """An instrument outside `strategy.markets` or S3_SYMBOLS is watched, not traded: only an explicit hint opens
-        it."""
-        if not decision.opens or hint is not None or self.plans.traded(snapshot, key):
-            return decision
-        return Decision(
-            action=Action.SKIP,
-            reason=Reason.GATE,
-            detail="NOT_TRADED",
-            gates=decision.gates,
-            config_rev=decision.config_rev,
-            side=decision.side,
-            model_p=decision.model_p,
-        )
+    async def _judge(self, question: Question, truth: Truth | None = None) -> Outcome:
+        seen, basis, hint = question.seen, question.basis, question.hint
+        facts = await self.gather.facts(seen, basis.snapshot, question.score, hint=hint, truth=truth)
+        outcome = Outcome(question, decide(facts, basis.config))
+        # An instrument outside `strategy.markets` or S3_SYMBOLS is watched, not traded: only an explicit hint opens it.
+        if outcome.decision.opens and hint is None and not self.plans.traded(basis.snapshot, seen.key):
+            return outcome.refused(Reason.GATE, NOT_TRADED)
+        return outcome
 
-    async def _run(self, seen: Seen, *, hint: Side | None, always_store: bool) -> Outcome:
-        outcome = await self._judge(seen, hint=hint)
+    async def _judge_with_model(self, question: Question, truth: Truth | None = None) -> Outcome:
+        """Without the model first: it is asked where nothing but its answer is still open. Then by what it said."""
+        outcome = await self._judge(question, truth)
+        model = question.basis.model
+        if model is None or not waits_for_model(outcome.decision):
+            return outcome
+        score = await self.scorer.ask(model, question.basis.snapshot.flags.model, question.seen.features)
+        return await self._judge(replace(question, score=score), truth)
+
+    async def _run(self, question: Question, *, always_store: bool) -> Outcome:
+        outcome = await self._judge_with_model(question)
         if outcome.decision.opens:
-            outcome = await self._open(seen, hint)
+            outcome = await self._open(outcome)
         decision = outcome.decision
+        for rule_id in decision.rules_fired:
+            self.metrics.count("rules_fired_count", rule=rule_id)
         if decision.opens:
             return outcome
         self.metrics.count("gate_skip_count", reason=decision.detail)
         if always_store:
             await self._store(outcome)
+            await self._alert_of(outcome)
         else:
             await self._store_if_new(outcome)
         return outcome
@@ -213,44 +298,61 @@ class Decide:
         said = (decision.reason.value, decision.detail)
         if self._last.get(outcome.seen.key) != said:
             await self._store(outcome)
-            if decision.detail in (AlertCode.NO_ENABLED_RULE.value, AlertCode.FACTOR_MISSING.value):
-                await self.teller.alert(
-                    AlertCode(decision.detail),
-                    Severity.WARN,
-                    f"{outcome.seen.key} cannot be entered: {decision.detail} {', '.join(decision.missing)}".strip(),
-                    symbol=outcome.seen.key.symbol,
-                )
+            await self._alert_of(outcome)
             # Only now: what could not be stored or told is tried again with the next message.
             self._last[outcome.seen.key] = said
 
-    async def _open(self, seen: Seen, hint: Side | None) -> Outcome:
+    async def _alert_of(self, outcome: Outcome) -> None:
+        """Some refusals are a person's to mend."""
+        decision = outcome.decision
+        if decision.detail in TOLD:
+            await self.teller.alert(
+                AlertCode(decision.detail),
+                Severity.WARN,
+                f"{outcome.seen.key} cannot be entered: {decision.detail} {', '.join(decision.missing)}".strip(),
+                symbol=outcome.seen.key.symbol,
+            )
+
+    async def _open(self, outcome: Outcome) -> Outcome:
         """Decide again on the documents, under the instrument's lock; reserve, save, emit."""
+        seen = outcome.seen
         lock = LOCK_POS.name(self.settings.env, seen.key)
         # A person may ask about the signal that the stream decides on: two decisions, two owners.
         self._opening += 1
         owner = f"s3:{seen.signal_id}:{self._opening}"
         fence = await self.locks.acquire(lock, owner, ttl_ms=self.settings.variables.decide_lock_ms)
         if fence is None:
-            return await self._refused(seen, hint, Reason.GATE, "LOCKED")
+            return outcome.refused(Reason.GATE, LOCKED)
         try:
-            return await self._open_locked(seen, hint)
+            return await self._open_locked(outcome.question, lock, owner)
         finally:
-            await self.locks.release(lock, owner)
+            await self._unlock(lock, owner)
 
-    async def _open_locked(self, seen: Seen, hint: Side | None) -> Outcome:
-        snapshot, config = self.plans.of(seen.key)
-        truth = await self.gather.truth(seen.key)
-        decision = decide(await self.gather.facts(seen, snapshot, hint=hint, truth=truth), config)
+    async def _unlock(self, lock: str, owner: str) -> None:
+        """What was decided stands: a lock that cannot be given back ends by itself."""
+        try:
+            await self.locks.release(lock, owner)
+        except DependencyDown as down:
+            log.warning("a lock was not released", lock=lock, why=str(down))
+
+    async def _open_locked(self, question: Question, lock: str, owner: str) -> Outcome:
+        seen, hint, config = question.seen, question.hint, question.basis.config
+        outcome = await self._judge(question, await self.gather.truth(seen.key))
+        decision = outcome.decision
         if not decision.opens:
-            return Outcome(seen, decision)
+            return outcome
         assert decision.plan is not None
+        if await self._gate_missed(outcome):
+            return outcome.refused(Reason.GATE, GATE_MISSED)
         before = await self.documents.get(SIGNALS, seen.signal_id)
-        intent = await self._named_intent(seen, decision, before)
+        intent = await self._named_intent(question, decision, before)
         reserved = await self._reserve(intent, decision, config)
         if reserved is not ReserveOutcome.RESERVED:
-            return await self._refused(seen, hint, Reason.RISK_BUDGET, reserved.value)
+            return outcome.refused(Reason.RISK_BUDGET, reserved.value)
+        if not await self._still_ours(lock, owner, intent):
+            return outcome.refused(Reason.GATE, LOCKED)
         own = own_intents(before) if hint is not None else (*own_intents(before), intent.intent_id)
-        outcome = Outcome(seen, decision, intent, own)
+        outcome = replace(outcome, intent=intent, own=own)
         told = self.teller.record(
             EventKind.DECIDE,
             seen.key,
@@ -290,25 +392,39 @@ class Decide:
             concurrency_max=config.limits.concurrent_entries_per_market,
         )
 
-    async def _refused(self, seen: Seen, hint: Side | None, reason: Reason, detail: str) -> Outcome:
-        outcome = await self._judge(seen, hint=hint)
-        decision = outcome.decision
-        return Outcome(
-            seen,
-            Decision(
-                action=Action.SKIP,
-                reason=reason,
-                detail=detail,
-                gates=decision.gates,
-                config_rev=decision.config_rev,
-                side=decision.side,
-                model_p=decision.model_p,
-                rules_fired=decision.rules_fired,
-            ),
-        )
+    async def _still_ours(self, lock: str, owner: str, intent: OrderIntent) -> bool:
+        """Whoever took longer than the lock lives may not be alone any more: he lets go of what he reserved."""
+        ours = False
+        try:
+            ours = await self.locks.renew(lock, owner, ttl_ms=self.settings.variables.decide_lock_ms)
+        finally:
+            if not ours:
+                await self.reservations.release(intent.intent_id)
+        return ours
 
-    async def _named_intent(self, seen: Seen, decision: Decision, signal: Signal | None) -> OrderIntent:
+    async def _gate_missed(self, outcome: Outcome) -> bool:
+        """A second opinion on every open, by other code. It should never differ."""
+        decision = outcome.decision
+        assert decision.facts is not None
+        missed = violations(decision.facts, outcome.question.basis.config)
+        self._opens_checked += 1
+        self._opens_missed += bool(missed)
+        self.metrics.gauge("risk_gate_miss_rate", self._opens_missed / self._opens_checked)
+        if not missed:
+            return False
+        log.error("a gate missed", signal=outcome.seen.signal_id, gates=missed)
+        await self.teller.alert(
+            AlertCode.SLO_RISK_GATE_MISS_RATE,
+            Severity.ERROR,
+            f"{outcome.seen.signal_id} would have opened against {', '.join(missed)}: refused",
+            signal_id=outcome.seen.signal_id,
+            symbol=outcome.seen.key.symbol,
+        )
+        return True
+
+    async def _named_intent(self, question: Question, decision: Decision, signal: Signal | None) -> OrderIntent:
         """The intent under the next free number of its signal, with an order id that nobody else holds."""
+        seen = question.seen
         known = await self.documents.find(
             Query(collection=INTENTS, index="by_signal", equal=(("intent.signal_id", seen.signal_id),))
         )
@@ -318,7 +434,7 @@ class Decide:
         k = 1
         while ids.intent_id(seen.signal_id, Purpose.ENTRY, k) in used:
             k += 1
-        intent = self._intent(seen, decision, k)
+        intent = self._intent(question, decision, k)
         attempt = 0
         while await self.documents.get(ORDERS, intent.client_order_id) is not None:
             attempt += 1
@@ -329,8 +445,8 @@ class Decide:
             )
         return intent
 
-    def _intent(self, seen: Seen, decision: Decision, k: int) -> OrderIntent:
-        plan = decision.plan
+    def _intent(self, question: Question, decision: Decision, k: int) -> OrderIntent:
+        seen, plan = question.seen, decision.plan
         assert plan is not None
         assert decision.side is not None
         now_ms = self.clock.now_ms()
@@ -339,7 +455,7 @@ class Decide:
         # What S4 keeps when it derives stop and target from the fill. A target at a fixed distance is a price.
         stop_type = OrderType.STOP_MARKET if futures else OrderType.STOP_LOSS
         target_type = OrderType.TAKE_PROFIT_MARKET if futures else OrderType.LIMIT_MAKER
-        by_profit = futures or self.plans.of(seen.key)[1].sizing.spot_tp_bps == 0
+        by_profit = futures or question.basis.config.sizing.spot_tp_bps == 0
         return OrderIntent(
             intent_id=intent_id,
             signal_id=seen.signal_id,
@@ -358,6 +474,7 @@ class Decide:
             expires_at=now_ms + ENTRY_TTL_MS,
             exec_policy=ExecPolicy(
                 routing=Routing.AUTO,
+                twap=Twap(enabled=True, slices=decision.slices) if decision.slices > 1 else None,
                 oco=None if futures else Oco(enabled=True, tp=plan.tp_price, sl=plan.stop_price),
             ),
             risk=RiskRef(rcu_rev=decision.config_rev),
@@ -367,19 +484,34 @@ class Decide:
     async def _store(self, outcome: Outcome) -> None:
         """A refusal on its signal, then on `sig:events`. Where the signal opened something that stays: whoever looks
         for the day's entries, or for what became of an order, must find it."""
-        known = await self.documents.get(SIGNALS, outcome.seen.signal_id)
-        if known is None or known.decision.action is not Action.OPEN:
-            await self._keep(outcome)
-            await self._tell(outcome)
+        while True:
+            known = await self.documents.get_stored(SIGNALS, outcome.seen.signal_id)
+            if known is not None and known.doc.decision.action is Action.OPEN:
+                return
+            try:
+                if known is None:
+                    await self.documents.insert(SIGNALS, self._signal_of(outcome))
+                else:
+                    await self.documents.replace(SIGNALS, self._signal_of(outcome), rev=known.rev)
+                break
+            except (DuplicateKey, RevisionConflict):
+                # Somebody else decided on the same signal meanwhile, and may have opened: look again.
+                continue
+        await self._tell(outcome)
 
     async def _keep(self, outcome: Outcome, *events: StrategyEvent) -> None:
+        """An open, over whatever stands on its signal."""
+        puts: list[Put[Any]] = [Put(SIGNALS, self._signal_of(outcome))]
+        await self.documents.put_many([*puts, *(Put(STRATEGY_EVENTS, event) for event in events)])
+
+    def _signal_of(self, outcome: Outcome) -> Signal:
         seen, decision, intent = outcome.seen, outcome.decision, outcome.intent
         now_ms = self.clock.now_ms()
-        trail: dict[str, Any] = decision.trail()
+        trail = reasoning_of(outcome)
         if intent is not None and decision.opens:
             trail["intent"] = intent.to_dict()
             trail[OWN_INTENTS] = list(outcome.own)
-        signal = Signal(
+        return Signal(
             signal_id=seen.signal_id,
             t0=seen.t0,
             market=seen.key.market,
@@ -393,7 +525,7 @@ class Decide:
                 reason=decision.reason.value,
                 detail=decision.detail,
                 rules_fired=decision.rules_fired,
-                model_p=decision.model_p,
+                model_p=stored_p(decision.model_p),
                 intent_id=intent.intent_id if intent is not None and decision.opens else None,
                 trail=trail,
             ),
@@ -402,7 +534,6 @@ class Decide:
             updated_at=now_ms,
             stale=seen.stale,
         )
-        await self.documents.put_many([Put(SIGNALS, signal), *(Put(STRATEGY_EVENTS, event) for event in events)])
 
     async def _tell(self, outcome: Outcome) -> None:
         seen, decision, intent = outcome.seen, outcome.decision, outcome.intent
@@ -424,7 +555,7 @@ class Decide:
                 ),
                 config_rev=decision.config_rev,
                 rules_fired=decision.rules_fired,
-                model_p=decision.model_p,
+                model_p=stored_p(decision.model_p),
                 intent_id=intent.intent_id if intent is not None and decision.opens else None,
                 reason=decision.reason,
             ),
@@ -453,6 +584,25 @@ def seen_of_event(key: InstrumentKey, event: FeatureEvent) -> Seen:
     return make_seen(key, signal_id, t0, event.ts, event.features, event.stale)
 
 
+def waits_for_model(decision: Decision) -> bool:
+    """Whether nothing but the model's answer is missing: gates, side and rules have let it pass. How much would be too
+    much or too little depends on that answer."""
+    return decision.opens or (
+        decision.reason is not Reason.RULE
+        and decision.detail not in (NOT_TRADED, SIZE_ZERO)
+        and first_refusal(decision.gates) is None
+    )
+
+
+def reasoning_of(outcome: Outcome) -> dict[str, Any]:
+    """The trail, with the name of the model that was to be asked, and its hash where it was open."""
+    trail = trail_of(outcome.decision)
+    basis = outcome.question.basis
+    trail["model"]["name"] = basis.snapshot.flags.model.name
+    trail["model"]["hash"] = None if basis.model is None else basis.model.document.hash
+    return trail
+
+
 def answer_of(outcome: Outcome) -> DecideAnswer:
     decision, intent = outcome.decision, outcome.intent
     plan = decision.plan
@@ -465,10 +615,10 @@ def answer_of(outcome: Outcome) -> DecideAnswer:
         else None,
         config_rev=decision.config_rev,
         rules_fired=decision.rules_fired,
-        model_p=decision.model_p,
+        model_p=stored_p(decision.model_p),
         signal_id=outcome.seen.signal_id,
         size_mult=decision.size_mult,
         tp_mult=decision.tp_mult,
         sl_mult=decision.sl_mult,
-        trail=decision.trail(),
+        trail=reasoning_of(outcome),
     )

@@ -13,6 +13,7 @@ from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, HealthLevel, Mark
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import MKT_SNAP, RISK_LIMITS
 from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
+from chimera.domain.decision.model import Score
 from chimera.domain.decision.windows import window_open
 from chimera.domain.health.restraints import restraint
 from chimera.domain.market.instrument import Instrument
@@ -63,7 +64,7 @@ class Gather:
     clock: Clock
 
     async def facts(
-        self, seen: Seen, snapshot: ConfigSnapshot, *, hint: Side | None, truth: Truth | None = None
+        self, seen: Seen, snapshot: ConfigSnapshot, score: Score, *, hint: Side | None, truth: Truth | None = None
     ) -> Facts:
         """
         Raises:
@@ -86,7 +87,8 @@ class Gather:
             ),
             taker_fee_ratio=self.fee_ratios[key.market],
             side_hint=hint,
-            model_p=snapshot.flags.model.constant_p,
+            model_p=score.p,
+            model_note=score.note,
         )
 
     async def truth(self, key: InstrumentKey) -> Truth:

@@ -1,10 +1,10 @@
-"""A bundle before it is in force: drafted, linted, staged.
+"""A bundle before it is in force: drafted, linted, compared, staged.
 
 A draft is stored whole or not at all. What is wrong with it is told completely: every finding with its path, the value
-that stands there, and what to write instead.
+that stands there, what to write instead, and the line where it came as text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,29 +14,67 @@ from chimera.contracts import ids
 from chimera.contracts.collections import CONFIG_BUNDLES, INSTRUMENT_REGISTRY
 from chimera.contracts.documents import ConfigBundle
 from chimera.contracts.enums import BundleStatus
-from chimera.contracts.http.config import BundleAnswer, BundleBody, BundleDraft, BundlesAnswer, LintFinding
+from chimera.contracts.http.config import (
+    BundleAnswer,
+    BundleBody,
+    BundleDiff,
+    BundleDraft,
+    BundlesAnswer,
+    Difference,
+    DiffQuery,
+    LintAnswer,
+    LintFinding,
+)
 from chimera.domain.config.bundle import content_hash, default_bundle
+from chimera.domain.config.diff import GONE, differences
 from chimera.domain.config.lint import cautions, lint
-from chimera.domain.decision.rules import Finding
+from chimera.domain.config.schema import draft_schema
+from chimera.domain.config.source_lines import SourceError, line_of, lines_of, read_json, read_yaml
+from chimera.domain.config.words import sentence
+from chimera.domain.decision.condition import Finding
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict, Stored
+from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
+from chimera.ports.peers import BodyText
+from chimera.runtime.http import YAML
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
+from chimera.services.s10_config.handlers.lookup import stored_bundle
 
 LISTED_MAX = 200
 TRIES = 10
 DRAFT_FIELDS = tuple(BundleDraft.model_fields)
+SCHEMA_FIELD = "$schema"
+"""Where a JSON file tells its editor what may stand in it: nothing of the bundle."""
 
 
-def parse_draft(raw: Any) -> BundleDraft:
+def read_draft(text: BodyText) -> BundleDraft:
+    """Read a draft from YAML or JSON text.
+
+    Raises:
+        Problem: 400, with the line of whatever cannot be read.
+    """
+    try:
+        raw = read_yaml(text.text) if text.media_type == YAML else read_json(text.text)
+    except SourceError as error:
+        told = {"field": "", "value": None, "remedy": error.why, "line": error.line}
+        raise Problem(400, "malformed-body", str(error), errors=[told]) from error
+    return parse_draft(raw, lines_of(text.text))
+
+
+def parse_draft(raw: Any, lines: Mapping[str, int] | None = None) -> BundleDraft:
     """Read a draft, losing nothing of it. A part that is not told (rules, factors, instruments, flags) is the default
     bundle's.
+
+    Args:
+        lines: where each path stands in the text that it was.
 
     Raises:
         Problem: 400 with every finding: it has not the shape of a bundle, or a name in it means nothing.
     """
     if not isinstance(raw, dict):
         raise Problem(400, "malformed-bundle", f"send a JSON object with {', '.join(DRAFT_FIELDS)}, not {raw!r:.60}")
+    raw = {name: value for name, value in raw.items() if name != SCHEMA_FIELD}
     foreign = tuple(
         Finding(str(name), value, f"leave it out, or use one of {', '.join(DRAFT_FIELDS)}")
         for name, value in raw.items()
@@ -52,22 +90,30 @@ def parse_draft(raw: Any) -> BundleDraft:
             Finding(".".join(map(str, item["loc"])), item["input"], item["msg"])
             for item in error.errors(include_url=False, include_context=False)
         )
-        raise refused(400, "malformed-bundle", foreign + (as_sent or shape)) from None
+        raise refused(400, "malformed-bundle", foreign + (as_sent or shape), lines) from None
     as_read = lint(body.to_dict())
     # What lint says of the text and no longer of what was read from it is about names that reading dropped.
     dropped = tuple(finding for finding in as_sent if finding not in as_read)
     if foreign or dropped:
-        raise refused(400, "malformed-bundle", foreign + as_sent)
+        raise refused(400, "malformed-bundle", foreign + as_sent, lines)
     return body
 
 
-def refused(status: int, kind: str, found: Sequence[Finding]) -> Problem:
+def refused(status: int, kind: str, found: Sequence[Finding], lines: Mapping[str, int] | None = None) -> Problem:
     """All findings at once, in words and as fields."""
+    at = [None if lines is None else line_of(lines, finding.path) for finding in found]
+    said = [
+        str(finding) if line is None else f"line {line}: {finding}" for finding, line in zip(found, at, strict=True)
+    ]
     return Problem(
         status,
         kind,
-        f"{len(found)} finding(s): " + "; ".join(map(str, found)),
-        errors=[{"field": finding.path, "value": finding.value, "remedy": finding.remedy} for finding in found],
+        f"{len(found)} finding(s): " + "; ".join(said),
+        errors=[
+            {"field": finding.path, "value": finding.value, "remedy": finding.remedy}
+            | ({} if line is None else {"line": line})
+            for finding, line in zip(found, at, strict=True)
+        ],
     )
 
 
@@ -86,7 +132,15 @@ def as_answer(bundle: ConfigBundle) -> BundleAnswer:
         ),
         created_at=bundle.created_at,
         created_by=bundle.created_by,
+        note=bundle.note,
     )
+
+
+def with_lines(answer: BundleAnswer, lines: Mapping[str, int] | None) -> BundleAnswer:
+    """The same, each finding with its line in the text that was sent."""
+    if not lines or not answer.findings:
+        return answer
+    return answer.but(findings=tuple(each.but(line=line_of(lines, each.path)) for each in answer.findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +156,16 @@ class Judgement:
         return {"at": now_ms, "findings": [finding.to_dict() for finding in told]}
 
 
-async def judge(documents: Documents, bundle: ConfigBundle) -> Judgement:
-    """Against itself, and against the instruments that S1 found at the exchange."""
+async def judge(documents: Documents, models: ModelFiles, bundle: ConfigBundle) -> Judgement:
+    """Against itself, against the instruments that S1 found at the exchange, and against the model that it names."""
     listed = [each.doc_key() for each in await documents.find(Query(collection=INSTRUMENT_REGISTRY, index="by_instr"))]
-    faults = lint(bundle.to_dict(), listed)
+    faults = lint(bundle.to_dict(), listed) + await models.lint(bundle)
     # Rules that are wrong say nothing about what they do.
-    return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, listed))
+    return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, bundle.factors, listed))
+
+
+def _lines_sent(request: Request) -> Mapping[str, int] | None:
+    return None if request.text is None else lines_of(request.text.text)
 
 
 def _told(level: Literal["error", "warning"], finding: Finding) -> LintFinding:
@@ -117,11 +175,30 @@ def _told(level: Literal["error", "warning"], finding: Finding) -> LintFinding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepBundles:
     documents: Documents
+    models: ModelFiles
     clock: Clock
     teller: Teller
 
     async def create(self, request: Request) -> Reply:
         """POST /bundles. Faults that a person can mend later are kept with the draft, and keep it from being staged."""
+        lines = _lines_sent(request)
+        bundle = await self._draft(request)
+        try:
+            await self.documents.insert(CONFIG_BUNDLES, bundle)
+        except DuplicateKey:
+            # The same content in the same millisecond: it stands there already.
+            stored = await stored_bundle(self.documents, bundle.bundle_id)
+            return Reply(with_lines(as_answer(stored.doc), lines))
+        await self.teller.audit(bundle.created_by, "BUNDLE_CREATE", bundle.bundle_id, after={"hash": bundle.hash})
+        return Reply(with_lines(as_answer(bundle), lines), 201)
+
+    async def check(self, request: Request) -> Reply:
+        """POST /lint: what `create` would find, with nothing stored and nobody told."""
+        bundle = await self._draft(request)
+        found = with_lines(as_answer(bundle), _lines_sent(request))
+        return Reply(LintAnswer(hash=found.hash, findings=found.findings))
+
+    async def _draft(self, request: Request) -> ConfigBundle:
         body: BundleDraft = request.body
         now_ms = self.clock.now_ms()
         digest = content_hash(body.flags, body.rules, body.factors, body.instruments)
@@ -137,14 +214,7 @@ class KeepBundles:
             created_by=request.actor or "s10",
             note=body.note,
         )
-        bundle = bundle.but(lint=(await judge(self.documents, bundle)).record(now_ms))
-        try:
-            await self.documents.insert(CONFIG_BUNDLES, bundle)
-        except DuplicateKey:
-            # The same content in the same millisecond: it stands there already.
-            return Reply(as_answer((await self._get(bundle.bundle_id)).doc))
-        await self.teller.audit(bundle.created_by, "BUNDLE_CREATE", bundle.bundle_id, after={"hash": digest})
-        return Reply(as_answer(bundle), 201)
+        return bundle.but(lint=(await judge(self.documents, self.models, bundle)).record(now_ms))
 
     async def list_all(self, request: Request) -> Reply:
         """GET /bundles: newest first."""
@@ -164,13 +234,41 @@ class KeepBundles:
 
     async def show(self, request: Request) -> Reply:
         """GET /bundles/{id}: the whole of it."""
-        return Reply(BundleBody(bundle=(await self._get(request.path["id"])).doc))
+        return Reply(BundleBody(bundle=(await stored_bundle(self.documents, request.path["id"])).doc))
+
+    async def schema(self, request: Request) -> Reply:
+        """GET /schema: what editors complete and check a bundle by."""
+        return Reply(draft_schema(), content_type="application/schema+json")
+
+    async def diff(self, request: Request) -> Reply:
+        """GET /bundles/{id}/diff: what the bundle changes of the other."""
+        wanted: DiffQuery = request.query
+        after = (await stored_bundle(self.documents, request.path["id"])).doc
+        before = (await stored_bundle(self.documents, wanted.against)).doc
+        return Reply(
+            BundleDiff(
+                bundle_id=after.bundle_id,
+                against=before.bundle_id,
+                rev=after.rev,
+                against_rev=before.rev,
+                differences=tuple(
+                    Difference(
+                        path=each.path,
+                        kind="ADDED" if each.before is GONE else "REMOVED" if each.after is GONE else "CHANGED",
+                        before=None if each.before is GONE else each.before,
+                        after=None if each.after is GONE else each.after,
+                        words=sentence(each),
+                    )
+                    for each in differences(before.to_dict(), after.to_dict())
+                ),
+            )
+        )
 
     async def lint_one(self, request: Request) -> Reply:
         """POST /bundles/{id}/lint: what is wrong with it, which is then noted in it."""
         for _ in range(TRIES):
-            stored = await self._get(request.path["id"])
-            judged = await judge(self.documents, stored.doc)
+            stored = await stored_bundle(self.documents, request.path["id"])
+            judged = await judge(self.documents, self.models, stored.doc)
             status = stored.doc.status
             if status in (BundleStatus.DRAFT, BundleStatus.LINTED):
                 status = BundleStatus.DRAFT if judged.faults else BundleStatus.LINTED
@@ -182,10 +280,10 @@ class KeepBundles:
     async def stage(self, request: Request) -> Reply:
         """POST /bundles/{id}/stage: a revision of its own, once; a bundle with findings gets none."""
         for _ in range(TRIES):
-            stored = await self._get(request.path["id"])
+            stored = await stored_bundle(self.documents, request.path["id"])
             if stored.doc.rev is not None:
                 return Reply(as_answer(stored.doc))
-            judged = await judge(self.documents, stored.doc)
+            judged = await judge(self.documents, self.models, stored.doc)
             if judged.faults:
                 raise refused(422, "bundle-not-clean", judged.faults)
             bundle = stored.doc.but(
@@ -196,12 +294,6 @@ class KeepBundles:
                 await self.teller.audit(actor, "BUNDLE_STAGE", bundle.bundle_id, after={"rev": bundle.rev})
                 return Reply(as_answer(bundle))
         raise contended(request.path["id"])
-
-    async def _get(self, bundle_id: str) -> Stored[ConfigBundle]:
-        stored = await self.documents.get_stored(CONFIG_BUNDLES, bundle_id)
-        if stored is None:
-            raise Problem(404, "no-such-bundle", f"there is no bundle {bundle_id!r}; GET /bundles lists them")
-        return stored
 
     async def _replaced(self, bundle: ConfigBundle, rev: str) -> bool:
         """False: somebody changed it, or took the revision number; look again."""

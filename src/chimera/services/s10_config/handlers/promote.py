@@ -22,9 +22,12 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
 from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
 from chimera.services.s10_config.handlers.bundles import contended, judge, refused
+from chimera.services.s10_config.handlers.lookup import nothing_active
+from chimera.services.s10_config.handlers.past import past_of, promotion_id
 
 TRIES = 10
 OFFERED = (PromotionMode.FULL,)
@@ -33,9 +36,16 @@ OFFERED = (PromotionMode.FULL,)
 log = structlog.get_logger(__name__)
 
 
-def promotion_id(active: ConfigActive) -> str:
-    """Derived from the switch, so that settling it twice writes one record."""
-    return ids.promotion_id(active.activated_at, active.seq, active.bundle_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A switch that somebody asks for."""
+
+    mode: PromotionMode
+    actor: str
+    expected_seq: int | None = None
+    reason: str | None = None
+    undoes: str | None = None
+    """The promotion that a rollback takes back."""
 
 
 @dataclass(slots=True)
@@ -48,6 +58,7 @@ class Told:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promote:
     documents: Documents
+    models: ModelFiles
     snapshots: Snapshots
     bus: Bus
     clock: Clock
@@ -60,7 +71,8 @@ class Promote:
         if await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY) is None:
             bundle = await self._first_bundle()
             active = self._switch_to(bundle, seq=1)
-            await self._open_promotion(active, from_rev=0, actor="s10", reason="first start")
+            first = Wish(mode=PromotionMode.FULL, actor="s10", reason="first start")
+            await self._open_promotion(active, first, from_rev=0)
             try:
                 await self.documents.insert(CONFIG_ACTIVE, active)
             except DuplicateKey:
@@ -83,10 +95,24 @@ class Promote:
             raise Problem(
                 409, "not-staged", f"bundle {bundle.bundle_id} has no revision; POST /bundles/{bundle.bundle_id}/stage"
             )
-        faults = (await judge(self.documents, bundle)).faults
+        faults = (await judge(self.documents, self.models, bundle)).faults
         if faults:
             raise refused(422, "bundle-not-clean", faults)
-        active, before = await self._switch(bundle, wanted, request.actor or "s10")
+        wish = Wish(
+            mode=PromotionMode.FULL,
+            actor=request.actor or "s10",
+            expected_seq=wanted.expected_seq,
+            reason=wanted.reason,
+        )
+        return Reply(await self.put_in_force(bundle, wish))
+
+    async def put_in_force(self, bundle: ConfigBundle, wish: Wish) -> PromoteAnswer:
+        """Switch to a staged bundle that is fit for it, and tell.
+
+        Raises:
+            Problem: 409, it is in force already, or somebody else switched meanwhile.
+        """
+        active, before = await self._switch(bundle, wish)
         status = PromotionStatus.DONE
         try:
             await self._settle(active)
@@ -94,23 +120,22 @@ class Promote:
             # The switch is written: saying 503 now would be a lie. `keep_in_step` tells it within seconds.
             log.warning("a switch is in force and told later", seq=active.seq, why=str(down))
             status = PromotionStatus.PENDING
-        return Reply(
-            PromoteAnswer(
-                promotion_id=promotion_id(active),
-                bundle_id=active.bundle_id,
-                from_rev=before.rev,
-                to_rev=active.rev,
-                mode=PromotionMode.FULL,
-                status=status,
-                seq=active.seq,
-            )
+        return PromoteAnswer(
+            promotion_id=promotion_id(active),
+            bundle_id=active.bundle_id,
+            from_rev=before.rev,
+            to_rev=active.rev,
+            mode=wish.mode,
+            status=status,
+            seq=active.seq,
         )
 
     async def active(self, request: Request) -> Reply:
         """GET /active."""
         active = await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
         if active is None:
-            raise Problem(503, "nothing-active", "S10 has not made the first bundle yet; try again")
+            raise nothing_active()
+        past = await past_of(self.documents, active)
         return Reply(
             ActiveAnswer(
                 bundle_id=active.bundle_id,
@@ -118,6 +143,7 @@ class Promote:
                 seq=active.seq,
                 hash=active.hash or "",
                 activated_at=active.activated_at,
+                way_back=past.way_back,
             )
         )
 
@@ -131,9 +157,7 @@ class Promote:
         elif await self.snapshots.get(CFG_ACTIVE_REV.name(self.env)) != str(active.rev):
             await self._write_keys(active)
 
-    async def _switch(
-        self, bundle: ConfigBundle, wanted: PromoteRequest, actor: str
-    ) -> tuple[ConfigActive, ConfigActive]:
+    async def _switch(self, bundle: ConfigBundle, wish: Wish) -> tuple[ConfigActive, ConfigActive]:
         """The compare and set. Returns: what is in force now, and what was before.
 
         Raises:
@@ -141,19 +165,19 @@ class Promote:
         """
         stored = await self.documents.get_stored(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
         if stored is None:
-            raise Problem(503, "nothing-active", "S10 has not made the first bundle yet; try again")
+            raise nothing_active()
         before = stored.doc
         if before.bundle_id == bundle.bundle_id:
             raise Problem(409, "already-active", f"bundle {bundle.bundle_id} is in force since seq {before.seq}")
-        if wanted.expected_seq is not None and wanted.expected_seq != before.seq:
-            raise _switched_meanwhile(before.seq)
+        if wish.expected_seq is not None and wish.expected_seq != before.seq:
+            raise switched_meanwhile(before.seq)
         active = self._switch_to(bundle, seq=before.seq + 1)
-        await self._open_promotion(active, from_rev=before.rev, actor=actor, reason=wanted.reason)
+        await self._open_promotion(active, wish, from_rev=before.rev)
         try:
             await self.documents.replace(CONFIG_ACTIVE, active, rev=stored.rev)
         except RevisionConflict:
             await self._abort(active)
-            raise _switched_meanwhile(None) from None
+            raise switched_meanwhile(None) from None
         return active, before
 
     def _switch_to(self, bundle: ConfigBundle, *, seq: int) -> ConfigActive:
@@ -179,18 +203,20 @@ class Promote:
             return known[0]
         return bundle
 
-    async def _open_promotion(self, active: ConfigActive, *, from_rev: int, actor: str, reason: str | None) -> None:
+    async def _open_promotion(self, active: ConfigActive, wish: Wish, *, from_rev: int) -> None:
         """On file before the switch, so that who asked for it survives a crash right after."""
         promotion = Promotion(
             promotion_id=promotion_id(active),
             bundle_id=active.bundle_id,
             from_rev=from_rev,
             to_rev=active.rev,
-            mode=PromotionMode.FULL,
+            mode=wish.mode,
             status=PromotionStatus.PENDING,
-            guardrail=None if reason is None else {"reason": reason},
-            requested_by=actor,
+            guardrail=None if wish.reason is None else {"reason": wish.reason},
+            requested_by=wish.actor,
             updated_at=self.clock.now_ms(),
+            seq=active.seq,
+            undoes=wish.undoes,
         )
         try:
             await self.documents.insert(PROMOTIONS, promotion)
@@ -212,16 +238,17 @@ class Promote:
     async def _settle(self, active: ConfigActive) -> None:
         """Everything that follows from the switch, in an order that may stop anywhere and begin again."""
         record = await self.documents.get(PROMOTIONS, promotion_id(active))
+        kind = _kind(record)
         if record is not None and record.status is PromotionStatus.PENDING:
             done = record.but(
                 status=PromotionStatus.DONE, activated_at=active.activated_at, updated_at=self.clock.now_ms()
             )
             # Told before it is noted as told: after a crash in between it is told twice rather than never.
             await self.teller.audit(
-                done.requested_by or "s10", "PROMOTE", active.bundle_id, {"rev": done.from_rev}, active.to_dict()
+                done.requested_by or "s10", kind.value, active.bundle_id, {"rev": done.from_rev}, active.to_dict()
             )
             await self.teller.event(
-                EventKind.PROMOTE,
+                EventKind(kind.value),
                 None,
                 done.promotion_id,
                 bundle_id=active.bundle_id,
@@ -230,11 +257,20 @@ class Promote:
                 seq=active.seq,
                 actor=done.requested_by,
             )
+            if done.undoes is not None:
+                await self._set_undone(done.undoes)
             await self.documents.put(PROMOTIONS, done)
         await self._set_states(active)
         await self._write_keys(active)
-        await self._tell(active, reason=_reason(record))
+        await self._tell(active, kind, reason=_reason(record))
         self.told.seq = max(self.told.seq, active.seq)
+
+    async def _set_undone(self, undone: str) -> None:
+        record = await self.documents.get(PROMOTIONS, undone)
+        if record is not None and record.status is not PromotionStatus.ROLLED_BACK:
+            await self.documents.put(
+                PROMOTIONS, record.but(status=PromotionStatus.ROLLED_BACK, updated_at=self.clock.now_ms())
+            )
 
     async def _set_states(self, active: ConfigActive) -> None:
         """ACTIVE is one bundle; the ones before it are RETIRED."""
@@ -271,7 +307,7 @@ class Promote:
             )
         await self.snapshots.set(CFG_ACTIVE_REV.name(self.env), str(active.rev))
 
-    async def _tell(self, active: ConfigActive, *, reason: str | None) -> None:
+    async def _tell(self, active: ConfigActive, kind: CfgEventKind, *, reason: str | None) -> None:
         """Unless the newest entry of the stream says it, or something later, already."""
         stream = CFG_EVENTS.name(self.env)
         for delivery in await self.bus.recent(stream, 1):
@@ -283,7 +319,7 @@ class Promote:
             CfgEvent(
                 rev=active.rev,
                 bundle_id=active.bundle_id,
-                event=CfgEventKind.PROMOTE,
+                event=kind,
                 activated_at=active.activated_at,
                 hash=active.hash or "",
                 seq=active.seq,
@@ -292,12 +328,17 @@ class Promote:
         )
 
 
+def _kind(record: Promotion | None) -> CfgEventKind:
+    rolled_back = record is not None and record.mode is PromotionMode.ROLLBACK
+    return CfgEventKind.ROLLBACK if rolled_back else CfgEventKind.PROMOTE
+
+
 def _reason(record: Promotion | None) -> str | None:
     said = (record.guardrail or {}).get("reason") if record is not None else None
     return said if isinstance(said, str) else None
 
 
-def _switched_meanwhile(seq: int | None) -> Problem:
+def switched_meanwhile(seq: int | None) -> Problem:
     now = "" if seq is None else f" (seq is {seq} now)"
     return Problem(
         409, "switched-meanwhile", f"somebody else switched the configuration first{now}; look at GET /active"

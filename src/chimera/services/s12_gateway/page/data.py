@@ -12,17 +12,30 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from chimera.contracts import ids
 from chimera.contracts.collections import (
     ALERTS,
     CONFIG_ACTIVE,
     FILLS,
     INSTRUMENT_REGISTRY,
     ORDERS,
+    PROMOTIONS,
     SIGNALS,
     system_state,
 )
-from chimera.contracts.documents import Alert, EquityPeakState, Fill, HaltsState, Order, PausesState, Signal, Trade
-from chimera.contracts.enums import Action, HealthLevel, Switch
+from chimera.contracts.documents import (
+    Alert,
+    EquityPeakState,
+    Fill,
+    HaltsState,
+    Order,
+    PausesState,
+    Promotion,
+    Signal,
+    Trade,
+)
+from chimera.contracts.enums import Action, HealthLevel, PromotionStatus, Switch
+from chimera.contracts.http.config import ActiveAnswer
 from chimera.contracts.http.gateway import KillSwitchAnswer
 from chimera.contracts.http.positions import PositionsAnswer, PositionView
 from chimera.contracts.instrument_key import InstrumentKey
@@ -30,6 +43,8 @@ from chimera.contracts.keys import FUNDING_NEXT, HEALTH_ROLLING, HEALTH_STATE, M
 from chimera.contracts.messages import SignalEvent
 from chimera.contracts.services import BY_ID
 from chimera.contracts.streams import ORD_RESULT, SIG_EVENTS
+from chimera.domain.config.history import revisions_to_go_back_to
+from chimera.domain.decision.telling import sentence
 from chimera.ports.documents import Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, PeerUnavailable
@@ -87,8 +102,8 @@ class DecisionLine:
     action: Action
     reason: str
     detail: str
-    gate: Mapping[str, Any] | None = None
-    """The gate that refused, with its value and limit, as it stands in the trail."""
+    sentence: str = ""
+    """Why, with the figures that decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +220,12 @@ class Decisions:
             action=decision.action,
             reason=decision.reason or "",
             detail=decision.detail or "",
-            gate=_refusing_gate(signal) if signal is not None and is_same else None,
+            sentence=sentence(
+                decision.action.value,
+                decision.reason or "",
+                decision.detail or "",
+                signal.decision.trail if signal is not None and is_same else None,
+            ),
         )
 
 
@@ -219,13 +239,8 @@ def _line_of_signal(signal: Signal) -> DecisionLine:
         action=decision.action,
         reason=decision.reason or "",
         detail=decision.detail or "",
-        gate=_refusing_gate(signal),
+        sentence=sentence(decision.action.value, decision.reason or "", decision.detail or "", decision.trail),
     )
-
-
-def _refusing_gate(signal: Signal) -> Mapping[str, Any] | None:
-    gates = (signal.decision.trail or {}).get("gates", ())
-    return next((gate for gate in gates if gate.get("code") == signal.decision.detail and not gate.get("passed")), None)
 
 
 @dataclass(slots=True)
@@ -240,6 +255,7 @@ class PageData:
     _aggregates: dict[tuple[InstrumentKey, int], Aggregate] = field(default_factory=dict)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     _read_at_ns: int | None = None
+    _standing_at_ns: int | None = None
     _health_at_ns: int | None = None
     _orders_at_ns: int | None = None
     _orders_mark: tuple[str, ...] = ()
@@ -255,9 +271,18 @@ class PageData:
         """The figures of this moment, at most `SHARED_NS` old."""
         async with self._one_at_a_time:
             now_ns = self.world.clock.perf_ns()
-            if self._read_at_ns is None or now_ns - self._read_at_ns >= SHARED_NS:
-                await self._read()
-                self._read_at_ns = self.world.clock.perf_ns()
+            if _due(self._read_at_ns, now_ns, SHARED_NS):
+                await self._read(self._parts())
+                self._read_at_ns = self._standing_at_ns = self.world.clock.perf_ns()
+        return self.seen
+
+    async def standing(self) -> Overview:
+        """What stands on every page: kill switch, halts, pauses, health and revision, at most `SHARED_NS` old."""
+        async with self._one_at_a_time:
+            now_ns = self.world.clock.perf_ns()
+            if _due(self._standing_at_ns, now_ns, SHARED_NS):
+                await self._read(self._standing_parts())
+                self._standing_at_ns = self.world.clock.perf_ns()
         return self.seen
 
     async def candles(self, key: InstrumentKey, interval_ms: int, count: int) -> list[Candle]:
@@ -273,6 +298,31 @@ class PageData:
         """A decision with its whole trail."""
         return await self.world.documents.get(SIGNALS, signal_id)
 
+    async def revision_before(self, active: ActiveAnswer) -> int | None:
+        """To which revision taking back the present switch leads; None: nothing was in force before.
+
+        Raises:
+            DependencyDown: the documents do not answer.
+        """
+        records: list[Promotion] = []
+        for status in PromotionStatus:
+            if status is not PromotionStatus.ABORTED:
+                records += await self.world.documents.find(
+                    Query(collection=PROMOTIONS, index="by_status", equal=(("status", status.value),))
+                )
+        name = ids.promotion_id(active.activated_at, active.seq, active.bundle_id)
+        present = next((record for record in records if record.promotion_id == name), None)
+        return None if present is None else next(iter(revisions_to_go_back_to(present, records)), None)
+
+    async def told_decisions(self) -> tuple[str, ...]:
+        """A mark that changes as soon as S3 tells of another decision.
+
+        Raises:
+            DependencyDown: the bus does not answer.
+        """
+        names = [SIG_EVENTS.name(self.settings.env, key) for key in self.settings.keys]
+        return tuple([await self.world.bus.last_id(name) for name in names])
+
     async def decimals(self) -> dict[InstrumentKey, int]:
         """How many places a price has, by instrument; instruments that S1 has not listed yet are left out."""
         listed = {key: await self.world.documents.get(INSTRUMENT_REGISTRY, key.doc_key) for key in self.settings.keys}
@@ -284,13 +334,13 @@ class PageData:
             told = await self.world.peers.call(PeerCall(ME, "POST", path, body, actor=actor))
         except PeerUnavailable as down:
             return str(down)
-        self._read_at_ns = None
+        self._read_at_ns = self._standing_at_ns = None
         return None if told.ok else str(told.body.get("detail", told.status))
 
-    async def _read(self) -> None:
+    async def _read(self, parts: tuple[Callable[[], Awaitable[None]], ...]) -> None:
         self.seen.now_ms = self.world.clock.now_ms()
         problems: list[str] = []
-        for read in self._parts():
+        for read in parts:
             try:
                 await read()
             except DependencyDown as down:
@@ -298,12 +348,12 @@ class PageData:
                     problems.append(str(down))
         self.seen.problems = tuple(problems)
 
+    def _standing_parts(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return (self._read_kill_switch, self._read_restraints, self._read_health, self._read_config)
+
     def _parts(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         return (
-            self._read_kill_switch,
-            self._read_restraints,
-            self._read_health,
-            self._read_config,
+            *self._standing_parts(),
             self._read_prices,
             self._read_positions,
             self._read_equity,

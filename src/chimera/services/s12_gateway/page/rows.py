@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from chimera.contracts.documents import Alert, Fill, Order, Signal, Trade
 from chimera.contracts.enums import Action, OrderStatus, PositionSide, Severity, Side
 from chimera.contracts.http.positions import PositionView
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.decision.telling import gate_figures, plain
 from chimera.services.s12_gateway.page.data import DecisionLine, Overview, ServiceState
 from chimera.services.s12_gateway.page.history import net_of
 from chimera.services.s12_gateway.page.words import (
-    GATE_STATES,
     NOTHING,
     age,
     arrow,
     clock_time,
-    gate_text,
     instrument_name,
     number,
     percent,
@@ -28,7 +28,6 @@ from chimera.services.s12_gateway.page.words import (
     signed,
     signed_percent,
     tone,
-    why,
 )
 
 Cell = dict[str, Any]
@@ -49,13 +48,36 @@ class Column:
 
 
 def cell(text: str, tone: str = "", sub: str = "", hint: str = "", **more: Any) -> Cell:
-    """What the table's script reads; `more` is `bar` for a position between stop and target."""
+    """What the table's script reads; `more` is `bar` for a position between stop and target, `a` for an address."""
     full = {"t": text, "c": tone, "s": sub, "h": hint, **more}
     return {name: value for name, value in full.items() if value != ""}
 
 
 def row(key: str, *cells: Cell, tone: str = "") -> Row:
     return {"key": key, "cells": list(cells), "tone": tone}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A small table under a title. Columns without any label have no head; `note` stands beside the title."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Row]
+    note: str = ""
+    empty: str = ""
+    style: str = ""
+    """The class of its table: tables of one style have the same columns below one another."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "note": self.note,
+            "columns": [column.to_dict() for column in self.columns],
+            "rows": list(self.rows),
+            "empty": self.empty,
+            "style": self.style,
+        }
 
 
 POSITION_COLUMNS = (
@@ -292,19 +314,8 @@ def _decision_row(line: DecisionLine, now_ms: int) -> Row:
         line.key,
         cell(clock_time(line.t0, now_ms), "dim"),
         cell(instrument_name(line.instrument)),
-        cell(said, "open" if opened else "skip", _why(line)),
+        cell(said, "open" if opened else "skip", line.sentence),
     )
-
-
-def _why(line: DecisionLine) -> str:
-    """In words, and with the figure where there is one. A gate that could not be evaluated refused for that alone."""
-    gate = line.gate
-    if gate is None or line.detail in GATE_STATES:
-        return why(line.action, line.reason, line.detail)
-    if gate.get("value") is None:
-        return "its figure is not known"
-    text = gate_text(line.detail, gate.get("value"), gate.get("limit"), passed=False)
-    return f"{why(line.action, line.reason, line.detail)}: {text}"
 
 
 def decision_detail(signal: Signal | None) -> list[dict[str, Any]]:
@@ -318,12 +329,21 @@ def decision_detail(signal: Signal | None) -> list[dict[str, Any]]:
         for section in (
             _section("Gates", tuple(_gate_line(gate) for gate in trail.get("gates", ()))),
             _section("Rules and model", _rule_lines(signal, trail)),
-            _section("Sizing", tuple((name, _plain(value), "") for name, value in (plan or {}).items())),
-            _section("Features", tuple((name, _plain(value), "") for name, value in sorted(signal.features.items()))),
+            _section("Sizing", tuple((name, plain(value), "") for name, value in (plan or {}).items())),
+            _section("Features", tuple((name, plain(value), "") for name, value in sorted(signal.features.items()))),
             _section("Decision", (("signal", signal.signal_id, "code"), ("config rev", str(signal.config_rev), ""))),
+            {
+                "title": "",
+                "lines": [{"n": "", "t": "the whole way to it ›", "c": "link", "a": trail_link(signal.signal_id)}],
+            },
         )
         if section["lines"]
     ]
+
+
+def trail_link(signal_id: str) -> str:
+    """Where the page shows this decision whole."""
+    return f"/ui/decisions?signal={quote(signal_id)}"
 
 
 def _section(title: str, lines: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
@@ -332,7 +352,10 @@ def _section(title: str, lines: Sequence[tuple[str, str, str]]) -> dict[str, Any
 
 def _gate_line(gate: Mapping[str, Any]) -> tuple[str, str, str]:
     code, passed = str(gate.get("code")), bool(gate.get("passed"))
-    text = gate_text(code, gate.get("value"), gate.get("limit"), passed=passed)
+    found, limit, unit = gate_figures(gate)
+    unit = f" {unit}" if unit else ""
+    measured = found + unit if gate.get("value") is not None else found
+    text = f"{measured} (limit {limit}{unit})" if limit else measured
     return f"{'✓' if passed else '✕'} {code}", text, "" if passed else "bad"
 
 
@@ -353,12 +376,6 @@ def _rule_lines(signal: Signal, trail: Mapping[str, Any]) -> tuple[tuple[str, st
         if (value := getattr(decision, name)) is not None
     ]
     return tuple(lines)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,.6g}" if isinstance(value, int | float) else str(value)
 
 
 ALERT_COLUMNS = (Column("Time"), Column("Severity"), Column("What happened"))
@@ -410,4 +427,4 @@ def no_position_text(seen: Overview) -> str:
     last = seen.decisions[0]
     when = clock_time(last.t0, seen.now_ms)
     said = "OPEN" if last.action is Action.OPEN else last.detail or last.reason
-    return f"No open position. Last decision {when} on {instrument_name(last.instrument)}: {said} ({_why(last)})."
+    return f"No open position. Last decision {when} on {instrument_name(last.instrument)}: {said} ({last.sentence})."
