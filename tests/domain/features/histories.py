@@ -156,8 +156,9 @@ def _quotes(rng: np.random.Generator, bars: BarSeries, hours: int, trouble: Trou
 
 
 def _fundings(rng: np.random.Generator, end_ms: int, trouble: Trouble) -> Fundings:
-    ts = np.sort(rng.integers(end_ms - 2 * DAY, end_ms + HOUR, 100))
-    interval_h = rng.choice((1, 4, 8), len(ts))
+    ts = np.sort(rng.integers(end_ms - 2 * DAY, end_ms + HOUR, 2 * trouble.quotes_an_hour))
+    # One that pays each hour is silent from the full hour on until it is heard again.
+    interval_h = rng.choice((1, 4, 8) if trouble.broken else (8,), len(ts))
     rate = np.round(rng.normal(1e-4, 1e-4, len(ts)), 5)
     broken = rng.random(len(ts)) < trouble.broken
     return Fundings(

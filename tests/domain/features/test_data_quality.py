@@ -448,3 +448,17 @@ def test_on_spot_nothing_is_made_of_funding() -> None:
     book = FeatureBook(Market.SPOT, CrossMarket(min_move=MIN_MOVE), (derived("a", "abs(funding_next)"),))
 
     assert not {"a", "funding_next"} & set(book.snapshot(START, MAX_AGE).flags)
+
+
+def test_days_that_are_read_after_the_first_look_still_become_samples() -> None:
+    specs = (derived("p", "pctile(abs(btc_ret_d1),3d)"), derived("z", "zscore(p,24h)", within=(-40.0, 40.0)))
+    cross = CrossMarket(min_move=MIN_MOVE)
+    early, late = (FeatureBook(Market.FUT, cross, specs) for _ in range(2))
+    for day in range(9):
+        if day == 4:
+            early.snapshot(START + 9 * DAY, MAX_AGE)
+        cross.on_btc(hour_of(START + day * DAY + 23 * HOUR, 60_000.0 + 10.0 * (day * day % 5)))
+    now = START + 9 * DAY + HOUR
+
+    assert early.snapshot(now, MAX_AGE) == late.snapshot(now, MAX_AGE)
+    assert {"p", "z"} <= set(late.snapshot(now, MAX_AGE).values)

@@ -73,9 +73,14 @@ class CrossMarket:
         known = [day for day in (self._usdttwd.first_day, self._btc.first_day) if day >= 0]
         return (min(known) + 1) * DAY_MS if known else None
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one whenever a day has closed."""
+        return self._usdttwd.version, self._btc.version
+
     def at(self, now_ms: int) -> CrossView:
         """The view at `now_ms`; computed again only when the day changed or a day's close arrived late."""
-        known = (self._usdttwd.version, self._btc.version)
+        known = self.version
         if known != self._known:
             self._known = known
             self._views = {}

@@ -41,6 +41,10 @@ class Node(Protocol):
         """The value as of `t`, a whole minute. `t` grows; one that does not is ignored."""
         ...
 
+    def forget(self) -> None:
+        """Be as new, and so is everything above."""
+        ...
+
     def read(self, now_ms: int, below: Reading) -> Reading:
         """The factor at `now_ms`; `below` is what it is made of, at the same moment."""
         ...
@@ -64,6 +68,10 @@ class AbsoluteNode:
         size, flag = self._of(sample, flag)
         for node in self.above:
             node.sample(t, size, flag)
+
+    def forget(self) -> None:
+        for node in self.above:
+            node.forget()
 
     def read(self, now_ms: int, below: Reading) -> Reading:
         return self._of(*below)
@@ -94,19 +102,25 @@ class WindowNode:
     )
 
     def __init__(self, step: Step) -> None:
-        assert step.kind is not None
         self.step = step
         self.above: list[Node] = []
+        self._grid_ms = step.grid_ms
+        self._warm = warm_samples(step.window_ms)
+        self.forget()
+
+    def forget(self) -> None:
+        step = self.step
+        assert step.kind is not None
         self.as_of_ms = -1
         """The newest grid point that is settled, with a sample or without; -1: none yet."""
-        self._grid_ms = step.grid_ms
         self._window = SampleWindow(step.kind, step.size)
-        self._warm = warm_samples(step.window_ms)
         self._value = nan
         self._flag: DataQuality | None = _WARMING
         self._held: Reading = (nan, _WARMING)
         self._next = 0
         self._until = 0
+        for node in self.above:
+            node.forget()
 
     def offer(self, t: int, sample: float, flag: DataQuality | None, hold_ms: int) -> None:
         if hold_ms <= self._grid_ms:

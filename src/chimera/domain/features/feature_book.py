@@ -476,22 +476,28 @@ class FeatureBook:
 
 
 class _DayTap:
-    """Samples of one factor of days for one node."""
+    """Samples of one factor of days for one node.
 
-    __slots__ = ("_grid_ms", "_name", "_next", "_node")
+    What is stale today may still come: it is waited for until the day's last point, so that a close that is told late
+    is in time for all samples of its day. When one comes later still, or the days are read from file after the first
+    snapshot, the samples are taken anew: they are a function of the days that are known.
+    """
+
+    __slots__ = ("_grid_ms", "_lacked", "_name", "_next", "_node")
 
     def __init__(self, name: str, node: Node) -> None:
         self._name = name
         self._node = node
         self._grid_ms = node.step.grid_ms if node.step.kind is not None else MINUTE_MS
         self._next = _NEVER
+        self._lacked: tuple[int, int] | None = None
+        """What was known when a sample was passed over; None: none was."""
 
     def take(self, cross: CrossMarket, now_ms: int, first_ms: int) -> bool:
-        """Every grid point that is due, from `first_ms` on, as far back as it matters. True when there was one.
-
-        What is stale today may still come: it is waited for until the day's last point, so that a close that is told
-        late is in time for all samples of its day.
-        """
+        """Every grid point that is due, from `first_ms` on, as far back as it matters. True when there was one."""
+        if self._lacked is not None and self._lacked != cross.version:
+            self._node.forget()
+            self._next, self._lacked = _NEVER, None
         if self._next == _NEVER:
             lookback_day = (now_ms - self._node.step.lookback_ms) // DAY_MS - 2
             self._next = max(first_ms, lookback_day * DAY_MS)
@@ -503,6 +509,7 @@ class _DayTap:
             if value is not None:
                 self._node.sample(t, value, None)
             elif (t + self._grid_ms) % DAY_MS == 0:
+                self._lacked = cross.version
                 self._node.sample(t, nan, view.flags[self._name])
             elif now_ms < (t // DAY_MS + 1) * DAY_MS - self._grid_ms:
                 break
