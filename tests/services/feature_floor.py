@@ -84,8 +84,8 @@ async def file_twd(world: World, since_ms: int, until_ms: int) -> None:
     await world.documents.put_many([Put(FACTOR_BARS, hour) for hour in hours])
 
 
-async def activate(world: World, rev: int, *derived: tuple[str, str], min_move: float | None = None) -> None:
-    """A bundle with these factors besides the built-in ones becomes active, as S10 writes and tells it."""
+async def stage(world: World, rev: int, *derived: tuple[str, str], min_move: float | None = None) -> ConfigBundle:
+    """A bundle with these factors besides the built-in ones, on file."""
     own = tuple(
         Factor(
             factor_id=name,
@@ -114,8 +114,24 @@ async def activate(world: World, rev: int, *derived: tuple[str, str], min_move: 
         created_by="test",
     )
     await world.documents.put(CONFIG_BUNDLES, bundle)
-    now_ms = world.clock.now_ms()
-    active: dict[str, Any] = {"rev": rev, "seq": rev, "bundle_id": bundle.bundle_id, "activated_at": now_ms}
+    return bundle
+
+
+async def activate(
+    world: World,
+    rev: int,
+    *derived: tuple[str, str],
+    min_move: float | None = None,
+    seq: int | None = None,
+    canary: ConfigBundle | None = None,
+) -> None:
+    """A bundle becomes active, as S10 writes and tells it, perhaps with a canary beside it."""
+    bundle = await stage(world, rev, *derived, min_move=min_move)
+    seq, now_ms = seq or rev, world.clock.now_ms()
+    active: dict[str, Any] = {"rev": rev, "seq": seq, "bundle_id": bundle.bundle_id, "activated_at": now_ms}
+    if canary is not None:
+        named = {"rev": canary.rev, "bundle_id": canary.bundle_id, "hash": canary.hash, "share": 0.1}
+        active["canary"] = named
     await world.documents.put(CONFIG_ACTIVE, ConfigActive.model_validate({"key": CONFIG_ACTIVE_KEY, **active}))
     await world.snapshots.set(CFG_ACTIVE_REV.name(ENV), str(rev))
     await world.bus.publish(
@@ -126,7 +142,7 @@ async def activate(world: World, rev: int, *derived: tuple[str, str], min_move: 
             event=CfgEventKind.PROMOTE,
             activated_at=now_ms,
             hash=bundle.hash,
-            seq=rev,
+            seq=seq,
         ),
     )
 

@@ -26,6 +26,7 @@ from tests.services.feature_floor import (
     file_bars,
     month,
     moving_minute,
+    stage,
     standing,
 )
 from tests.services.venue_script import FUT, MINUTE, NOON, RefusingBus, Told, pass_ms, scripted_world
@@ -215,6 +216,26 @@ def test_a_definition_that_cannot_be_computed_is_told_and_the_old_factors_stay()
             assert "no_such_factor" in alert.message
             assert "p_ret" in floor.events()[-1].features
             assert "p_bad" not in {*floor.events()[-1].features, *floor.events()[-1].stale}
+
+    run_virtual(run())
+
+
+def test_what_a_canary_reads_is_computed_beside_and_a_name_means_what_the_stable_bundle_says() -> None:
+    async def run() -> None:
+        async with standing(prepare=three_days) as floor:
+            await floor.minutes(1)
+            canary = await stage(floor.world, 3, ("p_vol", "pctile(rv_1d,12h)"), ("p_ret", "pctile(ret_1h,6h)"))
+            await activate(floor.world, 2, P_RET, canary=canary)
+            await floor.minutes(2)
+            known = await floor.world.documents.get(FACTOR_REGISTRY, "p_ret")
+            assert known is not None
+            assert known.definition == P_RET[1]
+            assert {"p_ret", "p_vol"} <= set(floor.events()[-1].features)
+            (alert,) = floor.told.of(AlertEvent)
+            assert "p_ret" in alert.message
+            await activate(floor.world, 2, P_RET, seq=4)
+            await floor.minutes(2)
+            assert "p_vol" not in {*floor.events()[-1].features, *floor.events()[-1].stale}
 
     run_virtual(run())
 

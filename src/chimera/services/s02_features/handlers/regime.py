@@ -54,9 +54,9 @@ class Regimes:
         Raises:
             DependencyDown: nothing was written.
         """
-        day = at_ms // DAY_MS
-        if day <= self._day or rv_pctile is None:
+        if rv_pctile is None:
             return
+        day = at_ms // DAY_MS
         state = regime_of(rv_pctile, frozen_below=self.frozen_below, extreme_above=self.extreme_above)
         await self.snapshots.set_hash(
             REGIME_STATE.name(self.env),
