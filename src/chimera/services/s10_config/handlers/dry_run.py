@@ -109,6 +109,11 @@ class RunDry:
         found = summed_up(replays, self._limits())
         if any(each.flags.model.name != CONSTANT for each in (bundle, reference)):
             notes.append(MODEL_NOT_ASKED)
+        notes += [
+            f"{name} stands in no stored signal of {', '.join(map(str, keys))}: it was not computed then, and whoever"
+            " needs it finds it missing."
+            for name, keys in found.unknown.items()
+        ]
         return _told(
             found,
             bundle,
