@@ -51,6 +51,24 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
+async def test_a_call_carries_a_text_as_it_is(tmp_path: Path) -> None:
+    async def mirror(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        kind = dict(scope["headers"])[b"content-type"].decode()
+        answer = json.dumps([kind, (await receive())["body"].decode()]).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": answer})
+
+    async with serving(mirror) as port:
+        client = Client(started(tmp_path, port=port))
+        text = ("application/yaml", "a: ä\n")
+
+        answer = await asyncio.to_thread(lambda: client.call("POST", "/bundles", text=text))
+
+    assert answer.body == list(text)
+
+
 async def test_a_call_carries_the_token_and_the_body(tmp_path: Path) -> None:
     async with serving(echo) as port:
         client = Client(started(tmp_path, port=port))

@@ -174,6 +174,16 @@ async def test_what_cannot_be_sized_yet_is_left_out_and_named() -> None:
     assert "FUT:BTCUSDT is left out" in body["notes"][1]
 
 
+async def test_a_factor_that_was_not_computed_then_is_named() -> None:
+    config = await ready(signal("FUT:BTCUSDT", ago(1)), signal("SPOT:BTCUSDT", ago(1)))
+    bundle_id = await drafted(config, rules=[{**RULE, "when": {"f": "atr_1m_14", "op": ">", "v": 1}}])
+
+    body = (await config.ask("POST", f"/bundles/{bundle_id}/dry-run")).body
+
+    assert (body["asked"], body["opened_by_reference"]) == (0, 2)
+    assert any(note.startswith("atr_1m_14 stands in no stored signal of FUT:BTCUSDT, SPOT") for note in body["notes"])
+
+
 async def test_two_bundles_can_be_run_beside_each_other() -> None:
     config = await ready(signal("FUT:BTCUSDT", ago(1), rv_1d=0.6))
     one, other = await drafted(config), await drafted(config, note="the same")

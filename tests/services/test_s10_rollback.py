@@ -138,6 +138,33 @@ async def test_of_a_rollback_and_a_promotion_at_once_one_wins() -> None:
     assert (await config.ask("GET", "/active")).body["seq"] == 3
 
 
+async def test_a_switch_that_comes_in_between_is_not_undone_unseen() -> None:
+    config = await Config().start()
+    await config.in_force(3)
+    other = await config.staged(4)
+    sound = config.here.documents.inner
+
+    class Meanwhile:
+        """Somebody promotes while the record of what was in force is read."""
+
+        waiting = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sound, name)
+
+        async def find(self, query: Any) -> Any:
+            if query.collection is PROMOTIONS and self.waiting:
+                self.waiting = False
+                assert (await config.promote(other)).status == 200
+            return await sound.find(query)
+
+    config.here.documents.inner = Meanwhile()
+
+    answer = await config.roll_back()
+
+    assert (answer.status, await config.rev()) == (409, 3)
+
+
 class Breaking:
     """Document writes that fail from the `after`-th on, as when the process dies there."""
 

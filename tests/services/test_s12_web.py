@@ -11,6 +11,7 @@ import pytest
 
 from chimera.app.serving import listen, server, stop
 from chimera.contracts.enums import Role
+from chimera.ports.peers import BodyText
 from chimera.runtime.runner import Runner
 from chimera.runtime.service import Reply, Request, Route
 from chimera.services.s12_gateway.pages import STYLE
@@ -25,6 +26,10 @@ SETTINGS = GatewaySettings(env=ENV, host_names=("trader.example",))
 
 async def echo(request: Request) -> Reply:
     return Reply({"actor": request.actor, "body": request.body, "query": dict(request.query)})
+
+
+def read(text: BodyText) -> list[str]:
+    return [text.media_type, text.text]
 
 
 @dataclass
@@ -85,7 +90,13 @@ async def running() -> AsyncIterator[Running]:
             Route(method="GET", path="/health", handle=echo, summary="echo"),
         ),
     )
-    here.peers.add("s10", (Route(method="POST", path="/promote", handle=echo, summary="echo"),))
+    here.peers.add(
+        "s10",
+        (
+            Route(method="POST", path="/promote", handle=echo, summary="echo"),
+            Route(method="POST", path="/bundles", handle=echo, summary="echo", read=read),
+        ),
+    )
     port = free_ports()
     each = server(web.asgi)
     serving = asyncio.ensure_future(each.serve(sockets=[listen("127.0.0.1", port)]))
@@ -146,6 +157,16 @@ async def test_a_call_carries_the_user_s_name_to_the_service(running: Running) -
 
     assert status == 200
     assert body == {"actor": "operator", "body": {"symbol": "BTCUSDT"}, "query": {"dry": "1"}}
+
+
+async def test_a_text_goes_through_as_it_was_written(running: Running) -> None:
+    running.client.bearer = await running.web.access.set_api_token()
+
+    for kind, text in (("application/yaml", "a: 1 # one\n"), ("application/json", '{"a":\n 1}')):
+        status, body, _ = await running.client.ask("POST", "/api/s10/bundles", form=text, content_type=kind)
+        assert (status, body["body"]) == (200, [kind, text])
+    status, body, _ = await running.client.ask("POST", "/api/s3/decide", form="a: 1", content_type="text/yaml")
+    assert (status, body["type"]) == (415, "urn:chimera:problem:media-type")
 
 
 async def test_the_api_token_needs_no_csrf_token(running: Running) -> None:

@@ -226,6 +226,18 @@ def test_what_is_wrong_is_found_at_its_path(body: Any, path: str) -> None:
     assert all(finding.remedy for finding in found)
 
 
+def test_a_misspelt_name_is_found_beside_a_value_that_cannot_be_read() -> None:
+    flags = {"risk": {"slip_bp_max": -1, "slip_max": 3}, "position": {"tiers": [{"roe": 1, "roe_min": 0.1}]}, "riks": 1}
+
+    assert set(paths({"flags": flags})) == {
+        "flags.risk.slip_bp_max",
+        "flags.risk.slip_max",
+        "flags.position.tiers[0].roe",
+        "flags.position.tiers[0].lock_roe",
+        "flags.riks",
+    }
+
+
 @pytest.mark.parametrize(
     ("metric", "limits"),
     [

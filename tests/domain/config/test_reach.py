@@ -1,11 +1,11 @@
 """What is called impossible never happens, what is called certain always does, and of few values nothing is missed."""
 
-from itertools import product
+from itertools import pairwise, product
 from math import inf, nextafter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimera.domain.config import reach
@@ -53,6 +53,22 @@ def test_where_the_product_is_too_large_it_is_still_never_wrong(when: Any, featu
         assert held or not always(condition, KNOWN)
 
 
+EDGES = [-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 10.0, 999.0, 1000.0]
+GRID = sorted({*EDGES, *((one + other) / 2 for one, other in pairwise(EDGES))})
+"""Every number that a random condition names, and one between each two: finer than any condition can tell apart."""
+
+
+@settings(max_examples=400)
+@given(conditions(("spread_bps",)))
+def test_of_one_factor_the_answer_is_exact(when: Any) -> None:
+    condition = parse_condition(when)
+    low, high = KNOWN["spread_bps"]
+    held = [closure(condition)({"spread_bps": value}) for value in GRID if low <= value <= high]
+
+    assert never(condition, KNOWN) is not any(held)
+    assert always(condition, KNOWN) is all(held)
+
+
 @given(conditions())
 def test_what_is_not_called_impossible_does_happen_somewhere(when: Any) -> None:
     condition = parse_condition(when)
@@ -76,6 +92,8 @@ def leaf(op: str, value: Any, factor: str = "spread_bps") -> dict[str, Any]:
     [
         pytest.param({"allOf": [leaf("<", 1), leaf(">", 2)]}, True, False, id="a contradiction"),
         pytest.param({"allOf": [leaf("<=", 1), leaf(">=", 1)]}, False, False, id="one value is left"),
+        pytest.param({"allOf": [leaf(">", 1), leaf("<", 2)]}, False, False, id="something in between"),
+        pytest.param({"anyOf": [leaf("<=", 1), leaf(">=", 2)]}, False, False, id="but for what is in between"),
         pytest.param({"allOf": [leaf("<", 1), leaf(">=", 1)]}, True, False, id="not even one value"),
         pytest.param({"anyOf": [leaf("<", 1), leaf(">=", 1)]}, False, True, id="one or the other"),
         pytest.param({"anyOf": [leaf("<", 1), leaf(">", 1)]}, False, False, id="but for one value"),

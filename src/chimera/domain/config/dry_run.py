@@ -155,10 +155,11 @@ class DayCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """Both policies over the signals of one instrument."""
+    """Both policies over the signals of one instrument. `unknown`: factors that stand in none of the signals."""
 
     key: InstrumentKey
     signals: int
+    unknown: tuple[str, ...]
     candidate: Verdict
     reference: Verdict
     days: tuple[DayCount, ...]
@@ -174,6 +175,7 @@ def replay(table: SignalTable, instrument: Instrument, candidate: Policy, refere
     return Replayed(
         key=instrument.key,
         signals=len(table),
+        unknown=tuple(name for name, column in table.columns.items() if len(table) and np.isnan(column).all()),
         candidate=one,
         reference=other,
         days=_days(table.t0, one.opens, other.opens),
@@ -300,7 +302,8 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
-    """The whole of it. `rules`: how often each fired, candidate then reference."""
+    """The whole of it. `rules`: how often each fired, candidate then reference. `unknown`: factors that somebody reads
+    and that no signal of an instrument holds, with these instruments."""
 
     total: Figures
     instruments: tuple[tuple[InstrumentKey, Figures], ...]
@@ -308,6 +311,7 @@ class DryRun:
     outcomes: Mapping[str, tuple[int, int]]
     days: tuple[DayCount, ...]
     limits: tuple[LimitKept, ...]
+    unknown: Mapping[str, tuple[InstrumentKey, ...]]
 
     @property
     def passed(self) -> bool:
@@ -340,6 +344,10 @@ def summed_up(replays: Sequence[Replayed], limits: DryRunLimits) -> DryRun:
         outcomes=_both([(replayed.candidate.outcomes, replayed.reference.outcomes) for replayed in replays]),
         days=_summed_days(replays),
         limits=judged(total, limits),
+        unknown={
+            name: tuple(replayed.key for replayed in replays if name in replayed.unknown)
+            for name in dict.fromkeys(name for replayed in replays for name in replayed.unknown)
+        },
     )
 
 

@@ -10,7 +10,7 @@ It reads JSON, so that a draft, a stored bundle and one from elsewhere are held 
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -123,10 +123,39 @@ def _one(model: type[_C], body: Any, path: str, found: list[Finding]) -> _C | No
             Finding(_json_path(path, item["loc"]), item.get("input"), item["msg"])
             for item in error.errors(include_url=False, include_context=False)
         ]
+        found += _foreign_names(model, body, path)
         return None
     # A field that stands at None may be left out of what is written, and yet be named.
     found += unknown_names(body, {**dict.fromkeys(_wire_names(model)), **value.to_dict()}, path)
     return value
+
+
+def _foreign_names(model: type[Contract], body: Any, path: str) -> list[Finding]:
+    """Names that the model does not have, of a body that could not be read whole."""
+    if not isinstance(body, Mapping):
+        return []
+    fields = {spelt: info for name, info in model.model_fields.items() for spelt in (name, info.serialization_alias)}
+    found: list[Finding] = []
+    for name, value in body.items():
+        here, info = f"{path}.{name}", fields.get(name)
+        if info is None:
+            found.append(
+                Finding(here, value, f"nothing reads this; known here: {', '.join(sorted(_wire_names(model)))}")
+            )
+            continue
+        inner = _model_in(info.annotation)
+        if inner is not None and isinstance(value, list | tuple):
+            found += [each for i, part in enumerate(value) for each in _foreign_names(inner, part, f"{here}[{i}]")]
+        elif inner is not None:
+            found += _foreign_names(inner, value, here)
+    return found
+
+
+def _model_in(annotation: Any) -> type[Contract] | None:
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, Contract):
+            return each
+    return None
 
 
 def _wire_names(model: type[Contract]) -> tuple[str, ...]:

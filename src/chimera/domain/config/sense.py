@@ -187,6 +187,8 @@ def _after_a_refusal(acting: Sequence[_Told], flags: Flags, ranges: Mapping[str,
         for earlier in ordered[:place]:
             if not earlier.skips or not _covers(earlier.rule, later.rule, flags):
                 continue
+            if not set(earlier.rule.factors) & set(later.rule.factors):
+                continue  # What one asks says nothing about what the other asks.
             if never(later.rule.condition, ranges) or always(earlier.rule.condition, ranges):
                 continue  # Said of the rule itself.
             if _implied(later.rule.condition, earlier.rule.condition, ranges):

@@ -13,6 +13,7 @@ from chimera.runtime.telling import Teller
 from chimera.services.s10_config.api import routes
 from chimera.services.s10_config.handlers.bundles import KeepBundles
 from chimera.services.s10_config.handlers.dry_run import RunDry
+from chimera.services.s10_config.handlers.judging import Judge
 from chimera.services.s10_config.handlers.promote import Promote
 from chimera.services.s10_config.handlers.rollback import Rollback
 from chimera.services.s10_config.settings import ConfigSettings
@@ -21,24 +22,25 @@ from chimera.services.s10_config.settings import ConfigSettings
 def build(world: World, settings: ConfigSettings) -> Service:
     teller = Teller(source="s10", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
     models = ModelFiles(documents=world.documents, objects=world.objects, compute=world.compute)
-    bundles = KeepBundles(documents=world.documents, models=models, clock=world.clock, teller=teller)
+    judge = Judge(documents=world.documents, models=models, compute=world.compute)
+    bundles = KeepBundles(documents=world.documents, clock=world.clock, teller=teller, judge=judge)
     promote = Promote(
         documents=world.documents,
-        models=models,
         snapshots=world.snapshots,
         bus=world.bus,
         clock=world.clock,
         teller=teller,
         env=settings.env,
+        judge=judge,
     )
     dry_run = RunDry(
         documents=world.documents,
-        models=models,
         compute=world.compute,
         clock=world.clock,
         settings=settings.variables,
         s3=settings.s3,
         feature_age_ms_max=max(settings.s3.max_feature_age_ms, int(2.5 * settings.tick_interval_ms)),
+        judge=judge,
     )
     return Service(
         id="s10",

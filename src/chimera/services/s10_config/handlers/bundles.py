@@ -6,12 +6,12 @@ that stands there, what to write instead, and the line where it came as text.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from chimera.contracts import ids
-from chimera.contracts.collections import CONFIG_BUNDLES, INSTRUMENT_REGISTRY
+from chimera.contracts.collections import CONFIG_BUNDLES
 from chimera.contracts.documents import ConfigBundle
 from chimera.contracts.enums import BundleStatus
 from chimera.contracts.http.config import (
@@ -27,7 +27,7 @@ from chimera.contracts.http.config import (
 )
 from chimera.domain.config.bundle import content_hash, default_bundle
 from chimera.domain.config.diff import GONE, differences
-from chimera.domain.config.lint import cautions, lint
+from chimera.domain.config.lint import lint
 from chimera.domain.config.schema import draft_schema
 from chimera.domain.config.source_lines import SourceError, line_of, lines_of, read_json, read_yaml
 from chimera.domain.config.words import sentence
@@ -36,9 +36,9 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
 from chimera.ports.peers import BodyText
 from chimera.runtime.http import YAML
-from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
+from chimera.services.s10_config.handlers.judging import Judge
 from chimera.services.s10_config.handlers.lookup import stored_bundle
 
 LISTED_MAX = 200
@@ -143,41 +143,16 @@ def with_lines(answer: BundleAnswer, lines: Mapping[str, int] | None) -> BundleA
     return answer.but(findings=tuple(each.but(line=line_of(lines, each.path)) for each in answer.findings))
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """`faults` keep a bundle from coming into force; `cautions` are only told."""
-
-    faults: tuple[Finding, ...]
-    cautions: tuple[Finding, ...]
-
-    def record(self, now_ms: int) -> dict[str, Any]:
-        """How a bundle remembers it."""
-        told = [_told("error", each) for each in self.faults] + [_told("warning", each) for each in self.cautions]
-        return {"at": now_ms, "findings": [finding.to_dict() for finding in told]}
-
-
-async def judge(documents: Documents, models: ModelFiles, bundle: ConfigBundle) -> Judgement:
-    """Against itself, against the instruments that S1 found at the exchange, and against the model that it names."""
-    listed = [each.doc_key() for each in await documents.find(Query(collection=INSTRUMENT_REGISTRY, index="by_instr"))]
-    faults = lint(bundle.to_dict(), listed) + await models.lint(bundle)
-    # Rules that are wrong say nothing about what they do.
-    return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, bundle.factors, listed))
-
-
 def _lines_sent(request: Request) -> Mapping[str, int] | None:
     return None if request.text is None else lines_of(request.text.text)
-
-
-def _told(level: Literal["error", "warning"], finding: Finding) -> LintFinding:
-    return LintFinding(level=level, path=finding.path, message=f"{finding.value!r:.200}", remedy=finding.remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepBundles:
     documents: Documents
-    models: ModelFiles
     clock: Clock
     teller: Teller
+    judge: Judge
 
     async def create(self, request: Request) -> Reply:
         """POST /bundles. Faults that a person can mend later are kept with the draft, and keep it from being staged."""
@@ -214,7 +189,7 @@ class KeepBundles:
             created_by=request.actor or "s10",
             note=body.note,
         )
-        return bundle.but(lint=(await judge(self.documents, self.models, bundle)).record(now_ms))
+        return bundle.but(lint=(await self.judge.judge(bundle)).record(now_ms))
 
     async def list_all(self, request: Request) -> Reply:
         """GET /bundles: newest first."""
@@ -268,7 +243,7 @@ class KeepBundles:
         """POST /bundles/{id}/lint: what is wrong with it, which is then noted in it."""
         for _ in range(TRIES):
             stored = await stored_bundle(self.documents, request.path["id"])
-            judged = await judge(self.documents, self.models, stored.doc)
+            judged = await self.judge.judge(stored.doc)
             status = stored.doc.status
             if status in (BundleStatus.DRAFT, BundleStatus.LINTED):
                 status = BundleStatus.DRAFT if judged.faults else BundleStatus.LINTED
@@ -283,7 +258,7 @@ class KeepBundles:
             stored = await stored_bundle(self.documents, request.path["id"])
             if stored.doc.rev is not None:
                 return Reply(as_answer(stored.doc))
-            judged = await judge(self.documents, self.models, stored.doc)
+            judged = await self.judge.judge(stored.doc)
             if judged.faults:
                 raise refused(422, "bundle-not-clean", judged.faults)
             bundle = stored.doc.but(

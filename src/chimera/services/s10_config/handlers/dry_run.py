@@ -44,9 +44,9 @@ from chimera.ports.clock import Clock
 from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.instruments import instrument_of
-from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
-from chimera.services.s10_config.handlers.bundles import as_answer, judge, refused
+from chimera.services.s10_config.handlers.bundles import as_answer, refused
+from chimera.services.s10_config.handlers.judging import Judge
 from chimera.services.s10_config.handlers.lookup import stored_bundle
 
 PIECE = 250
@@ -63,12 +63,12 @@ MODEL_NOT_ASKED = (
 @dataclass(slots=True, kw_only=True)
 class RunDry:
     documents: Documents
-    models: ModelFiles
     compute: Compute
     clock: Clock
     settings: S10Settings
     s3: S3Settings
     feature_age_ms_max: int
+    judge: Judge
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, request: Request) -> Reply:
@@ -77,7 +77,7 @@ class RunDry:
         bundle = (await stored_bundle(self.documents, request.path["id"])).doc
         reference = (await stored_bundle(self.documents, wanted.against)).doc
         for each in (bundle, reference):
-            faults = (await judge(self.documents, self.models, each)).faults
+            faults = await self.judge.faults(each)
             if faults:
                 raise refused(422, "bundle-not-clean", faults)
         days = wanted.days or self.settings.dry_run_days
@@ -109,6 +109,11 @@ class RunDry:
         found = summed_up(replays, self._limits())
         if any(each.flags.model.name != CONSTANT for each in (bundle, reference)):
             notes.append(MODEL_NOT_ASKED)
+        notes += [
+            f"{name} stands in no stored signal of {', '.join(map(str, keys))}: it was not computed then, and whoever"
+            " needs it finds it missing."
+            for name, keys in found.unknown.items()
+        ]
         return _told(
             found,
             bundle,
