@@ -87,8 +87,9 @@ class ModelDesk(Desk):
     async def use(self, name: str, **bundle: Any) -> None:
         await self.promote(flags={"model": {"name": name}}, **bundle)
 
-    async def force(self, name: str, factors: tuple[Factor, ...] = FACTORS) -> None:
-        """A bundle comes into force that S10 would not let pass now: its model was there when it did."""
+    async def force(self, name: str, factors: tuple[Factor, ...] = FACTORS, *, share: float | None = None) -> None:
+        """A bundle comes into force that S10 would not let pass now: its model was there when it did. With a share it
+        is a canary."""
         active = await self.world.documents.get(CONFIG_ACTIVE, CONFIG_ACTIVE_KEY)
         assert active is not None
         first = default_bundle(1)
@@ -97,7 +98,11 @@ class ModelDesk(Desk):
         rev = active.rev + 1
         bundle = first.but(bundle_id=f"BND-{rev}", rev=rev, flags=flags, factors=factors, hash=digest)
         await self.world.documents.put(CONFIG_BUNDLES, bundle)
-        switch = active.but(rev=rev, seq=active.seq + 1, bundle_id=bundle.bundle_id, hash=digest)
+        if share is None:
+            switch = active.but(rev=rev, seq=active.seq + 1, bundle_id=bundle.bundle_id, hash=digest)
+        else:
+            canary = ConfigCanary(rev=rev, bundle_id=bundle.bundle_id, hash=digest, share=share)
+            switch = active.but(seq=active.seq + 1, canary=canary)
         await self.world.documents.put(CONFIG_ACTIVE, switch)
         await self.settle(6_000)
 
@@ -409,6 +414,30 @@ def test_a_canary_decides_its_signals_by_its_own_model_and_they_carry_its_revisi
         (record,) = await desk.intents()
         trade = await desk.trade(record.intent_id)
         assert ((await desk.signal(last)).config_rev, record.intent.risk.rcu_rev, trade.config_rev) == (1, 1, 1)
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_a_name_means_is_settled_when_its_configuration_comes_into_force() -> None:
+    async def scenario() -> None:
+        desk = await ModelDesk.begin()
+        assert isinstance(desk, ModelDesk)
+        first = await desk.keep_model("m1", always(0.7))
+        await desk.use("m1")
+        # A canary whose model is missing is looked for each minute.
+        await desk.force("m2", share=0.0)
+        second = await desk.keep_model("m1", always(0.2))
+
+        await desk.settle(130_000)
+        await desk.see(0.0)
+        before = (await desk.decide("/dryrun", sideHint="BUY")).body
+        await desk.promote(flags={"model": {"name": "m1", "timeout_ms": 60}})
+        await desk.see(0.0)
+        after = (await desk.decide("/dryrun", sideHint="BUY")).body
+
+        assert (before["trail"]["model"]["hash"], before["detail"]) == (first.hash, "OK")
+        assert (after["trail"]["model"]["hash"], after["detail"]) == (second.hash, "P_TOO_LOW")
         await desk.stop()
 
     run_virtual(scenario())

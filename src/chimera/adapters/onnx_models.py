@@ -118,7 +118,10 @@ class _Model:
                 f"the file's sha256 is {found}, the model's document says {sha256}: store the right file, or export"
                 " the model again"
             )
-        self._onnx = onnx = import_module("onnxruntime")
+        try:
+            self._onnx = onnx = import_module("onnxruntime")
+        except ImportError as error:
+            raise ModelUnusable(f"onnxruntime cannot be loaded, install it: {error}") from error
         options = onnx.SessionOptions()
         # One row is a few microseconds of work; more threads would only fight for the processors.
         options.intra_op_num_threads = options.inter_op_num_threads = 1

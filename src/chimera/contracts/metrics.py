@@ -166,7 +166,9 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     _A.NO_ENABLED_RULE: AlertMeaning(Severity.WARN, "The bundle enables no rule for this symbol: nothing is entered."),
     _A.CONFIG_REV_MISMATCH: AlertMeaning(Severity.ERROR, "A service runs another config than the active one."),
     _A.INTENT_EMIT_FAILED: AlertMeaning(Severity.ERROR, "A decision to open could not be delivered to the router."),
-    _A.FACTOR_MISSING: AlertMeaning(Severity.WARN, "A rule names a factor that is missing, stale or not enabled."),
+    _A.FACTOR_MISSING: AlertMeaning(
+        Severity.WARN, "A rule or the model reads a factor that is missing, stale or not enabled."
+    ),
     _A.FEED_SILENT: AlertMeaning(Severity.ERROR, "A market or account stream has not spoken for too long."),
     _A.CB_OPEN: AlertMeaning(Severity.ERROR, "The exchange fails too often: no new entries until it recovers."),
     _A.MAKER_FILL_RATIO_LOW: AlertMeaning(Severity.WARN, "Too few maker orders fill."),

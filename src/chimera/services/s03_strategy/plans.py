@@ -30,8 +30,8 @@ class Plans:
     scorer: Scorer
     instruments: dict[InstrumentKey, Instrument]
     _seq: int = -1
-    _contents: dict[int, Content] = field(default_factory=dict)
-    _made: dict[tuple[InstrumentKey, int], Basis] = field(default_factory=dict)
+    _contents: dict[str, Content] = field(default_factory=dict)
+    _made: dict[tuple[InstrumentKey, str], Basis] = field(default_factory=dict)
 
     def snapshot(self) -> ConfigSnapshot:
         """The stable one.
@@ -64,9 +64,9 @@ class Plans:
         snapshot = self.watch.of(signal_id)
         content = self._content(snapshot)
         model = self.scorer.of(snapshot.flags.model)
-        made = self._made.get((key, snapshot.rev))
+        made = self._made.get((key, snapshot.bundle_id))
         if made is None or made.model is not model:
-            made = self._made[key, snapshot.rev] = Basis(
+            made = self._made[key, snapshot.bundle_id] = Basis(
                 snapshot=snapshot, config=self._config(content, key, model), model=model
             )
         return made
@@ -75,9 +75,9 @@ class Plans:
         if snapshot.seq != self._seq:
             self._seq = snapshot.seq
             self._contents, self._made = {}, {}
-        content = self._contents.get(snapshot.rev)
+        content = self._contents.get(snapshot.bundle_id)
         if content is None:
-            content = self._contents[snapshot.rev] = content_of(
+            content = self._contents[snapshot.bundle_id] = content_of(
                 snapshot.flags, snapshot.rules, snapshot.factors, snapshot.instruments, rev=snapshot.rev
             )
         return content

@@ -82,6 +82,7 @@ class Scorer:
     randomness: Randomness
     teller: Teller
     _open: dict[str, Opened] = field(default_factory=dict)
+    _settled_seq: int = -1
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _told: set[tuple[str, str]] = field(default_factory=set)
     _broken: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -170,12 +171,15 @@ class Scorer:
         """True: every model that is wanted is open."""
         if not self.watch.loaded:
             return True
-        wanted = self._wanted()
+        seq, wanted = self.watch.current().seq, self._wanted()
         for name in sorted(self._open.keys() - wanted):
             self._open.pop(name).retire()
         for name in sorted(wanted):
-            document = await self.documents.get(MODELS, name)
             have = self._open.get(name)
+            if have is not None and self._settled_seq == seq:
+                # Whatever is filed under its name since then counts from the next switch on.
+                continue
+            document = await self.documents.get(MODELS, name)
             if have is not None and have.document == document:
                 continue
             opened = await self._opened(name, document)
@@ -184,6 +188,7 @@ class Scorer:
                 del self._open[name]
             if opened is not None:
                 self._open[name] = opened
+        self._settled_seq = seq
         return wanted <= self._open.keys()
 
     async def _opened(self, name: str, document: Model | None) -> Opened | None:
