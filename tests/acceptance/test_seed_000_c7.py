@@ -259,6 +259,36 @@ def test_unit_the_stop_loses_what_may_be_lost_and_the_target_nets_ten_percent_of
     assert D("0.10") <= net / (plan.qty * entry / plan.leverage) < D("0.1001")
 
 
+@pytest.mark.parametrize("side", list(Side))
+def test_unit_the_target_reckoned_back_earns_what_is_stated_by_the_exchanges_own_books(side: Side) -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        # One rung that closes all of it, so that nothing is left to follow the price.
+        await desk.promote(flags={"position": {"ladder": [{"roe_min": 0.10, "close_ratio": 1}]}})
+        await desk.see(0.0)
+        wallet = {each.asset: each.free + each.locked for each in desk.venue.exchange.balances(Market.FUT)}["USDT"]
+
+        opened = await desk.decide(sideHint=side.value)
+        await desk.settle()
+        (target,) = [price for kind, _, price in desk.resting().values() if kind == "TAKE_PROFIT_MARKET"]
+        assert target is not None
+        # The touch stands exactly at the target: it is filled where it stands.
+        await desk.move(target + side.sign)
+        await desk.settle()
+
+        assert opened.body["decision"] == "open", opened.body
+        trade = await desk.trade(opened.body["intent"]["intent_id"])
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "TAKE_PROFIT")
+        assert [each.price for each in trade.exits] == [target]
+        after = {each.asset: each.free + each.locked for each in desk.venue.exchange.balances(Market.FUT)}["USDT"]
+        margin = trade.qty_opened * trade.entry_price_avg / trade.leverage
+        assert D("0.10") <= (after - wallet) / margin < D("0.1001")
+        assert trade.realized_pnl_usdt - trade.fees_usdt == after - wallet
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
 # --- ready: a thousand decisions
 
 

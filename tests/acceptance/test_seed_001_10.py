@@ -12,6 +12,8 @@ from chimera.contracts.messages import CfgEvent, SignalEvent
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_CMD
 from chimera.domain.decision.decide import decide
+from chimera.domain.decision.model import MODEL_TIMEOUT
+from chimera.domain.decision.trail import trail_of
 from chimera.domain.market.listing import listed
 from chimera.ports.state import Reservation, ReservationState, ReserveOutcome
 from chimera.simulation.loop import run_virtual
@@ -102,12 +104,14 @@ def test_decide_gate_out_of_range_skips_with_reason_gate(spoilt: dict[str, float
 
 
 def test_decide_ml_timeout_degrades_to_size_mult_ml_1_0_and_says_so() -> None:
-    late = decide(facts(model_p=None), config())
+    """The whole of S3 with a model that is too late stands in `tests/services/test_s03_model.py`."""
+    late = decide(facts(model_p=None, model_note=MODEL_TIMEOUT), config())
     sure = decide(facts(model_p=0.9), config())
 
-    assert (late.opens, late.size_mult, late.model_p) == (True, 1.0, None)
+    assert (late.opens, late.size_mult, late.model_p, late.model_note) == (True, 1.0, None, MODEL_TIMEOUT)
+    assert trail_of(late)["multipliers"]["size"]["model"] == 1.0
+    assert trail_of(late)["model"] == {"p": None, "note": MODEL_TIMEOUT}
     assert sure.size_mult == 1.2
-    assert late.model_note not in ("", sure.model_note)
 
 
 def test_idempotent_the_same_intent_id_again_gives_the_same_result_and_reserves_nothing_twice() -> None:
