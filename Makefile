@@ -20,7 +20,7 @@ MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help setup setup-dev system-packages up test check format bench map lock clean
+.PHONY: help setup setup-dev system-packages up test check format bench flags map lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -49,12 +49,16 @@ format: setup-dev ## Let ruff format, and mend what it can
 
 bench: setup ## Measure everything, or one thing: make bench ARGS='sim --json'
 ifeq ($(strip $(ARGS)),)
-	@for name in sim memory decide venue connector tick-to-order 'tick-to-order --venue http'; do \
+	@for name in sim memory decide dryrun config venue connector tick-to-order 'tick-to-order --venue http'; do \
 		$(BIN)/chimera bench $$name; \
 	done
 else
 	@$(BIN)/chimera bench $(ARGS)
 endif
+
+flags: setup ## Write docs/flags.md anew: everything that may be set
+	@$(BIN)/chimera flags > $(VENV)/flags.md
+	@cat $(VENV)/flags.md > docs/flags.md
 
 map: setup ## Draw the stream map in ARCHITECTURE.md anew
 	@$(BIN)/chimera map > $(VENV)/stream-map.md

@@ -21,13 +21,17 @@ import pytest
 
 from chimera import __version__
 from chimera.app.data_folder import DataFolderProblem, open_folder
+from chimera.app.flag_page import flag_page
 from chimera.app.people import set_password
 from chimera.app.stream_map import stream_map
 from chimera.cli import VENUES
+from chimera.domain.config.schema import draft_schema
+from chimera.domain.config.source_lines import read_yaml
 from chimera.simulation.bench import BENCHES, BenchVenue
 from tests.loopback import free_ports, is_free
 from tests.process.system import MARKET_BEGINS_MS
 
+BUNDLE_WORDS = ("new", "lint", "diff", "dry-run", "stage", "activate", "rollback", "list", "show", "schema")
 COMMANDS = (
     ("up",),
     ("venue",),
@@ -39,6 +43,8 @@ COMMANDS = (
     ("password",),
     ("doctor",),
     ("contracts", "export"),
+    *(("bundle", word) for word in BUNDLE_WORDS),
+    ("flags",),
     ("map",),
     ("bench",),
 )
@@ -223,7 +229,16 @@ def test_beyond_this_machine_a_password_comes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("status",), ("decide", "BTCUSDT"), ("kill-switch", "status"), ("kill-switch", "off")], ids=" ".join
+    "words",
+    [
+        ("status",),
+        ("decide", "BTCUSDT"),
+        ("kill-switch", "status"),
+        ("kill-switch", "off"),
+        ("bundle", "list"),
+        ("bundle", "rollback", "--yes"),
+    ],
+    ids=" ".join,
 )
 def test_who_asks_a_system_that_does_not_run_is_told_how_to_start_it(tmp_path: Path, words: tuple[str, ...]) -> None:
     refused(chimera(*words, "--data", str(tmp_path)), "no system runs", f"chimera up --data {tmp_path}")
@@ -248,6 +263,61 @@ def test_the_doctor_of_a_healthy_folder_ends_with_0_and_of_a_broken_one_with_1(t
     bad = [finding for finding in json.loads(broken.stdout) if finding["level"] == "bad"]
     assert [finding["what"] for finding in bad] == ["data folder", "environment"]
     assert all(finding["remedy"] for finding in bad)
+
+
+DRAFT = """\
+note: from a file
+flags:
+  risk:
+    concurrent_entries_per_market: 1
+rules:
+  - rule_id: R-1
+    priority: 1
+    applies: {symbols: [], services: [s3-strategy]}
+    when: {f: spread_bps, op: ">", v: 2000}
+    action: {type: size_mult, value: 0.8}
+    status: ENABLED
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "level", "line"),
+    [
+        pytest.param(DRAFT, 0, "warning", 9, id="a rule that never holds"),
+        pytest.param(DRAFT.replace("spread_bps", "moon_phase"), 1, "error", 9, id="a factor nobody computes"),
+        pytest.param(DRAFT.replace("priority: 1", "prio: 1"), 1, "error", 6, id="half a rule"),
+        pytest.param(DRAFT.replace("v: 2000", "v: 010"), 1, "error", 9, id="eight or ten"),
+        pytest.param("flags: [", 1, "error", 1, id="no yaml"),
+    ],
+)
+def test_a_file_is_linted_without_a_running_system(
+    tmp_path: Path, text: str, status: int, level: str, line: int
+) -> None:
+    file = tmp_path / "draft.yaml"
+    file.write_text(text)
+
+    told = chimera("bundle", "lint", str(file), "--json")
+    shown = chimera("bundle", "lint", str(file))
+
+    assert (told.returncode, shown.returncode) == (status, status), told.stderr
+    first = json.loads(told.stdout)["findings"][0]
+    assert (first["level"], first["line"]) == (level, line)
+    assert level in shown.stdout
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    refused(chimera("bundle", "lint", str(tmp_path / "no.yaml")), "no.yaml")
+    refused(chimera("bundle", "new", str(tmp_path / "no.yaml"), "--data", str(tmp_path)), "no.yaml", "cannot be read")
+
+
+def test_the_schema_of_bundles_is_printed_without_a_running_system() -> None:
+    assert json.loads(chimera("bundle", "schema").stdout) == draft_schema()
+
+
+def test_the_page_of_flags_is_the_present_one() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "flags.md").read_text()
+
+    assert page == flag_page(), "make it again: make flags"
 
 
 def exported(folder: Path, hash_seed: str) -> dict[str, bytes]:
@@ -400,6 +470,52 @@ def test_the_kill_switch_stops_decisions_until_it_is_released(running: Running) 
     assert (decision["decision"], decision["detail"]) == ("skip", "KILL_SWITCH")
     assert not (running.data / "KILL").exists()
     assert running.ask_json("status")["kill_switch"] == "OFF"
+
+
+@pytest.mark.process
+def test_a_bundle_goes_from_a_file_into_force_and_back(running: Running, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.yaml"
+    draft.write_text(DRAFT.replace("2000", "2"))
+
+    made = running.ask_json("bundle", "new", str(draft))
+    bundle_id = made["bundle_id"]
+    changes = running.ask_json("bundle", "diff", bundle_id)["differences"]
+    too_early = running.ask("bundle", "activate", bundle_id, "--yes")
+    staged = running.ask_json("bundle", "stage", bundle_id)
+    unanswered = running.ask("bundle", "activate", bundle_id)
+    tried = running.ask("bundle", "dry-run", bundle_id, "--days", "1", "--symbols", "btcusdt", "--json")
+    active = running.ask_json("bundle", "activate", str(staged["rev"]), "--yes", "--reason", "a try")
+    listed = running.ask("bundle", "list").stdout
+    shown = running.ask("bundle", "show")
+    back = running.ask_json("bundle", "rollback", "--yes")
+    again = running.ask("bundle", "rollback", "--yes")
+
+    assert (made["status"], "flags.risk.concurrent_entries_per_market" in [each["path"] for each in changes]) == (
+        "DRAFT",
+        True,
+    )
+    refused(too_early, f"chimera bundle stage {bundle_id}")
+    refused(unanswered, "nothing was changed", "--yes")
+    body = json.loads(tried.stdout.splitlines()[-1])
+    assert {each["symbol"] for each in body["instruments"]} == {"BTCUSDT"}
+    assert tried.returncode == (0 if body["passed"] else 1)
+    assert (active["to_rev"], active["mode"], back["to_rev"], back["mode"]) == (staged["rev"], "FULL", 1, "ROLLBACK")
+    assert "from a file" in listed
+    assert read_yaml(shown.stdout)["flags"]["risk"]["concurrent_entries_per_market"] == 1
+    refused(again, "nothing was in force before")
+
+
+@pytest.mark.process
+def test_a_draft_with_faults_is_told_and_ends_with_1(running: Running, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.json"
+    draft.write_text('{"rules": [],\n "rules": []}')
+    twice = running.ask("bundle", "new", str(draft))
+    draft.write_text(json.dumps({"factors": [], "note": "none"}))
+    unstageable = running.ask("bundle", "new", str(draft), "--json")
+
+    assert (twice.returncode, unstageable.returncode) == (1, 1)
+    assert "stands twice" in twice.stderr
+    assert json.loads(unstageable.stdout)["findings"][0]["level"] == "error"
 
 
 @pytest.mark.process

@@ -43,8 +43,15 @@ async def memory_state(clock: Clock) -> AsyncIterator[State]:
     )
 
 
-STATE_ADAPTERS = [pytest.param(memory_state, id="memory")]
-"""Opened on a real loop: an adapter may speak over a socket."""
+@dataclass(frozen=True, slots=True)
+class StateAdapter:
+    """`in_memory`: it can live in virtual time; others speak over a socket and need a real loop."""
+
+    open: OpenState
+    in_memory: bool = False
+
+
+STATE_ADAPTERS = [pytest.param(StateAdapter(memory_state, in_memory=True), id="memory")]
 
 
 class Unhurried:

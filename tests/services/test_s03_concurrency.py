@@ -25,9 +25,9 @@ from chimera.runtime.http import build_app
 from chimera.simulation.loop import run_virtual
 from tests.loopback import free_ports
 from tests.services.meddling import Meddled
-from tests.services.state_adapters import STATE_ADAPTERS, OpenState
+from tests.services.state_adapters import STATE_ADAPTERS, StateAdapter
 from tests.services.test_s03_strategy import HOUSE, Desk, Silence
-from tests.services.wide_desk import PRICES, WideDesk, real_time, unhurried
+from tests.services.wide_desk import PRICES, WideDesk, run_on, timeline, unhurried
 
 D = Decimal
 CALLERS = 64
@@ -35,8 +35,10 @@ BTC = InstrumentKey(Market.FUT, "BTCUSDT")
 BTC_SPOT = InstrumentKey(Market.SPOT, "BTCUSDT")
 PERPETUALS = tuple(InstrumentKey(Market.FUT, symbol) for symbol in PRICES)
 SPOTS = tuple(InstrumentKey(Market.SPOT, symbol) for symbol in PRICES)
-on_every_state = pytest.mark.parametrize("open_state", STATE_ADAPTERS)
-seeds = pytest.mark.parametrize("seed", range(3))
+on_every_state = pytest.mark.parametrize("adapter", STATE_ADAPTERS)
+STALLED_S = 3.0
+"""A machine that stood still for so long has passed the 5 s in which an entry may be sent: what was decided then need
+not be carried out. What must never happen is asked for all the same."""
 
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -74,8 +76,17 @@ async def directly(desk: WideDesk) -> AsyncIterator[Ask]:
     yield partial(asked_directly, desk)
 
 
-async def sixty_four(ask: Ask, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return await asyncio.gather(*(ask(bodies[number % len(bodies)]) for number in range(CALLERS)))
+ROADS = [pytest.param(directly, seed, id=f"directly, {seed}") for seed in range(4)]
+ROADS += [pytest.param(over_http, seed, id=f"over http, {seed}") for seed in range(2)]
+by_every_road = pytest.mark.parametrize(("road", "seed"), ROADS)
+
+
+async def sixty_four(desk: WideDesk, ask: Ask, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    answers = await asyncio.gather(*(ask(bodies[number % len(bodies)]) for number in range(CALLERS)))
+    desk.in_time = loop.time() - began_s < STALLED_S
+    return answers
 
 
 async def flags(desk: WideDesk, **groups: Any) -> None:
@@ -99,129 +110,141 @@ async def check(
     got = [name for name, outcome in desk.watched.outcomes if outcome is ReserveOutcome.RESERVED]
     assert sorted(got) == sorted(names), "a reservation without an open, or the other way round"
     # Every open is one entry at S4, one order filled at the exchange, one trade, and one reservation that stays.
-    assert sorted(record.intent_id for record in await desk.entries()) == sorted(names)
-    assert len(desk.entry_fills()) == len(names)
-    assert sorted(trade.trade_id for trade in await desk.open_trades()) == sorted(names)
-    assert sorted(await desk.reserved()) == sorted(names)
+    filled = sorted(record.intent_id for record in await desk.entries() if record.filled_qty)
+    assert set(filled) <= set(names)
+    assert len(desk.entry_fills()) == len(filled)
+    assert sorted(trade.trade_id for trade in await desk.open_trades()) == filled
+    assert set(filled) <= set(await desk.reserved()) <= set(names)
     usage = await desk.world.reservations.usage(market)
     assert usage.amount_usdt == sum((await desk.reserved()).values(), D(0)) <= usdt_max
-    assert usage.concurrency == len({(answer["intent"]["market"], answer["intent"]["symbol"]) for answer in opened})
     for answer in answers:
         if answer["decision"] == "skip":
             assert answer["reason"] in ("GATE", "RISK_BUDGET"), answer
+    if desk.in_time:
+        assert filled == sorted(names) == sorted(await desk.reserved())
+        assert usage.concurrency == len({(each["intent"]["market"], each["intent"]["symbol"]) for each in opened})
     return len(opened)
 
 
 @on_every_state
-@seeds
-@pytest.mark.parametrize("road", [directly, over_http])
-async def test_sixty_four_on_one_instrument_open_one(open_state: OpenState, seed: int, road: Any) -> None:
-    async with real_time(open_state) as (clock, state):
-        desk = await WideDesk.on(state, clock, (BTC, BTC_SPOT), wrap=partial(unhurried, seed=seed))
-        await desk.tell_features(BTC, signal=0.0)
-        await desk.settle(200)
-        asks = [{"symbol": "BTCUSDT", "market": "FUT", "sideHint": side} for side in ("BUY", "SELL", "BUY")]
+@by_every_road
+def test_sixty_four_on_one_instrument_open_one(adapter: StateAdapter, road: Any, seed: int) -> None:
+    async def scenario() -> None:
+        async with timeline(adapter.open) as (clock, state):
+            desk = await WideDesk.on(state, clock, (BTC, BTC_SPOT), wrap=partial(unhurried, seed=seed))
+            await desk.tell_features(BTC, signal=0.0)
+            await desk.settle(200)
+            asks = [{"symbol": "BTCUSDT", "market": "FUT", "sideHint": side} for side in ("BUY", "SELL", "BUY")]
 
-        async with road(desk) as ask:
-            answers = await sixty_four(ask, asks)
+            async with road(desk) as ask:
+                answers = await sixty_four(desk, ask, asks)
 
-        assert await check(desk, answers, Market.FUT, usdt_max=D(600), held_max=1) == 1
-        details = Counter(answer["detail"] for answer in answers)
-        assert set(details) <= {"OK", "LOCKED", "OPEN_POSITION", "UNFINISHED_INTENT"}, details
-        await desk.stop()
+            opens = await check(desk, answers, Market.FUT, usdt_max=D(600), held_max=1)
+            assert opens == 1 or not desk.in_time
+            details = Counter(answer["detail"] for answer in answers)
+            assert set(details) <= {"OK", "LOCKED", "OPEN_POSITION", "UNFINISHED_INTENT"}, details
+            await desk.stop()
+
+    run_on(adapter, scenario(), sockets=road is over_http)
 
 
 @on_every_state
-@seeds
-@pytest.mark.parametrize("road", [directly, over_http])
+@by_every_road
 @pytest.mark.parametrize(
-    ("usdt_max", "held_max", "opens", "refused"),
+    ("usdt_max", "held_max", "wanted", "refused"),
     [
         pytest.param("68", 100, 3, {"OVER_BUDGET", "BUDGET"}, id="the budget of three"),
         pytest.param("600", 2, 2, {"OVER_CONCURRENCY", "CONCURRENCY"}, id="two at a time"),
         pytest.param("600", 100, 8, set(), id="room for all"),
     ],
 )
-async def test_sixty_four_on_eight_instruments_stay_within_budget_and_limit(
-    open_state: OpenState, seed: int, road: Any, usdt_max: str, held_max: int, opens: int, refused: set[str]
+def test_sixty_four_on_eight_instruments_stay_within_budget_and_limit(
+    adapter: StateAdapter, road: Any, seed: int, usdt_max: str, held_max: int, wanted: int, refused: set[str]
 ) -> None:
-    async with real_time(open_state) as (clock, state):
-        desk = await WideDesk.on(state, clock, PERPETUALS, wrap=partial(unhurried, seed=seed))
-        await flags(
-            desk,
-            risk={"budget": {"fut_margin_usdt_max": float(usdt_max)}, "concurrent_entries_per_market": held_max},
-        )
-        for key in PERPETUALS:
-            await desk.tell_features(key, signal=0.0)
-        await desk.settle(200)
-        asks = [{"symbol": key.symbol, "market": "FUT", "sideHint": "BUY"} for key in PERPETUALS]
+    async def scenario() -> None:
+        async with timeline(adapter.open) as (clock, state):
+            desk = await WideDesk.on(state, clock, PERPETUALS, wrap=partial(unhurried, seed=seed))
+            limit = {"budget": {"fut_margin_usdt_max": float(usdt_max)}, "concurrent_entries_per_market": held_max}
+            await flags(desk, risk=limit)
+            for key in PERPETUALS:
+                await desk.tell_features(key, signal=0.0)
+            await desk.settle(200)
+            asks = [{"symbol": key.symbol, "market": "FUT", "sideHint": "BUY"} for key in PERPETUALS]
 
-        async with road(desk) as ask:
-            answers = await sixty_four(ask, asks)
+            async with road(desk) as ask:
+                answers = await sixty_four(desk, ask, asks)
 
-        assert await check(desk, answers, Market.FUT, usdt_max=D(usdt_max), held_max=held_max) == opens
-        details = {answer["detail"] for answer in answers}
-        assert details <= {"OK", "LOCKED", "OPEN_POSITION", "UNFINISHED_INTENT", *refused}, details
-        assert not refused or details & refused
-        await desk.stop()
+            opens = await check(desk, answers, Market.FUT, usdt_max=D(usdt_max), held_max=held_max)
+            assert opens == wanted or not desk.in_time
+            details = {answer["detail"] for answer in answers}
+            assert details <= {"OK", "LOCKED", "OPEN_POSITION", "UNFINISHED_INTENT", *refused}, details
+            assert not refused or details & refused
+            await desk.stop()
 
-
-@on_every_state
-@seeds
-async def test_sixty_four_spot_buys_stay_within_the_quote_that_may_be_held(open_state: OpenState, seed: int) -> None:
-    async with real_time(open_state) as (clock, state):
-        desk = await WideDesk.on(state, clock, SPOTS, wrap=partial(unhurried, seed=seed))
-        await flags(desk, risk={"budget": {"spot_quote_usdt_max": 180}, "concurrent_entries_per_market": 100})
-        for key in SPOTS:
-            await desk.tell_features(key, signal=0.0)
-        await desk.settle(200)
-
-        answers = await sixty_four(
-            partial(asked_directly, desk),
-            [{"symbol": key.symbol, "market": "SPOT", "sideHint": "BUY"} for key in SPOTS],
-        )
-
-        assert await check(desk, answers, Market.SPOT, usdt_max=D(180), held_max=8) == 3
-        await desk.stop()
+    run_on(adapter, scenario(), sockets=road is over_http)
 
 
 @on_every_state
-@seeds
+@pytest.mark.parametrize("seed", range(4))
+def test_sixty_four_spot_buys_stay_within_the_quote_that_may_be_held(adapter: StateAdapter, seed: int) -> None:
+    async def scenario() -> None:
+        async with timeline(adapter.open) as (clock, state):
+            desk = await WideDesk.on(state, clock, SPOTS, wrap=partial(unhurried, seed=seed))
+            await flags(desk, risk={"budget": {"spot_quote_usdt_max": 180}, "concurrent_entries_per_market": 100})
+            for key in SPOTS:
+                await desk.tell_features(key, signal=0.0)
+            await desk.settle(200)
+            asks = [{"symbol": key.symbol, "market": "SPOT", "sideHint": "BUY"} for key in SPOTS]
+
+            answers = await sixty_four(desk, partial(asked_directly, desk), asks)
+
+            opens = await check(desk, answers, Market.SPOT, usdt_max=D(180), held_max=8)
+            assert opens == 3 or not desk.in_time
+            await desk.stop()
+
+    run_on(adapter, scenario())
+
+
+@on_every_state
+@by_every_road
 @pytest.mark.parametrize("emit", ["rest_then_stream", "both"])
-@pytest.mark.parametrize("road", [directly, over_http])
-async def test_stream_and_requests_on_one_signal_are_executed_once(
-    open_state: OpenState, seed: int, emit: Any, road: Any
+def test_stream_and_requests_on_one_signal_are_executed_once(
+    adapter: StateAdapter, road: Any, seed: int, emit: Any
 ) -> None:
-    async with real_time(open_state) as (clock, state):
-        desk = await WideDesk.on(
-            state,
-            clock,
-            (BTC, BTC_SPOT),
-            wrap=partial(unhurried, seed=seed),
-            variables=S3Settings(symbols=("BTCUSDT",), emit=emit),
-        )
-        await desk.tell_features(BTC, signal=0.0)
-        await desk.settle(1_200)
+    async def scenario() -> None:
+        async with timeline(adapter.open) as (clock, state):
+            variables = S3Settings(emit=emit)
+            desk = await WideDesk.on(
+                state, clock, (BTC, BTC_SPOT), wrap=partial(unhurried, seed=seed), variables=variables
+            )
+            await desk.tell_features(BTC, signal=0.0)
+            await desk.settle(1_200)
 
-        async with road(desk) as ask:
-            # The event wakes the reader while the requests are on their way.
-            signal_id = await desk.tell_features(BTC, signal=1.0)
-            answers = await sixty_four(ask, [{"symbol": "BTCUSDT", "market": "FUT"}])
-        await desk.settle(5_000)
+            async with road(desk) as ask:
+                # The event wakes the reader while the requests are on their way.
+                signal_id = await desk.tell_features(BTC, signal=1.0)
+                answers = await sixty_four(desk, ask, [{"symbol": "BTCUSDT", "market": "FUT"}])
+            await desk.settle(5_000)
 
-        (record,) = await desk.entries()
-        assert record.intent_id == f"{signal_id}-ENTRY-1"
-        assert record.intent.side is Side.BUY
-        assert len(desk.entry_fills()) == 1
-        assert desk.position_qty() == record.intent.qty
-        (trade,) = await desk.open_trades()
-        assert (trade.trade_id, trade.status) == (record.intent_id, TradeStatus.ACTIVE)
-        assert list(await desk.reserved()) == [record.intent_id]
-        told = [event for event in desk.messages(SignalEvent) if event.decision.action is Action.OPEN]
-        assert [event.intent_id for event in told] == [record.intent_id]
-        assert sum(answer["decision"] == "open" for answer in answers) <= 1
-        assert (await desk.signal(signal_id)).decision.intent_id == record.intent_id
-        await desk.stop()
+            name = f"{signal_id}-ENTRY-1"
+            entries = [record for record in await desk.entries() if record.filled_qty]
+            assert len(entries) == len(desk.entry_fills()) <= 1
+            assert {record.intent_id for record in await desk.entries()} <= {name}
+            assert sum(answer["decision"] == "open" for answer in answers) <= 1
+            told = [event for event in desk.messages(SignalEvent) if event.decision.action is Action.OPEN]
+            assert len(told) <= 1
+            if desk.in_time:
+                (record,) = entries
+                assert (record.intent_id, record.intent.side) == (name, Side.BUY)
+                assert desk.position_qty() == record.intent.qty
+                (trade,) = await desk.open_trades()
+                assert (trade.trade_id, trade.status) == (name, TradeStatus.ACTIVE)
+                assert list(await desk.reserved()) == [name]
+                assert [event.intent_id for event in told] == [name]
+                assert (await desk.signal(signal_id)).decision.intent_id == name
+            await desk.stop()
+
+    run_on(adapter, scenario(), sockets=road is over_http)
 
 
 # --- what two decisions write on one signal

@@ -14,12 +14,12 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.onnx_models import OnnxModels
 from chimera.contracts import ids
 from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, MODELS
-from chimera.contracts.documents import ConfigCanary, Model
+from chimera.contracts.documents import ConfigCanary, Factor, Model
 from chimera.contracts.enums import Action
 from chimera.contracts.flags import ModelFlags
 from chimera.contracts.ids import CONFIG_ACTIVE_KEY
 from chimera.contracts.messages import AlertEvent
-from chimera.domain.config.bundle import known_factors
+from chimera.domain.config.bundle import content_hash, default_bundle, known_factors
 from chimera.domain.config.cohort import in_canary
 from chimera.domain.config.lint import lint
 from chimera.domain.decision.calibration import AsItIs
@@ -36,6 +36,7 @@ from tests.services.test_s03_strategy import HOUSE, Desk
 from tests.services.trading_floor import BEGIN_MS
 
 D = Decimal
+FACTORS = known_factors()
 FEATURES = ("spread_bps", "atr_14")
 
 
@@ -85,6 +86,20 @@ class ModelDesk(Desk):
 
     async def use(self, name: str, **bundle: Any) -> None:
         await self.promote(flags={"model": {"name": name}}, **bundle)
+
+    async def force(self, name: str, factors: tuple[Factor, ...] = FACTORS) -> None:
+        """A bundle comes into force that S10 would not let pass now: its model was there when it did."""
+        active = await self.world.documents.get(CONFIG_ACTIVE, CONFIG_ACTIVE_KEY)
+        assert active is not None
+        first = default_bundle(1)
+        flags = first.flags.but(model=ModelFlags(name=name))
+        digest = content_hash(flags, first.rules, factors, first.instruments)
+        rev = active.rev + 1
+        bundle = first.but(bundle_id=f"BND-{rev}", rev=rev, flags=flags, factors=factors, hash=digest)
+        await self.world.documents.put(CONFIG_BUNDLES, bundle)
+        switch = active.but(rev=rev, seq=active.seq + 1, bundle_id=bundle.bundle_id, hash=digest)
+        await self.world.documents.put(CONFIG_ACTIVE, switch)
+        await self.settle(6_000)
 
     async def health(self) -> tuple[str, Any]:
         answer = await self.call("s3", "GET", "/health")
@@ -213,7 +228,7 @@ def test_a_model_that_cannot_be_opened_is_told_once_and_decisions_go_on_without_
             model = await desk.keep_model("m1", None, **{"hash": sha256(body or b""), **changes})
             if body is not None and len(model.hash) == 64:
                 await desk.world.objects.put(ids.model_object(model.hash), body, "")
-        await desk.use("m1")
+        await desk.force("m1")
 
         signal_id = await desk.see()
         await desk.settle(200_000)
@@ -234,7 +249,7 @@ def test_a_model_that_is_mended_is_used_within_a_minute_without_a_restart() -> N
     async def scenario() -> None:
         desk = await ModelDesk.begin()
         assert isinstance(desk, ModelDesk)
-        await desk.use("m1")
+        await desk.force("m1")
         before = (await desk.decide("/dryrun", sideHint="BUY")).status
         await desk.keep_model("m1", always(0.2))
 
@@ -282,8 +297,7 @@ def test_what_the_model_reads_must_be_there_as_what_a_rule_reads(how: str) -> No
         desk = await ModelDesk.begin()
         assert isinstance(desk, ModelDesk)
         await desk.keep_model("m1", always(0.7), features=("spread_bps", "rv_1d"))
-        factors = [each.to_dict() for each in known_factors() if how != "not enabled" or each.factor_id != "rv_1d"]
-        await desk.use("m1", factors=factors)
+        await desk.force("m1", tuple(each for each in FACTORS if how != "not enabled" or each.factor_id != "rv_1d"))
         well = {"rv_1d": 0.5} if how != "absent" else {}
 
         signal_id = await desk.see(stale=("rv_1d",) if how == "stale" else (), **well)
@@ -475,12 +489,16 @@ async def test_the_whole_of_s3_enters_without_a_model_that_is_too_late() -> None
     assert isinstance(desk, ModelDesk)
     await desk.keep_model("m1", slow(1), features=("atr_14",))
     await desk.use("m1")
-    for _ in range(100):
+    for _ in range(600):
         if (await desk.health())[1] == "OK":
             break
         await asyncio.sleep(0.05)
 
-    signal_id = await desk.see(settle_ms=1_500)
+    signal_id = await desk.see(settle_ms=500)
+    for _ in range(600):
+        if await desk.intents():
+            break
+        await asyncio.sleep(0.05)
 
     decision = (await desk.signal(signal_id)).decision
     assert (decision.action, decision.model_p, decision.size_mult) == (Action.OPEN, None, 1.0)
@@ -506,7 +524,7 @@ def test_an_alert_that_the_bus_did_not_take_is_told_when_it_does() -> None:
             return await call(stream, message)
 
         desk.world.bus.instead["publish"] = publish
-        await desk.use("m1")
+        await desk.force("m1")
         await desk.settle(20_000)
 
         assert (refused, len(desk.alerts("MODEL_UNUSABLE"))) == (3, 1)

@@ -5,7 +5,7 @@ On a real loop market time runs fast, so that nobody waits for the market; what 
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -33,6 +33,7 @@ from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.messages import FeatureEvent
 from chimera.contracts.settings import S3Settings
 from chimera.contracts.streams import FEAT_EVENTS
+from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
@@ -51,7 +52,8 @@ from chimera.services.s05_reconciler import service as s5
 from chimera.services.s05_reconciler.settings import Settings as ReconcilerSettings
 from chimera.services.s06_positions import service as s6
 from chimera.services.s06_positions.settings import Settings as KeeperSettings
-from tests.services.state_adapters import OpenState, State, Unhurried
+from chimera.simulation.loop import run_virtual
+from tests.services.state_adapters import OpenState, State, StateAdapter, Unhurried, memory_state
 from tests.services.test_s03_strategy import Desk
 from tests.services.trading_floor import BEGIN_MS, ENV, HOUR_MS, StillMarket
 
@@ -74,11 +76,11 @@ def mid_of(key: InstrumentKey) -> Decimal:
     return PRICES[key.symbol]
 
 
-def tick_of(keys: Sequence[InstrumentKey], now_ms: int) -> Tick:
+def tick_of(instruments: Sequence[Instrument], now_ms: int) -> Tick:
     following = (now_ms // (8 * HOUR_MS) + 1) * 8 * HOUR_MS
     books = []
-    for key in keys:
-        grid, mid = listed(key).tick_size, mid_of(key)
+    for instrument in instruments:
+        key, grid, mid = instrument.key, instrument.tick_size, mid_of(instrument.key)
         books.append(
             BookTop(
                 ts=now_ms,
@@ -93,7 +95,9 @@ def tick_of(keys: Sequence[InstrumentKey], now_ms: int) -> Tick:
         ts=now_ms,
         books=tuple(books),
         marks=tuple(
-            MarkPrice(now_ms, key.symbol, mid_of(key), 0.0001, following, 8) for key in keys if key.market is Market.FUT
+            MarkPrice(now_ms, each.symbol, mid_of(each.key), 0.0001, following, 8)
+            for each in instruments
+            if each.market is Market.FUT
         ),
         bars=(),
     )
@@ -124,25 +128,32 @@ class WatchedReservations:
 
 @dataclass
 class WideDesk(Desk):
-    """A desk for `keys`. `watched` sees every reservation."""
+    """A desk for `instruments`: by name as the simulated exchange lists them. `watched` sees every reservation."""
 
-    keys: tuple[InstrumentKey, ...] = ()
+    instruments: tuple[Instrument, ...] = ()
     s3_variables: S3Settings = field(default_factory=S3Settings)
     watched: WatchedReservations | None = None
+    in_time: bool = True
+    """Whether the machine kept up with what a test asked of it."""
+
+    @property
+    def keys(self) -> tuple[InstrumentKey, ...]:
+        return tuple(each.key for each in self.instruments)
 
     @classmethod
     async def on(
         cls,
         state: State,
         clock: LoopClock,
-        keys: Sequence[InstrumentKey],
+        instruments: Sequence[InstrumentKey | Instrument],
         services: Sequence[str] = ("s10", "s1", "s4", "s5", "s6", "s3"),
         *,
         wrap: Callable[[World], World] = lambda world: world,
         variables: S3Settings | None = None,
         usdt: str = "5000",
     ) -> "WideDesk":
-        rules = ExchangeRules(instruments=tuple(listed(key) for key in keys))
+        traded = tuple(each if isinstance(each, Instrument) else listed(each) for each in instruments)
+        rules = ExchangeRules(instruments=traded)
         exchange = Exchange(rules, spot_balances={"USDT": D(usdt)}, fut_balances={"USDT": D(usdt)})
         venue = SimulatedVenue(exchange=exchange, rules=rules, feed=StillMarket(), clock=clock, journal=NoJournal())
         told: list[tuple[str, Message]] = []
@@ -163,14 +174,16 @@ class WideDesk(Desk):
             compute=ComputeInLoop(),
             models=OnnxModels(in_thread=False),
         )
-        symbols = tuple(dict.fromkeys(key.symbol for key in keys))
+        symbols = tuple(dict.fromkeys(each.symbol for each in traded))
         desk = cls(
             wrap(world),
             venue,
             peers,
             told,
-            keys=tuple(keys),
-            s3_variables=(variables or S3Settings()).but(symbols=symbols, max_feature_age_ms=600_000),
+            instruments=traded,
+            s3_variables=(variables or S3Settings()).but(
+                symbols=symbols, max_feature_age_ms=600_000, decide_lock_ms=60_000
+            ),
             watched=watched,
         )
         await desk.healthy()
@@ -198,7 +211,7 @@ class WideDesk(Desk):
         end_ms = self.world.clock.now_ms() + duration_ms
         while True:
             now_ms = self.world.clock.now_ms()
-            self.venue.apply(tick_of(self.keys, now_ms))
+            self.venue.apply(tick_of(self.instruments, now_ms))
             await self.world.clock.sleep_until_ms(min(end_ms, now_ms + 1_000))
             if self.world.clock.now_ms() >= end_ms:
                 return
@@ -234,6 +247,11 @@ class WideDesk(Desk):
                 stale=(),
             ),
         )
+        return signal_id
+
+    async def tell_and_settle(self, key: InstrumentKey, signal: float = 1.0, **features: float) -> str:
+        signal_id = await self.tell_features(key, signal, **features)
+        await self.settle(2_000)
         return signal_id
 
     async def entries(self) -> list[IntentRecord]:
@@ -274,9 +292,17 @@ def unhurried(world: World, seed: int) -> World:
 
 
 @asynccontextmanager
-async def real_time(open_state: OpenState) -> AsyncIterator[tuple[LoopClock, State]]:
-    """A clock on the running loop, fast for the market, and a store of state that lives by it."""
-    assert not getattr(asyncio.get_running_loop(), "is_virtual", False)
-    clock = LoopClock(BEGIN_MS, FAST)
+async def timeline(open_state: OpenState = memory_state) -> AsyncIterator[tuple[LoopClock, State]]:
+    """A clock on the running loop, and a store of state that lives by it. In real time the market runs fast."""
+    virtual = getattr(asyncio.get_running_loop(), "is_virtual", False)
+    clock = LoopClock(BEGIN_MS, 1.0 if virtual else FAST)
     async with open_state(clock) as state:
         yield clock, state
+
+
+def run_on(adapter: StateAdapter, scenario: Coroutine[Any, Any, None], *, sockets: bool = False) -> None:
+    """In virtual time where adapter and scenario allow it: there a slow machine decides nothing."""
+    if adapter.in_memory and not sockets:
+        run_virtual(scenario)
+    else:
+        asyncio.run(scenario)

@@ -24,6 +24,7 @@ TINY = BenchOptions(
     signals=2_000,
     stored_signals=300,
     poll_ms=100,
+    history_days=1,
 )
 
 

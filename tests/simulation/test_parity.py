@@ -7,6 +7,7 @@ account's gates saw.
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +23,10 @@ import pytest
 from chimera.adapters.kline_files import load_klines
 from chimera.adapters.simulated_venue.ticker import Ticker
 from chimera.app.simulated_market import keys_for
+from chimera.contracts.base import Message
+from chimera.contracts.enums import FundingKind, Market
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import DepthEvent, FeatureEvent, FundingEvent
 from chimera.contracts.settings import S3Settings
 from chimera.domain.config.bundle import default_bundle
 from chimera.domain.decision.decide import Decision, DecisionConfig, decide
@@ -31,8 +35,11 @@ from chimera.domain.decision.plan_of import content_of, plan_of
 from chimera.domain.decision.sizing_table import E8
 from chimera.domain.decision.table import DecisionTable, SignalTable, decide_table
 from chimera.domain.decision.trail import trail_of
+from chimera.domain.features.table import FeatureHistory, Fundings, Quotes, feature_table
+from chimera.domain.market.bars import BarSeries
 from chimera.domain.market.listing import listed
-from chimera.domain.market.source import FileSource
+from chimera.domain.market.quotes import Bar
+from chimera.domain.market.source import FileSource, MarketSource
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.services.s03_strategy.handlers import decide as s3_decide
 from chimera.simulation.loop import run_virtual
@@ -48,9 +55,22 @@ SEED = 7
 
 @dataclass(slots=True)
 class Recorder(Trace):
-    """Every decision as S3 wrote it down, in order; a later one of the same signal does not replace the earlier."""
+    """Every decision as S3 wrote it down, in order, a later one of the same signal beside the earlier; what the market
+    said, and the features that S2 told of it."""
 
     decided: list[dict[str, Any]] = field(default_factory=list)
+    depths: dict[InstrumentKey, list[DepthEvent]] = field(default_factory=lambda: defaultdict(list))
+    fundings: dict[InstrumentKey, list[FundingEvent]] = field(default_factory=lambda: defaultdict(list))
+    features: dict[InstrumentKey, list[FeatureEvent]] = field(default_factory=lambda: defaultdict(list))
+
+    def on_message(self, stream: str, message: Message) -> None:
+        Trace.on_message(self, stream, message)
+        if isinstance(message, DepthEvent):
+            self.depths[InstrumentKey(message.market, message.symbol)].append(message)
+        elif isinstance(message, FundingEvent) and message.kind is FundingKind.NEXT:
+            self.fundings[InstrumentKey(Market.FUT, message.symbol)].append(message)
+        elif isinstance(message, FeatureEvent):
+            self.features[InstrumentKey(message.market, message.symbol)].append(message)
 
     def on_document(self, collection: str, key: str, body: str) -> None:
         Trace.on_document(self, collection, key, body)
@@ -240,3 +260,75 @@ def test_live_and_the_table_decide_the_same_over_real_klines(monkeypatch: pytest
     print(every)
     assert sum(every.values()) > 300
     assert every["OK"] >= 2
+
+
+def history_of(recorder: Recorder, source: MarketSource, key: InstrumentKey, end_ms: int) -> FeatureHistory:
+    """Everything that S2 could know of `key` by `end_ms`, in columns."""
+
+    def bars(of: InstrumentKey, interval: str) -> BarSeries:
+        return series_of(source.klines(of, interval, source.start_ms, end_ms), interval)
+
+    depths, fundings = recorder.depths[key], recorder.fundings[key]
+    return FeatureHistory(
+        market=key.market,
+        minutes=bars(key, "1m"),
+        hours=bars(key, "1h"),
+        twd=series_of(source.twd_bars(source.start_ms - 45 * DAY, end_ms), "1h"),
+        lead=bars(InstrumentKey(Market.FUT, "BTCUSDT"), "1m"),
+        quotes=Quotes(
+            ts=np.array([each.ts for each in depths], dtype=np.int64),
+            bid=np.array([float(each.best_bid[0]) for each in depths]),
+            ask=np.array([float(each.best_ask[0]) for each in depths]),
+            bid_qty=np.array([float(each.best_bid[1]) for each in depths]),
+            ask_qty=np.array([float(each.best_ask[1]) for each in depths]),
+        ),
+        fundings=Fundings(
+            ts=np.array([each.ts for each in fundings], dtype=np.int64),
+            rate=np.array([float(each.rate) for each in fundings]),
+            interval_h=np.array([each.interval_h or 8 for each in fundings], dtype=np.int64),
+            funding_time=np.array([each.funding_time for each in fundings], dtype=np.int64),
+        )
+        if fundings
+        else None,
+    )
+
+
+def series_of(bars: Sequence[Bar], interval: str) -> BarSeries:
+    return BarSeries(
+        interval=interval,
+        open_time=np.array([bar.open_time for bar in bars], dtype=np.int64),
+        open=np.array([bar.open for bar in bars]),
+        high=np.array([bar.high for bar in bars]),
+        low=np.array([bar.low for bar in bars]),
+        close=np.array([bar.close for bar in bars]),
+        volume=np.array([bar.volume for bar in bars]),
+    )
+
+
+def test_what_s2_told_is_what_the_table_of_features_says(tmp_path: Path) -> None:
+    """From ticks and files alone, nothing of S2's taken over."""
+    start = START + WARM_DAYS * DAY
+    recorder = Recorder()
+    setup = setup_of(write_files(tmp_path), ("BTCUSDT",), start, start + 4 * HOUR, recorder)
+
+    async def run() -> None:
+        await (await simulate(setup)).documents.close()
+
+    run_virtual(run())
+    source = FileSource(load_klines(tmp_path, ("BTCUSDT",)), keys_for(("BTCUSDT",)), seed=SEED)
+    age_ms_max = max(5_000, int(2.5 * setup.feed.tick_interval_ms))
+    for key in keys_for(("BTCUSDT",)):
+        told = recorder.features[key]
+        assert len(told) > 900
+        table = feature_table(
+            history_of(recorder, source, key, setup.end_ms),
+            np.array([each.t0 for each in told], dtype=np.int64),
+            max_age_ms=age_ms_max,
+            min_move=0.0005,
+        )
+        for i, event in enumerate(told):
+            values, flags = table.row(i)
+            assert set(event.stale) == set(flags), (
+                f"{key} at {event.t0}: stale is {event.stale}, the table says {flags}"
+            )
+            assert event.features == pytest.approx(values, rel=1e-9, abs=1e-12), f"{key} at {event.t0}"

@@ -57,31 +57,29 @@ class _Loop:
 
 
 class _Thread:
-    """One piece after the other, beside the loop. A piece that was given up is waited for before the next begins."""
+    """One piece after the other, beside the loop. A piece that was given up before it began is never done."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._turn = asyncio.Lock()
+        self._closed = False
 
     async def run(self, work: Callable[[], T]) -> T:
-        # Who is cancelled in here has handed nothing over: the queue never holds more than what runs.
-        await self._turn.acquire()
         try:
             piece = asyncio.get_running_loop().run_in_executor(self._pool, work)
         except RuntimeError as closed:
-            self._turn.release()
             raise ModelFailed("the model was closed") from closed
-        piece.add_done_callback(self._ended)
-        return await asyncio.shield(piece)
+        try:
+            return await piece
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if self._closed and me is not None and not me.cancelling():
+                # Closing forgot the piece: whoever waits for it is told so, and is not cancelled himself.
+                raise ModelFailed("the model was closed") from None
+            raise
 
     def close(self) -> None:
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _ended(self, piece: "asyncio.Future[Any]") -> None:
-        self._turn.release()
-        if not piece.cancelled():
-            # Looked at, so that the error of a piece that was given up is nobody's surprise later.
-            piece.exception()
 
 
 class _Model:

@@ -24,8 +24,6 @@ from chimera.domain.market.listing import listed
 from chimera.domain.market.quotes import Bar
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
-from chimera.ports.bus import Bus
-from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.runtime.kill_switch import no_file
 from chimera.services.s12_gateway.settings import GatewaySettings
@@ -53,9 +51,9 @@ class _NoMarket:
         return ()
 
 
-def still_venue(clock: LoopClock, keys: Sequence[InstrumentKey] = KEYS) -> tuple[SimulatedVenue, SimulatedFactorFeed]:
+def still_venue(clock: LoopClock) -> tuple[SimulatedVenue, SimulatedFactorFeed]:
     """An exchange on which nothing ever happens, for worlds in which nobody asks it anything."""
-    rules = ExchangeRules(instruments=tuple(listed(key) for key in keys))
+    rules = ExchangeRules(instruments=tuple(listed(key) for key in KEYS))
     market = _NoMarket()
     venue = SimulatedVenue(
         exchange=Exchange(rules, spot_balances={}, fut_balances={}),
@@ -67,10 +65,12 @@ def still_venue(clock: LoopClock, keys: Sequence[InstrumentKey] = KEYS) -> tuple
     return venue, SimulatedFactorFeed(market, clock)
 
 
-def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPeers, bus: Bus | None = None) -> World:
-    """A world of one process in which nothing happens by itself. Call it in a running loop."""
-    venue, factor_feed = still_venue(clock, keys)
-    return one_process_world(
+async def drawn_house() -> House:
+    """Call it in a running loop; there is nothing to stop afterwards."""
+    clock = LoopClock(0)
+    venue, factor_feed = still_venue(clock)
+    peers = LocalPeers()
+    world = one_process_world(
         clock=clock,
         randomness=SeededRandomness(0),
         documents=SqliteDocuments.in_loop(),
@@ -78,19 +78,12 @@ def still_world(clock: LoopClock, keys: Sequence[InstrumentKey], peers: LocalPee
         factor_feed=factor_feed,
         objects=MemoryObjects(),
         peers=peers,
-        bus=bus,
     )
-
-
-async def drawn_house() -> House:
-    """Call it in a running loop; there is nothing to stop afterwards."""
-    peers = LocalPeers()
-    world = still_world(LoopClock(0), KEYS, peers)
     settings = Settings(
         env=ENV,
         keys=KEYS,
         id_prefix="s3",
-        tick_interval_ms=world.venue.tick_interval_ms,
+        tick_interval_ms=venue.tick_interval_ms,
         s3=S3Settings(),
         s4=S4Settings(),
         gateway=GatewaySettings(env=ENV),

@@ -26,6 +26,9 @@ Reference = Annotated[str, typer.Argument(help="A bundle's id, its revision, or 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Reason = Annotated[str | None, typer.Option(help="Goes into the record and the audit trail.")]
 
+DRAFT_PARTS = ("note", "flags", "rules", "factors", "instruments")
+"""What a person writes of a bundle; the rest is the system's."""
+
 MARKS = {"error": "[bold red]error[/]", "warning": "[yellow]warning[/]"}
 
 
@@ -176,7 +179,7 @@ def list_bundles(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
 @bundle_app.command("show")
 def show(bundle: Reference = "active", data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Print a bundle as YAML to go on from: chimera bundle show > my.yaml, change it, chimera bundle new my.yaml."""
-    from chimera.domain.config.yaml_text import as_yaml
+    from chimera.domain.config.writing import write_yaml
 
     body = _ask(data, "GET", f"/bundles/{bundle}")["bundle"]
     if as_json:
@@ -185,7 +188,7 @@ def show(bundle: Reference = "active", data: Data = DEFAULT_DATA, as_json: Json 
     revision = f"rev {body['rev']}, " if body.get("rev") is not None else ""
     say(f"# {revision}{body['bundle_id']}, {body['status']}, hash {body['hash']}")
     say("# yaml-language-server: $schema=bundle.schema.json   (chimera bundle schema > bundle.schema.json)")
-    say(as_yaml(body).rstrip("\n"))
+    say(write_yaml({name: body[name] for name in DRAFT_PARTS if body.get(name) is not None}).rstrip("\n"))
 
 
 @bundle_app.command("schema")
@@ -297,9 +300,12 @@ def _confirm(data: Path, to: str, question: str, yes: bool, as_json: bool) -> No
         _show_diff(body)
     if yes:
         return
-    if not typer.confirm(question, err=True):
-        err.print("Nothing was changed.")
-        raise typer.Exit(2)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        refuse("nobody answered, and nothing was changed; --yes does it without asking")
+    if not agreed:
+        refuse("nothing was changed")
 
 
 def _end_by(findings: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 out = Console(width=None if sys.stdout.isatty() else 140)
-err = Console(stderr=True)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
 
 Data = Annotated[Path, typer.Option("--data", help="The folder in which the system keeps its state.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line, for programs.")]

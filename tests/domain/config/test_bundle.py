@@ -90,8 +90,61 @@ def test_a_hash_that_does_not_name_the_content_is_found() -> None:
     assert [finding.path for finding in lint({**DEFAULT.to_dict(), "hash": "0" * 64})] == ["hash"]
 
 
+def derived(factor_id: str, definition: str, **changes: Any) -> dict[str, Any]:
+    return {**DEFAULT.factors[1].to_dict(), "factor_id": factor_id, "definition": definition, "deps": [], **changes}
+
+
+OWN = derived("spread_place", "pctile(spread_bps,24h)", range=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("factors", "path", "says"),
+    [
+        pytest.param([OWN], None, "", id="one that S2 can compute"),
+        pytest.param([OWN, derived("far", "abs(spread_place)")], None, "", id="one of another of one's own"),
+        pytest.param(
+            [derived("far", "moon(spread_bps)")], "factors[0].factor_id", "pctile(f,win)", id="no form that is known"
+        ),
+        pytest.param([derived("far", "pctile(spread_bps,24y)")], "factors[0].definition", "24y", id="no window"),
+        pytest.param([OWN, derived("far", "abs(moon)")], "factors[1].definition", "moon", id="of a factor nobody has"),
+        pytest.param(
+            [derived("far", "abs(near)"), derived("near", "abs(far)")], "factors[0].definition", "itself", id="a circle"
+        ),
+        pytest.param(
+            [derived("far", "abs(spread_place)"), {**OWN, "status": "DISABLED"}],
+            "factors[0].definition",
+            "spread_place",
+            id="of one that is switched off",
+        ),
+        pytest.param([derived("far", "moon(x)", status="DISABLED")], None, "", id="one that is switched off"),
+    ],
+)
+def test_a_factor_of_ones_own_is_enabled_only_where_s2_can_compute_it(factors: Any, path: str, says: str) -> None:
+    found = lint(draft(factors=factors, rules=[]))
+
+    assert [finding.path for finding in found] == ([] if path is None else [path])
+    assert all(says in str(finding) for finding in found)
+
+
+def test_a_rule_may_ask_for_a_factor_of_ones_own() -> None:
+    ask = {**RULE, "when": {"f": "spread_place", "op": ">", "v": 0.9}}
+
+    assert paths(draft(factors=[OWN], rules=[ask])) == []
+
+
 RULE = DEFAULT.rules[0].to_dict()
 FACTOR = DEFAULT.factors[0].to_dict()
+
+
+def own(factor_id: str, definition: str, status: str = "ENABLED") -> dict[str, Any]:
+    return {"factor_id": factor_id, "version": "1", "freq": "1m", "definition": definition, "status": status}
+
+
+def test_a_factor_of_a_persons_own_may_be_enabled_where_it_can_be_computed_and_rules_may_name_it() -> None:
+    factors = [FACTOR, own("p", "pctile(rv_1d,7d)"), own("q", "zscore(abs(p),2d)"), own("r", "anything", "DISABLED")]
+    rule = {**RULE, "when": {"f": "q", "op": "<", "v": 1}}
+
+    assert lint(draft(factors=factors, rules=[rule])) == ()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +188,14 @@ FACTOR = DEFAULT.factors[0].to_dict()
             draft(factors=[{**FACTOR, "factor_id": "moon_phase"}], rules=[]),
             "factors[0].factor_id",
             id="a factor nobody computes",
+        ),
+        pytest.param(
+            draft(factors=[FACTOR, own("p", "pctile(no_such,1d)")], rules=[]),
+            "factors[1].definition",
+            id="a factor made of one that is not there",
+        ),
+        pytest.param(
+            draft(factors=[own("p", "pctile(mid,5m)")], rules=[]), "factors[0].definition", id="a window too short"
         ),
         pytest.param(
             draft(rules=[{**RULE, "when": {"f": "rv_pctile_90d", "op": "<", "v": 1}}]),

@@ -168,10 +168,24 @@ def test_rules_that_are_only_ever_cut_together_are_named() -> None:
 
 def test_a_factor_of_our_own_has_its_own_range_whatever_a_bundle_says() -> None:
     narrow = FACTORS[1].but(range=(0.0, 1.0))
-    foreign = FACTORS[1].but(factor_id="their_own", range=(2.0, 3.0))
+    own = FACTORS[1].but(factor_id="their_own", definition="abs(ret_1h)", range=(-2.0, 3.0))
+    place = FACTORS[1].but(factor_id="place", definition="pctile(spread_bps,24h)", range=None)
+    unknown = FACTORS[1].but(factor_id="unknown", definition="moon(spread_bps)")
 
-    assert ranges_of((narrow, foreign))["spread_bps"] == (0.0, 1000.0)
-    assert ranges_of((narrow, foreign))["their_own"] == (2.0, 3.0)
+    found = ranges_of((narrow, own, place, unknown))
+
+    assert (found["spread_bps"], found["their_own"], found["place"]) == ((0.0, 1000.0), (0.0, 3.0), (0.0, 1.0))
+    assert "unknown" not in found
+
+
+@pytest.mark.parametrize("changes", [{"definition": "ask-bid"}, {"range": (0.0, 1.0)}], ids=["definition", "range"])
+def test_a_factor_of_our_own_that_is_defined_anew_goes_on_by_its_own(changes: Any) -> None:
+    factors = (FACTORS[0], FACTORS[1].but(**changes))
+
+    [finding] = nonsense(Flags(), (R_001,), factors)
+
+    assert finding.path == f"factors[1].{next(iter(changes))}"
+    assert "give another id" in finding.remedy
 
 
 def test_a_rule_that_is_switched_off_is_judged_by_itself_only() -> None:

@@ -22,6 +22,8 @@ from chimera.domain.config.bundle import content_hash
 from chimera.domain.config.sense import nonsense
 from chimera.domain.decision.condition import Finding
 from chimera.domain.decision.rules import check_rule, compile_rules, parse_rule
+from chimera.domain.features.derived import FORMS, DefinitionError, is_derived, parse
+from chimera.domain.features.registered import registered
 from chimera.domain.features.registry import FACTOR_IDS
 
 _GOOD_WHEN_HIGH = ("maker_fill_ratio", "model_auc")
@@ -53,11 +55,7 @@ def lint(content: Mapping[str, Any], listed: Collection[str] = ()) -> tuple[Find
     found += _repeated("factors", [factor.factor_id for factor in factors])
     found += _repeated("instruments", [instrument.doc_key() for instrument in instruments])
     found += _repeated("rules", [rule.rule_id for rule in rules])
-    found += [
-        Finding(f"factors[{i}].factor_id", factor.factor_id, f"disable it, or use one of {', '.join(FACTOR_IDS)}")
-        for i, factor in enumerate(factors)
-        if factor.status is EntryStatus.ENABLED and factor.factor_id not in FACTOR_IDS
-    ]
+    found += _check_factors(factors)
     for i, rule in enumerate(rules):
         found += _check_rule(rule, f"rules[{i}]", enabled, symbols)
     given, computed = content.get("hash"), content_hash(flags, rules, factors, instruments)
@@ -145,6 +143,32 @@ def _many(model: type[_C], bodies: Any, path: str, found: list[Finding]) -> tupl
 
 def _json_path(path: str, loc: Sequence[int | str]) -> str:
     return path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+
+
+def _check_factors(factors: Sequence[Factor]) -> list[Finding]:
+    """One that is ENABLED is one that S2 computes, or is made of others in a form that it computes."""
+    found = []
+    for i, factor in enumerate(factors):
+        if factor.status is not EntryStatus.ENABLED or factor.factor_id in FACTOR_IDS:
+            continue
+        if not is_derived(factor.definition):
+            remedy = f"disable it, use one of {', '.join(FACTOR_IDS)}, or define it as {FORMS}"
+            found.append(Finding(f"factors[{i}].factor_id", factor.factor_id, remedy))
+            continue
+        try:
+            parse(factor.definition, factor_id=factor.factor_id)
+        except DefinitionError as error:
+            found.append(Finding(f"factors[{i}].definition", factor.definition, str(error)))
+    if found:
+        return found
+    try:
+        registered(factors)
+    except DefinitionError as error:
+        # What is wrong between several is told of the one that the error names.
+        named = [i for i, factor in enumerate(factors) if str(error).startswith(f"factor {factor.factor_id}:")]
+        place = named[0] if named else 0
+        found.append(Finding(f"factors[{place}].definition", factors[place].definition, str(error)))
+    return found
 
 
 def _check_rule(rule: StrategyRule, path: str, enabled: Sequence[str], symbols: Sequence[str]) -> list[Finding]:

@@ -18,6 +18,7 @@ from chimera.domain.config.reach import Range, always, never, space_of
 from chimera.domain.config.words import condition as in_words
 from chimera.domain.decision.condition import Condition, Finding, Join, Not, leaves
 from chimera.domain.decision.rules import MULT_RANGES, Rule, parse_rule
+from chimera.domain.features.registered import values_of
 from chimera.domain.features.registry import FACTORS
 
 _NO_EFFECT = 1.0
@@ -44,11 +45,9 @@ class _Told:
 
 
 def ranges_of(factors: Sequence[Factor]) -> dict[str, Range]:
-    """Least and greatest value of each factor. Of one that S2 computes by itself its own range holds, which it keeps
-    whatever a bundle says."""
-    known: dict[str, Range] = {
-        factor.factor_id: (factor.range[0], factor.range[1]) for factor in factors if factor.range is not None
-    }
+    """Least and greatest value of each factor that S2 computes. Of its own factors its own range holds, whatever a
+    bundle says."""
+    known = {factor.factor_id: values for factor in factors if (values := values_of(factor)) is not None}
     return known | {spec.factor_id: spec.range for spec in FACTORS}
 
 
@@ -61,11 +60,32 @@ def nonsense(flags: Flags, rules: Sequence[StrategyRule], factors: Sequence[Fact
         for each in told
         if each.rule.enabled and any(each.rule.applies_to(symbol, _READER) for symbol in flags.strategy.markets)
     ]
-    found = [finding for each in told for finding in _alone(each, flags, ranges)]
+    found = [*_redefined(factors)]
+    found += [finding for each in told for finding in _alone(each, flags, ranges)]
     found += _twice(acting, ranges)
     found += _after_a_refusal(acting, flags, ranges)
     found += _cut(acting, flags, ranges)
     return tuple(found)
+
+
+def _redefined(factors: Sequence[Factor]) -> Iterator[Finding]:
+    """A factor of S2's own with another definition or range: S2 goes on by its own."""
+    for place, factor in enumerate(factors):
+        spec = next((spec for spec in FACTORS if spec.factor_id == factor.factor_id), None)
+        if spec is None:
+            continue
+        own = f"S2 computes {spec.factor_id} by its own"
+        another = "give another id to a factor of yours"
+        if factor.definition != spec.definition:
+            yield Finding(
+                f"factors[{place}].definition", factor.definition, f"{own} definition, {spec.definition}: {another}"
+            )
+        if factor.range is not None and factor.range != spec.range:
+            yield Finding(
+                f"factors[{place}].range",
+                list(factor.range),
+                f"{own} range, {spec.range[0]:g} to {spec.range[1]:g}: {another}",
+            )
 
 
 def _alone(told: _Told, flags: Flags, ranges: Mapping[str, Range]) -> Iterator[Finding]:

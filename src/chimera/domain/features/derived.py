@@ -33,7 +33,7 @@ _CALL = re.compile(r"\s*([a-z]+)\s*\((.*)\)\s*", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*")
 _LENGTH = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _UNITS_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
-_FORMS = "pctile(f,win), zscore(f,win) or abs(f)"
+FORMS = "pctile(f,win), zscore(f,win) or abs(f)"
 
 
 class DefinitionError(ValueError):
@@ -121,7 +121,7 @@ def parse(definition: str, *, factor_id: str = "") -> Expression:
     """
     expression = _parse(definition, factor_id, DEPTH_MAX)
     if isinstance(expression, str):
-        raise _wrong(factor_id, definition, f"is a name, not a call; write {_FORMS}")
+        raise _wrong(factor_id, definition, f"is a name, not a call; write {FORMS}")
     return expression
 
 
@@ -227,7 +227,7 @@ def _parse(text: str, factor_id: str, depth_left: int) -> Expression:
         return name[1]
     call = _CALL.fullmatch(text)
     if call is None:
-        raise _wrong(factor_id, text, f"is no name and no call; write {_FORMS}")
+        raise _wrong(factor_id, text, f"is no name and no call; write {FORMS}")
     if depth_left == 0:
         raise _wrong(
             factor_id, text, f"is more than {DEPTH_MAX} calls deep; name the inner part as a factor of its own"
@@ -236,7 +236,7 @@ def _parse(text: str, factor_id: str, depth_left: int) -> Expression:
     if function == "abs":
         return Absolute(_parse(inside, factor_id, depth_left - 1))
     if function not in (kind.value for kind in WindowKind):
-        raise _wrong(factor_id, text, f"calls {function!r}, which does not exist; write {_FORMS}")
+        raise _wrong(factor_id, text, f"calls {function!r}, which does not exist; write {FORMS}")
     of, comma, length = inside.rpartition(",")
     if not comma:
         raise _wrong(factor_id, text, f"has no window; write {function}({inside.strip() or 'f'},24h)")

@@ -7,6 +7,7 @@ Never     changes a staged bundle, and never tells of a switch before it is writ
 """
 
 from chimera.ports.world import World
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Every, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s10_config.api import routes
@@ -19,9 +20,11 @@ from chimera.services.s10_config.settings import ConfigSettings
 
 def build(world: World, settings: ConfigSettings) -> Service:
     teller = Teller(source="s10", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
-    bundles = KeepBundles(documents=world.documents, clock=world.clock, teller=teller)
+    models = ModelFiles(documents=world.documents, objects=world.objects, compute=world.compute)
+    bundles = KeepBundles(documents=world.documents, models=models, clock=world.clock, teller=teller)
     promote = Promote(
         documents=world.documents,
+        models=models,
         snapshots=world.snapshots,
         bus=world.bus,
         clock=world.clock,
@@ -30,6 +33,7 @@ def build(world: World, settings: ConfigSettings) -> Service:
     )
     dry_run = RunDry(
         documents=world.documents,
+        models=models,
         compute=world.compute,
         clock=world.clock,
         settings=settings.variables,

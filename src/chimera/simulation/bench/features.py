@@ -6,7 +6,10 @@
                 takes of the processor, the publishing taken off; `rate_per_s` ticks a second would fill one core
     memory      of an instrument in a warm book, and in the whole service beside it
 
-A warm book has a month of minutes behind it. Ten ticks a second is the most that S1 lets through (`S1_THROTTLE_MS`).
+    table       the same factors over a whole history at once; `rate_per_s` is rows of minutes
+
+A warm book has a month of minutes behind it, those of the crowd a day. Ten ticks a second is the most that S1 lets
+through (`S1_THROTTLE_MS`).
 """
 
 import gc
@@ -18,16 +21,23 @@ from functools import partial
 from math import sin
 from statistics import median
 
+import numpy as np
 import uvloop
 
+from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
-from chimera.app.blueprint import still_world
+from chimera.adapters.memory.objects import MemoryObjects
+from chimera.adapters.sqlite.documents import SqliteDocuments
+from chimera.app.blueprint import still_venue
+from chimera.app.worlds import one_process_world
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import DepthEvent, TickerEvent
 from chimera.contracts.streams import MKT_DEPTH, MKT_TICKER
 from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.feature_book import FeatureBook
+from chimera.domain.features.table import FeatureHistory, feature_table
+from chimera.domain.market.bars import BarSeries
 from chimera.domain.market.quotes import Bar
 from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
@@ -42,10 +52,10 @@ CROWD = 300
 TICKS_PER_S = 10
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
-WARM_DAYS = 31
-BOOK_DAYS = 2
+BOOKS_WEIGHED = 3
 BEGIN_MS = 20_000 * DAY_MS
 AGE_MS_MAX = 5_000
+MIN_MOVE = 0.0005
 SPEED_MAX = 60.0
 NS_PER_US = 1e3
 NS_PER_S = 1e9
@@ -56,33 +66,34 @@ def bench(options: BenchOptions) -> list[BenchRow]:
     crowd = max(2, min(CROWD, options.instruments * 5 // 2))
     ticks = options.calls * 20
     return [
-        *_book_rows(crowd, ticks, options.runs),
+        *_book_rows(crowd, ticks, options),
         *uvloop.run(_service_rows(crowd, options)),
-        *_memory_rows(min(crowd, 10)),
+        *_memory_rows(min(crowd, BOOKS_WEIGHED), options.history_days),
+        _table_row(options),
     ]
 
 
 # --- the book alone
 
 
-def _book_rows(crowd: int, ticks: int, runs: int) -> list[BenchRow]:
+def _book_rows(crowd: int, ticks: int, options: BenchOptions) -> list[BenchRow]:
     rows = []
     for symbols in (1, crowd):
         books = [_book() for _ in range(symbols)]
         for book in books:
-            _warm(book, days=BOOK_DAYS)
-        rows.append(_timed(f"book, ticks of {symbols} instruments", ticks, runs, partial(_tick, books, ticks)))
-        rows.append(_timed(f"book, bars of {symbols} instruments", ticks, runs, partial(_bars, books, ticks)))
+            _warm(book, days=1)
+        rows.append(_timed(f"book, ticks of {symbols} instruments", ticks, options.runs, partial(_tick, books, ticks)))
+        rows.append(_timed(f"book, bars of {symbols} instruments", ticks, options.runs, partial(_bars, books, ticks)))
     book = _book()
-    _warm(book, days=WARM_DAYS)
-    now_ms = BEGIN_MS + WARM_DAYS * DAY_MS
+    _warm(book, days=options.history_days)
+    now_ms = BEGIN_MS + options.history_days * DAY_MS
     book.on_depth(now_ms, 65_000.0, 65_000.1, 2.0, 3.0)
 
     def look(_: int) -> None:
         for _ in range(ticks):
             book.snapshot(now_ms, AGE_MS_MAX)
 
-    rows.append(_timed("snapshot of a warm book", ticks, runs, look))
+    rows.append(_timed("snapshot of a warm book", ticks, options.runs, look))
     return rows
 
 
@@ -97,7 +108,7 @@ def _timed(case: str, count: int, runs: int, do: Callable[[int], None]) -> Bench
 
 
 def _book() -> FeatureBook:
-    return FeatureBook(Market.FUT, CrossMarket(min_move=0.0005))
+    return FeatureBook(Market.FUT, CrossMarket(min_move=MIN_MOVE))
 
 
 def _warm(book: FeatureBook, *, days: int) -> None:
@@ -118,7 +129,7 @@ def _tick(books: Sequence[FeatureBook], ticks: int, run: int) -> None:
     since = run * ticks
     for number in range(since, since + ticks):
         book = books[number % len(books)]
-        ts = BEGIN_MS + BOOK_DAYS * DAY_MS + number // len(books) * (1_000 // TICKS_PER_S)
+        ts = BEGIN_MS + DAY_MS + number // len(books) * (1_000 // TICKS_PER_S)
         bid = 65_000.0 + number % 50 * 0.1
         book.on_ticker(ts, bid, bid + 0.1)
         book.on_depth(ts, bid, bid + 0.1, 2.0, 3.0)
@@ -127,7 +138,7 @@ def _tick(books: Sequence[FeatureBook], ticks: int, run: int) -> None:
 def _bars(books: Sequence[FeatureBook], bars: int, run: int) -> None:
     since = run * bars
     for number in range(since, since + bars):
-        bar = _bar(BEGIN_MS + BOOK_DAYS * DAY_MS + number // len(books) * MINUTE_MS)
+        bar = _bar(BEGIN_MS + DAY_MS + number // len(books) * MINUTE_MS)
         book = books[number % len(books)]
         book.on_bar(bar)
         book.snapshot(bar.close_time, AGE_MS_MAX)
@@ -164,7 +175,16 @@ async def _publish(keys: Sequence[InstrumentKey], seconds: float, *, serve: bool
     # A lone instrument is sped up: fifty ticks would drown in what the machine does besides.
     speed = min(SPEED_MAX, max(1.0, SPEED_MAX / len(keys)))
     clock = LoopClock(BEGIN_MS, speed)
-    world = still_world(clock, keys, LocalPeers())
+    venue, factor_feed = still_venue(clock)
+    world = one_process_world(
+        clock=clock,
+        randomness=SeededRandomness(0),
+        documents=SqliteDocuments.in_loop(),
+        venue=venue,
+        factor_feed=factor_feed,
+        objects=MemoryObjects(),
+        peers=LocalPeers(),
+    )
     runner = Runner(
         service=s2.build(world, Settings(env=ENV, keys=tuple(keys), lead_key=keys[0])), world=world, env=ENV
     )
@@ -202,18 +222,40 @@ async def _send(world: World, streams: Sequence[tuple[InstrumentKey, str, str]],
 # --- memory
 
 
-def _memory_rows(books: int) -> list[BenchRow]:
+def _memory_rows(books: int, days: int) -> list[BenchRow]:
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     kept = []
     for _ in range(books):
         kept.append(_book())
-        _warm(kept[-1], days=WARM_DAYS)
+        _warm(kept[-1], days=days)
     gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     each_mb = (after - before) / len(kept) / BYTES_PER_MB
-    return [
-        BenchRow(bench=NAME, case=f"memory of an instrument's warm book, {WARM_DAYS} days", n=len(kept), rss_mb=each_mb)
-    ]
+    return [BenchRow(bench=NAME, case=f"memory of an instrument's warm book, {days} days", n=len(kept), rss_mb=each_mb)]
+
+
+# --- a whole history at once
+
+
+def _table_row(options: BenchOptions) -> BenchRow:
+    count = options.history_days * 1_440
+    bars = [_bar(BEGIN_MS + number * MINUTE_MS) for number in range(count)]
+    minutes = BarSeries(
+        interval="1m",
+        open_time=np.array([bar.open_time for bar in bars], dtype=np.int64),
+        open=np.array([bar.open for bar in bars]),
+        high=np.array([bar.high for bar in bars]),
+        low=np.array([bar.low for bar in bars]),
+        close=np.array([bar.close for bar in bars]),
+        volume=np.array([bar.volume for bar in bars]),
+    )
+    history = FeatureHistory(market=Market.FUT, minutes=minutes, lead=minutes)
+    at = minutes.open_time + MINUTE_MS
+
+    def fill(_: int) -> None:
+        feature_table(history, at, max_age_ms=AGE_MS_MAX, min_move=MIN_MOVE)
+
+    return _timed(f"table of {options.history_days} days", count, options.runs, fill)

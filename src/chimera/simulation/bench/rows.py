@@ -32,6 +32,7 @@ class BenchOptions:
         calls: Consecutive decisions of one run of `decide`, orders of one of `venue`.
         rows: Moments of a table that is decided at once, in `decide`.
         instruments: Entries of one run of `tick-to-order`, each of another symbol.
+        history_days: Of minutes that a warm book of `features` has behind it.
         rates_per_s: Events a second in `tick-to-order`.
         events_s: Seconds of one run over market events.
         signals: Of `dryrun`, in columns. `stored_signals`: of one run from documents.
@@ -49,6 +50,7 @@ class BenchOptions:
     rates_per_s: tuple[int, ...] = (50, 200)
     entry_every: int = 5
     memory_days: int = 30
+    history_days: int = 31
     events_s: float = 5.0
     signals: int = 1_000_000
     stored_signals: int = 50_000

@@ -7,17 +7,15 @@ every five seconds when a feature is about to be told: a lost entry is repaired,
 from dataclasses import dataclass, field
 
 from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES
-from chimera.contracts.documents import ConfigBundle, Factor
-from chimera.contracts.enums import EntryStatus, Severity
+from chimera.contracts.enums import Severity
 from chimera.contracts.ids import CONFIG_ACTIVE_KEY
 from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import CfgEvent
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.features.cross_market import CrossMarket
-from chimera.domain.features.derived import DefinitionError, is_derived, plan
+from chimera.domain.features.derived import DefinitionError
 from chimera.domain.features.factor import FactorSpec
-from chimera.domain.features.registry import FACTOR_IDS
-from chimera.domain.features.windows import SAMPLE_ABS_MAX
+from chimera.domain.features.registered import registered
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.state import Snapshots
@@ -26,37 +24,6 @@ from chimera.runtime.waiting import Changed
 
 LOOK_EVERY_MS = 5_000
 """A decision may lag a switch by 5 s; so may the revision that its features are marked with."""
-
-
-def derived_of(bundle: ConfigBundle) -> tuple[FactorSpec, ...]:
-    """The factors beyond the built-in ones that the bundle enables and whose definition S2 can compute.
-
-    Raises:
-        DefinitionError: one of them has the form, and cannot be computed.
-    """
-    specs = tuple(
-        spec_of(factor)
-        for factor in bundle.factors
-        if factor.status is EntryStatus.ENABLED and factor.factor_id not in FACTOR_IDS and is_derived(factor.definition)
-    )
-    plan(specs)
-    return specs
-
-
-def spec_of(factor: Factor) -> FactorSpec:
-    low, high = factor.range or (-SAMPLE_ABS_MAX, SAMPLE_ABS_MAX)
-    return FactorSpec(
-        factor_id=factor.factor_id,
-        family=factor.family or "derived",
-        version=factor.version,
-        freq=factor.freq,
-        lag_ms=factor.lag_ms or 0,
-        definition=factor.definition,
-        unit=factor.unit or "",
-        deps=factor.deps or (),
-        range=(low, high),
-        owner=factor.owner or "",
-    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +40,7 @@ class ActiveConfig:
     """0: nothing was ever active."""
     derived: tuple[FactorSpec, ...] = ()
     derived_changed: Changed = field(default_factory=Changed)
+    _seq: int = -1
     _look_at_ms: int = 0
     _rev_key: str = field(init=False)
 
@@ -97,15 +65,15 @@ class ActiveConfig:
 
     async def _load(self) -> None:
         active = await self.documents.get(CONFIG_ACTIVE, CONFIG_ACTIVE_KEY)
-        if active is None or active.rev == self.rev:
+        if active is None or active.seq == self._seq:
             return
         bundle = await self.documents.get(CONFIG_BUNDLES, active.bundle_id)
         if bundle is None:
             return
         self.cross.set_min_move(bundle.flags.strategy.min_move)
-        self.rev = active.rev
+        self.rev, self._seq = active.rev, active.seq
         try:
-            derived = derived_of(bundle)
+            derived = registered(bundle.factors)
         except DefinitionError as error:
             # Those that were computed before stay; a rule that reads the new one finds it missing and refuses.
             await self.teller.alert(

@@ -22,6 +22,7 @@ from chimera.domain.features.cross_market import CrossMarket
 from chimera.domain.features.derived import DefinitionError, Source, plan
 from chimera.domain.features.factor import FactorSpec
 from chimera.domain.features.feature_book import FeatureBook
+from chimera.domain.features.registered import registered
 from chimera.domain.features.registry import PLAIN
 from chimera.domain.market.quotes import Bar
 from chimera.ports.clock import Clock
@@ -29,7 +30,6 @@ from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents, RevisionConflict
 from chimera.runtime.config_watch import bundle_of
 from chimera.runtime.telling import Teller
-from chimera.services.s02_features.handlers.active_config import derived_of
 from chimera.services.s02_features.handlers.bars import DAY_MS, HOUR_MS, MINUTE_MS, Walk, lookback
 from chimera.services.s02_features.handlers.history import Filed, History
 from chimera.services.s02_features.settings import Settings
@@ -202,7 +202,7 @@ class Recompute:
         if bundle is None:
             return Shape(self.settings.min_move, ())
         try:
-            derived = derived_of(bundle)
+            derived = registered(bundle.factors)
         except DefinitionError:
             # It was not computed then either.
             derived = ()

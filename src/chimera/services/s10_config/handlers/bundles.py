@@ -36,6 +36,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
 from chimera.ports.peers import BodyText
 from chimera.runtime.http import YAML
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
 from chimera.services.s10_config.handlers.lookup import stored_bundle
@@ -155,10 +156,10 @@ class Judgement:
         return {"at": now_ms, "findings": [finding.to_dict() for finding in told]}
 
 
-async def judge(documents: Documents, bundle: ConfigBundle) -> Judgement:
-    """Against itself, and against the instruments that S1 found at the exchange."""
+async def judge(documents: Documents, models: ModelFiles, bundle: ConfigBundle) -> Judgement:
+    """Against itself, against the instruments that S1 found at the exchange, and against the model that it names."""
     listed = [each.doc_key() for each in await documents.find(Query(collection=INSTRUMENT_REGISTRY, index="by_instr"))]
-    faults = lint(bundle.to_dict(), listed)
+    faults = lint(bundle.to_dict(), listed) + await models.lint(bundle)
     # Rules that are wrong say nothing about what they do.
     return Judgement(faults, () if faults else cautions(bundle.flags, bundle.rules, bundle.factors, listed))
 
@@ -174,6 +175,7 @@ def _told(level: Literal["error", "warning"], finding: Finding) -> LintFinding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepBundles:
     documents: Documents
+    models: ModelFiles
     clock: Clock
     teller: Teller
 
@@ -212,7 +214,7 @@ class KeepBundles:
             created_by=request.actor or "s10",
             note=body.note,
         )
-        return bundle.but(lint=(await judge(self.documents, bundle)).record(now_ms))
+        return bundle.but(lint=(await judge(self.documents, self.models, bundle)).record(now_ms))
 
     async def list_all(self, request: Request) -> Reply:
         """GET /bundles: newest first."""
@@ -266,7 +268,7 @@ class KeepBundles:
         """POST /bundles/{id}/lint: what is wrong with it, which is then noted in it."""
         for _ in range(TRIES):
             stored = await stored_bundle(self.documents, request.path["id"])
-            judged = await judge(self.documents, stored.doc)
+            judged = await judge(self.documents, self.models, stored.doc)
             status = stored.doc.status
             if status in (BundleStatus.DRAFT, BundleStatus.LINTED):
                 status = BundleStatus.DRAFT if judged.faults else BundleStatus.LINTED
@@ -281,7 +283,7 @@ class KeepBundles:
             stored = await stored_bundle(self.documents, request.path["id"])
             if stored.doc.rev is not None:
                 return Reply(as_answer(stored.doc))
-            judged = await judge(self.documents, stored.doc)
+            judged = await judge(self.documents, self.models, stored.doc)
             if judged.faults:
                 raise refused(422, "bundle-not-clean", judged.faults)
             bundle = stored.doc.but(

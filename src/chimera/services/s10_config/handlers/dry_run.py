@@ -37,19 +37,20 @@ from chimera.domain.config.dry_run import (
     replay,
     summed_up,
 )
+from chimera.domain.decision.model import CONSTANT
 from chimera.domain.decision.plan_of import Content, content_of, plan_of
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.compute import Compute
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.instruments import instrument_of
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.services.s10_config.handlers.bundles import as_answer, judge, refused
 from chimera.services.s10_config.handlers.lookup import stored_bundle
 
 PIECE = 250
 """Signals that are read in one turn of the loop: some milliseconds."""
-CONSTANT_MODEL = "constant"
 NEUTRAL = (
     "The account is neutral: at every moment nothing is open, the whole budget is free and nothing is halted, so that"
     " each minute of a signal day may count as opened."
@@ -62,6 +63,7 @@ MODEL_NOT_ASKED = (
 @dataclass(slots=True, kw_only=True)
 class RunDry:
     documents: Documents
+    models: ModelFiles
     compute: Compute
     clock: Clock
     settings: S10Settings
@@ -75,7 +77,7 @@ class RunDry:
         bundle = (await stored_bundle(self.documents, request.path["id"])).doc
         reference = (await stored_bundle(self.documents, wanted.against)).doc
         for each in (bundle, reference):
-            faults = (await judge(self.documents, each)).faults
+            faults = (await judge(self.documents, self.models, each)).faults
             if faults:
                 raise refused(422, "bundle-not-clean", faults)
         days = wanted.days or self.settings.dry_run_days
@@ -105,7 +107,7 @@ class RunDry:
             await self.compute.run(partial(_replay, columns[key], candidates[key], references[key])) for key in columns
         ]
         found = summed_up(replays, self._limits())
-        if any(each.flags.model.name != CONSTANT_MODEL for each in (bundle, reference)):
+        if any(each.flags.model.name != CONSTANT for each in (bundle, reference)):
             notes.append(MODEL_NOT_ASKED)
         return _told(
             found,
@@ -157,7 +159,7 @@ class RunDry:
             else None,
             windows=flags.risk.windows,
             taker_fee_ratio=listed.taker_fee_ratio or flags.execution.routing.fees.taker_bp / 10_000,
-            constant_p=flags.model.constant_p if flags.model.name == CONSTANT_MODEL else None,
+            constant_p=flags.model.constant_p if flags.model.name == CONSTANT else None,
         )
 
     async def _pieces(self, from_ms: int, to_ms: int, symbols: Sequence[str] | None) -> AsyncIterator[Sequence[Signal]]:

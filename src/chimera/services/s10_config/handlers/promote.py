@@ -22,6 +22,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
 from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
+from chimera.runtime.model_files import ModelFiles
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
 from chimera.services.s10_config.handlers.bundles import contended, judge, refused
@@ -57,6 +58,7 @@ class Told:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promote:
     documents: Documents
+    models: ModelFiles
     snapshots: Snapshots
     bus: Bus
     clock: Clock
@@ -93,7 +95,7 @@ class Promote:
             raise Problem(
                 409, "not-staged", f"bundle {bundle.bundle_id} has no revision; POST /bundles/{bundle.bundle_id}/stage"
             )
-        faults = (await judge(self.documents, bundle)).faults
+        faults = (await judge(self.documents, self.models, bundle)).faults
         if faults:
             raise refused(422, "bundle-not-clean", faults)
         wish = Wish(
