@@ -263,7 +263,10 @@ def change_sections(diff: BundleDiff) -> list[Section]:
         )
     if not parts:
         return [Section("", CHANGES, [], empty="Nothing: both say the same.")]
-    return [Section(part.capitalize(), CHANGES, rows, _counted(len(rows), "change")) for part, rows in parts.items()]
+    return [
+        Section(part.capitalize(), CHANGES, rows, _counted(len(rows), "change"), style="changes")
+        for part, rows in parts.items()
+    ]
 
 
 def _side(value: Any, unit: str) -> str:
