@@ -1,7 +1,6 @@
 """The configuration page: each flag with what it means, changes in words, findings at their line, S10's own answers."""
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +20,8 @@ from chimera.contracts.http.config import (
 from chimera.domain.config.bundle import default_bundle, hash_of
 from chimera.services.s12_gateway.page import config_rows, dry_run
 from chimera.services.s12_gateway.page.configuration import Configuration, Refusal, text_of
-from chimera.services.s12_gateway.page.data import PageData
 from chimera.services.s12_gateway.page.rows import Row, Section
-from chimera.services.s12_gateway.page.settings import PageSettings
 from tests.services.config_desk import Config
-from tests.services.small_world import ENV
 
 DEFAULT = default_bundle(0)
 
@@ -85,7 +81,7 @@ def test_a_row_that_a_table_gained_or_lost_is_shown_as_changed() -> None:
     tiers = DEFAULT.flags.position.tiers
     shorter = rows_of(config_rows.sections(with_flags(position=DEFAULT.flags.position.but(tiers=tiers[:1]))))
 
-    assert texts(shorter["tiers[1]"])[1] == "not there"
+    assert texts(shorter["tiers[1]"])[1] == "not told"
     assert "roe_min 0.1" in texts(shorter["tiers[1]"])[3]
     assert (shorter["tiers[1]"]["tone"], shorter["tiers[0]"]["tone"]) == ("changed", "")
 
@@ -243,20 +239,13 @@ async def test_who_looked_at_another_switch_is_told_so_and_changes_nothing() -> 
 
 async def test_the_way_back_leads_to_what_was_in_force_before() -> None:
     desk = await Desk.open()
-    here = desk.s10.here
-    data = PageData(here.world, PageSettings(env=ENV, keys=(), storage=Path("unused"), venue="sim"))
-    first = await desk.page.active()
-    assert not isinstance(first, Refusal)
-    assert await data.revision_before(first) is None
-    await here.clock.advance(1_000)
-    assert not isinstance(
-        await desk.page.promote(await desk.staged("slip_bp_max: 8", "slip_bp_max: 6"), 1, "", "ada"), Refusal
-    )
-    second = await desk.page.active()
-    assert not isinstance(second, Refusal)
-    assert await data.revision_before(second) == 1
+    bundle_id = await desk.staged("slip_bp_max: 8", "slip_bp_max: 6")
+    assert not isinstance(await desk.page.promote(bundle_id, 1, "", "ada"), Refusal)
+    active = await desk.page.active()
+    assert not isinstance(active, Refusal)
+    assert active.way_back == (1,)
 
-    told = await desk.page.roll_back(1, 2, "worse", "ada")
+    told = await desk.page.roll_back(active.way_back[0], active.seq, "worse", "ada")
 
     assert not isinstance(told, Refusal)
     assert (told.to_rev, told.seq) == (1, 3)

@@ -43,10 +43,12 @@ SAID = (("GATE", "SPREAD"), ("RULE", "NO_SIGNAL"), ("RULE", "R-7"), ("OK", "OK")
 
 
 class Book:
-    def __init__(self, *signals: Signal, lines: int = 50, looked_at_max: int = 4_000) -> None:
+    def __init__(self, *signals: Signal, lines: int = 50, looked_at_max: int = 4_000, portion: int = 60) -> None:
         self.signals = signals
         self.documents = SqliteDocuments.in_loop()
-        self.book = DecisionBook(self.documents, HandClock(), KEYS, lines=lines, looked_at_max=looked_at_max)
+        self.book = DecisionBook(
+            self.documents, HandClock(), KEYS, lines=lines, looked_at_max=looked_at_max, portion=portion
+        )
 
     async def all_pages(self, wanted: Wanted) -> list[Portion]:
         await self.documents.put_many([Put(SIGNALS, each) for each in self.signals])
@@ -82,6 +84,7 @@ def stored(draw: st.DrawFn) -> list[Signal]:
     st.sampled_from([None, 0, DAY_MS]),
     st.integers(1, 5),
     st.integers(1, 12),
+    st.integers(1, 4),
 )
 def test_pages_hold_every_decision_that_is_wanted_once_and_newest_first(
     signals: list[Signal],
@@ -91,10 +94,11 @@ def test_pages_hold_every_decision_that_is_wanted_once_and_newest_first(
     day_ms: int | None,
     lines: int,
     looked_at_max: int,
+    portion: int,
 ) -> None:
     wanted = Wanted(instrument=instrument, action=action, code=code, day_ms=day_ms)
 
-    pages = run_virtual(Book(*signals, lines=lines, looked_at_max=looked_at_max).all_pages(wanted))
+    pages = run_virtual(Book(*signals, lines=lines, looked_at_max=looked_at_max, portion=portion).all_pages(wanted))
 
     meant = [
         each

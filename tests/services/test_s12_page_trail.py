@@ -7,11 +7,11 @@ import pytest
 
 from chimera.contracts.documents import Decision as StoredDecision
 from chimera.contracts.documents import Signal
-from chimera.contracts.enums import Action, Market
+from chimera.contracts.enums import Action, DataQuality, Market
 from chimera.domain.decision.decide import decide
 from chimera.domain.decision.trail import trail_of
 from chimera.services.s12_gateway.page.rows import Section
-from chimera.services.s12_gateway.page.trail import sections
+from chimera.services.s12_gateway.page.trail import QUALITY, sections
 from tests.domain.decision.worlds import FEATURES, config, facts, rule
 
 
@@ -69,6 +69,7 @@ def test_rules_say_whether_they_were_asked_fired_and_why() -> None:
     assert found["Rules"].note == "1 of 2 fired"
     refused = shown(stored(kill_switch_on=True))
     assert texts(refused["Rules"])[0][1] == "not asked"
+    assert "Multipliers" not in refused
 
 
 def test_multipliers_are_shown_before_and_after_the_clamp() -> None:
@@ -95,8 +96,15 @@ def test_size_stop_and_target_are_told_step_by_step() -> None:
 def test_stale_features_come_first_and_say_so() -> None:
     found = shown(stored(stale=("rv_1d",)))
 
-    assert texts(found["Features"])[0] == ("rv_1d", "–", "stale: must not decide")
+    assert texts(found["Features"])[0] == ("rv_1d", "–", "stale")
     assert found["Features"].note == "1 of 7 stale"
+
+
+@pytest.mark.parametrize("flag", list(DataQuality))
+def test_a_stale_feature_says_why(flag: DataQuality) -> None:
+    found = shown(stored(stale=("rv_1d",)).but(flags={"rv_1d": flag}))
+
+    assert texts(found["Features"])[0][2] == f"{flag.value}: {QUALITY[flag]}"
 
 
 def test_the_market_that_was_decided_on_is_shown() -> None:

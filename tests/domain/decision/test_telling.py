@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chimera.domain.decision import telling
 from chimera.domain.decision.decide import decide
 from chimera.domain.decision.gates import Limits, gates
+from chimera.domain.decision.model import BANDS, MODEL_INVALID, MODEL_TIMEOUT, NO_MODEL, NOT_ASKED
 from chimera.domain.decision.trail import trail_of
 from tests.domain.builders import BTC_SPOT
 from tests.domain.decision.worlds import FACTS, config, facts, rule
@@ -105,6 +106,14 @@ def test_every_gate_there_is_has_a_name_of_its_own(here: Any) -> None:
     assert [code for code in codes if code not in telling.WHY] == []
     known = {*telling.MEASURED, *telling.STATES, *telling.COUNTS, "HEALTH"}
     assert [code for code in codes if code not in known] == []
+
+
+def test_every_note_of_the_model_has_words() -> None:
+    notes = [NO_MODEL, MODEL_TIMEOUT, MODEL_INVALID, NOT_ASKED, *(band.outcome.note for band in BANDS)]
+
+    assert [note for note in notes if note not in telling.NOTES] == []
+    assert telling.NOTES["P_HIGH"] == "above 0.85: size × 1.2"
+    assert telling.NOTES["P_TOO_LOW"] == "below 0.4: refused"
 
 
 @pytest.mark.parametrize(

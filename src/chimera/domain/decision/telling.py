@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from chimera.domain.decision.model import BANDS, INVALID, Band
+from chimera.domain.decision.model import BANDS, INVALID, MODEL_TIMEOUT, NO_MODEL, NOT_ASKED, Band
 
 
 def _band_words(band: Band, above: Band | None) -> str:
@@ -68,7 +68,9 @@ WHY = {
 """By the code behind the reason, where there is no figure to tell."""
 
 NOTES = {
-    "NO_MODEL": "no model, or it answered too late: size unchanged",
+    NO_MODEL: "no model could be asked: size unchanged",
+    MODEL_TIMEOUT: "it did not answer in time: size unchanged",
+    NOT_ASKED: "not asked: it ended before",
     INVALID.note: "no probability: refused",
     **{band.outcome.note: _band_words(band, above) for band, above in zip(BANDS, (None, *BANDS), strict=False)},
 }
@@ -210,7 +212,7 @@ def gate_figures(gate: Mapping[str, Any]) -> tuple[str, str, str]:
         return states.get(value, on), "", ""
     if code == "HEALTH":
         found = "not known" if value is None else HEALTH_RANKS[min(max(int(value), 0), 3)]
-        return found, f"below {HEALTH_RANKS[3]}", ""
+        return found, HEALTH_RANKS[3], ""
     measured = MEASURED.get(code)
     unit, scale = (measured.unit, measured.scale) if measured is not None else ("", 1.0)
     shown_limit = "" if limit is None else figure(limit * scale)

@@ -14,6 +14,7 @@ from chimera.contracts.enums import BundleStatus, EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.contracts.http.config import BundleAnswer, BundleDiff, LintFinding
 from chimera.contracts.units import unit_of
+from chimera.domain.config.bundle import default_bundle
 from chimera.domain.config.words import rule_in_words
 from chimera.domain.decision.telling import figure, plain
 from chimera.services.s12_gateway.page.rows import Column, Row, Section, cell, row
@@ -53,7 +54,8 @@ STATUS_WORDS = {
     BundleStatus.REJECTED: "rejected",
 }
 SHARES = ("fraction", "fraction of margin")
-_DEFAULTS = Flags()
+_DEFAULTS = default_bundle(0).flags
+"""What the system starts with."""
 
 
 def bundle_rows(bundles: Sequence[BundleAnswer]) -> list[Row]:
@@ -166,7 +168,7 @@ def _flag_row(leaf: Leaf) -> Row:
 def value_text(value: Any, unit: str = "") -> tuple[str, str]:
     """The value as it is written, and beside it what a share is in per cent."""
     if value is None:
-        return "not there", ""
+        return "not told", ""
     if isinstance(value, Enum):
         return str(value.value), ""
     if isinstance(value, bool):
@@ -261,7 +263,10 @@ def change_sections(diff: BundleDiff) -> list[Section]:
         )
     if not parts:
         return [Section("", CHANGES, [], empty="Nothing: both say the same.")]
-    return [Section(part.capitalize(), CHANGES, rows, _counted(len(rows), "change")) for part, rows in parts.items()]
+    return [
+        Section(part.capitalize(), CHANGES, rows, _counted(len(rows), "change"), style="changes")
+        for part, rows in parts.items()
+    ]
 
 
 def _side(value: Any, unit: str) -> str:

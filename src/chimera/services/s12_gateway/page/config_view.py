@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from nicegui import ui
 
 from chimera.contracts.documents import ConfigBundle
-from chimera.contracts.enums import BundleStatus
 from chimera.contracts.http.config import (
     ActiveAnswer,
     BundleAnswer,
@@ -17,7 +16,6 @@ from chimera.contracts.http.config import (
     LintFinding,
     PromoteAnswer,
 )
-from chimera.ports.errors import DependencyDown
 from chimera.services.s12_gateway import roles
 from chimera.services.s12_gateway.access import Identity
 from chimera.services.s12_gateway.page import config_rows, dry_run
@@ -44,7 +42,6 @@ LIST_EACH = 5
 ACTIVE = "active"
 READ, CHANGES, DRY_RUN, EDIT = "read", "changes", "dry-run", "edit"
 PANELS = ((READ, "Read"), (CHANGES, "Changes"), (DRY_RUN, "Dry run"), (EDIT, "Edit"))
-WAYS_BACK = (BundleStatus.RETIRED,)
 SWITCHED = "Nothing was changed: {why}. The page shows what is in force now; look at it and decide again."
 
 
@@ -169,11 +166,11 @@ class ConfigPage(Frame):
         self._about.show(f"{bundle.bundle_id} · by {bundle.created_by} {at(bundle.created_at, '%m-%d %H:%M')}{note}")
         is_active = self._active is not None and self._active.bundle_id == bundle.bundle_id
         is_staged = bundle.rev is not None and not is_active
-        goes_back = is_active or (is_staged and bundle.status in WAYS_BACK)
+        way_back = self._active.way_back if self._active is not None else ()
+        goes_back = bool(way_back) if is_active else bundle.rev in way_back
         show_if(self._stage, bundle.rev is None and self._may_ask("POST", f"/bundles/{bundle.bundle_id}/stage"))
         show_if(self._activate, is_staged and not goes_back and self._may_ask("POST", "/promote"))
-        has_before = any(each.status in WAYS_BACK for each in self._bundles)
-        show_if(self._roll_back, goes_back and has_before and self._may_ask("POST", "/rollback"))
+        show_if(self._roll_back, goes_back and self._may_ask("POST", "/rollback"))
 
     # What a person looks at.
 
@@ -335,15 +332,9 @@ class ConfigPage(Frame):
         bundle, active = self._opened, self._active
         if bundle is None or active is None:
             return
-        to_rev = bundle.rev
-        if bundle.bundle_id == active.bundle_id:
-            try:
-                to_rev = await self._data.revision_before(active)
-            except DependencyDown as down:
-                _say_refused(Refusal(str(down)))
-                return
+        is_active = bundle.bundle_id == active.bundle_id
+        to_rev = next(iter(active.way_back), None) if is_active else bundle.rev
         if to_rev is None:
-            _say_refused(Refusal("nothing was in force before"))
             return
         if to_rev != bundle.rev:
             await self._open_bundle(str(to_rev))

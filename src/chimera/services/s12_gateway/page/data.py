@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from chimera.contracts import ids
 from chimera.contracts.collections import (
     ALERTS,
     CONFIG_ACTIVE,
     FILLS,
     INSTRUMENT_REGISTRY,
     ORDERS,
-    PROMOTIONS,
     SIGNALS,
     system_state,
 )
@@ -30,12 +28,10 @@ from chimera.contracts.documents import (
     HaltsState,
     Order,
     PausesState,
-    Promotion,
     Signal,
     Trade,
 )
-from chimera.contracts.enums import Action, HealthLevel, PromotionStatus, Switch
-from chimera.contracts.http.config import ActiveAnswer
+from chimera.contracts.enums import Action, HealthLevel, Switch
 from chimera.contracts.http.gateway import KillSwitchAnswer
 from chimera.contracts.http.positions import PositionsAnswer, PositionView
 from chimera.contracts.instrument_key import InstrumentKey
@@ -43,7 +39,6 @@ from chimera.contracts.keys import FUNDING_NEXT, HEALTH_ROLLING, HEALTH_STATE, M
 from chimera.contracts.messages import SignalEvent
 from chimera.contracts.services import BY_ID
 from chimera.contracts.streams import ORD_RESULT, SIG_EVENTS
-from chimera.domain.config.history import revisions_to_go_back_to
 from chimera.domain.decision.telling import sentence
 from chimera.ports.documents import Query
 from chimera.ports.errors import DependencyDown
@@ -297,22 +292,6 @@ class PageData:
     async def signal(self, signal_id: str) -> Signal | None:
         """A decision with its whole trail."""
         return await self.world.documents.get(SIGNALS, signal_id)
-
-    async def revision_before(self, active: ActiveAnswer) -> int | None:
-        """To which revision taking back the present switch leads; None: nothing was in force before.
-
-        Raises:
-            DependencyDown: the documents do not answer.
-        """
-        records: list[Promotion] = []
-        for status in PromotionStatus:
-            if status is not PromotionStatus.ABORTED:
-                records += await self.world.documents.find(
-                    Query(collection=PROMOTIONS, index="by_status", equal=(("status", status.value),))
-                )
-        name = ids.promotion_id(active.activated_at, active.seq, active.bundle_id)
-        present = next((record for record in records if record.promotion_id == name), None)
-        return None if present is None else next(iter(revisions_to_go_back_to(present, records)), None)
 
     async def told_decisions(self) -> tuple[str, ...]:
         """A mark that changes as soon as S3 tells of another decision.

@@ -18,8 +18,9 @@ from chimera.services.s12_gateway.page.history import DAY_MS, let_others_run
 
 LINES = 50
 """Decisions of one page."""
-READ_ON = 200
-READ_FIRST = 60
+PORTION = 60
+"""Signals of the first read of an index; later ones are larger."""
+GROWTH = 3
 LOOKED_AT_MAX = 4_000
 """Signals looked through for one page; who wants more goes on from there."""
 
@@ -78,6 +79,7 @@ class DecisionBook:
     keys: Sequence[InstrumentKey]
     lines: int = LINES
     looked_at_max: int = LOOKED_AT_MAX
+    portion: int = PORTION
 
     async def page(self, wanted: Wanted, below_ms: int | None = None) -> Portion:
         """What was decided before `below_ms`. All of one moment is on one page: instruments share their bars' times.
@@ -97,7 +99,7 @@ class DecisionBook:
             looked_at += 1
             if wanted.takes(signal):
                 lines.append(line_of(signal))
-            if looked_at % READ_ON == 0:
+            if looked_at % PORTION == 0:
                 await let_others_run(self.clock)
         return Portion(lines=tuple(lines), next=None, looked_at=looked_at)
 
@@ -114,7 +116,7 @@ class DecisionBook:
                 at_least=wanted.day_ms,
                 below=min(ends, default=None),
                 descending=True,
-                limit=READ_FIRST,
+                limit=self.portion,
             )
 
         if wanted.action is Action.OPEN:
@@ -149,7 +151,9 @@ class _Source:
 
     async def _read_on(self) -> None:
         """Whole moments only: within one the store has no order that a next portion could begin after."""
-        query = self.query if self._below is None else replace(self.query, below=self._below, limit=READ_ON)
+        limit = self.query.limit
+        assert limit is not None, "a portion has its size"
+        query = self.query if self._below is None else replace(self.query, below=self._below, limit=limit * GROWTH)
         while not self._is_read and not self._held:
             found = await self.documents.find(query)
             assert query.limit is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chimera.contracts.documents import Signal
-from chimera.contracts.enums import Action
+from chimera.contracts.enums import Action, DataQuality
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.decision.telling import (
     NOTES,
@@ -36,9 +36,17 @@ MULTIPLIERS = (
     Column("Range", "num dim"),
 )
 STEPS = (Column("Step"), Column("Value", "num"), Column("Unit", "dim"), Column("How", "wrap dim"))
-FEATURES = (Column("Feature"), Column("Value", "num"), Column("Quality"))
+FEATURES = (Column("Feature"), Column("Value", "num"), Column("Quality", "wrap"))
 FACTS = (Column(""), Column("", "wrap"))
 
+QUALITY = {
+    DataQuality.WARMING: "too little history yet",
+    DataQuality.SILENT: "its source is silent",
+    DataQuality.CROSSED: "bid above ask",
+    DataQuality.OUTLIER: "too far from the last hour",
+    DataQuality.GAP: "a bar is missing",
+    DataQuality.RANGE: "cannot be",
+}
 SIGNS = {"<=": "≤", ">=": "≥", "<": "<"}
 SIDE_FROM = {"hint": "asked for by a person", "signal": "the direction of xmkt_signal"}
 PLAN = {
@@ -179,6 +187,9 @@ def _rule_row(rule: Mapping[str, Any]) -> Row:
 
 def _multipliers(signal: Signal, trail: Mapping[str, Any]) -> Section:
     told = trail.get("multipliers")
+    if not isinstance(told, Mapping) and "multipliers" in trail:
+        # It ended before anything was multiplied.
+        return Section("Multipliers", MULTIPLIERS, [])
     if not isinstance(told, Mapping):
         decision = signal.decision
         plain_ones = [("size", decision.size_mult), ("target", decision.tp_mult), ("stop distance", decision.sl_mult)]
@@ -266,12 +277,18 @@ def _features(signal: Signal) -> Section:
             name,
             cell(name),
             cell(_feature(signal.features.get(name)), "dim" if name in stale else ""),
-            cell("stale: must not decide", "warn") if name in stale else cell("good", "dim"),
+            cell(_quality(signal, name), "warn") if name in stale else cell("good", "dim"),
         )
         for name in names
     ]
     note = f"{len(stale)} of {len(names)} stale" if stale else ""
     return Section("Features", FEATURES, rows, note)
+
+
+def _quality(signal: Signal, name: str) -> str:
+    """Why a feature must not decide. Earlier versions did not say."""
+    flag = (signal.flags or {}).get(name)
+    return "stale" if flag is None else f"{flag.value}: {QUALITY[flag]}"
 
 
 def _feature(value: Any) -> str:
