@@ -260,3 +260,30 @@ def test_of_two_instruments_the_sums_are_told_and_each() -> None:
 )
 def test_limits_can_fail(figures: Figures, failed: list[str]) -> None:
     assert [limit.name for limit in judged(figures, DryRunLimits()) if not limit.passed] == failed
+
+
+def test_outside_of_the_bundle_s_hours_nothing_is_opened() -> None:
+    flags = Flags()
+    # T0 is a Tuesday, 22:13 UTC.
+    evening = TradingWindow(days=(2,), from_minute=22 * 60 + 14, to_minute=22 * 60 + 16)
+    candidate = policy(flags=flags.but(risk=flags.risk.but(windows=(evening,))))
+
+    found = replayed([signal(number) for number in range(5)], candidate, policy())
+
+    assert found.candidate.opens.tolist() == [False, True, True, False, False]
+    assert found.candidate.outcomes == {"OK": 2, "GATE:WINDOW": 3}
+    assert found.reference.opened == 5
+
+
+def test_what_was_stale_or_no_number_then_is_missing() -> None:
+    signals = [signal(0), signal(1, stale=("rv_1d",)), signal(2, rv_1d=None), signal(3, rv_1d="high")]
+
+    found = replayed(signals, policy(SIZED_UP), policy())
+
+    assert found.candidate.outcomes == {"OK": 1, "GATE:FACTOR_MISSING": 3}
+
+
+def test_a_factor_that_no_signal_holds_is_named() -> None:
+    found = replayed([signal(0, rv_1d=None), signal(1, stale=("rv_1d",))], policy(SIZED_UP), policy())
+
+    assert found.unknown == ("rv_1d",)
