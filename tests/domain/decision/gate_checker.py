@@ -148,10 +148,11 @@ def judge_rows(rows: Rows, bounds: Bounds) -> Verdict:
         "halts": rows.halted == NO,
         "reconciled": rows.reconciled == YES,
         "stale": (_known(rows.feature_age_ms) <= bounds.max_feature_age_ms)
-        & ~np.isnan(spread)
+        # bid <= ask by what a market is, so a spread is never negative and a price never below nothing.
+        & (spread >= 0)
         & ~np.isnan(depth)
         # The spread is a ratio to the mid (S1): where that is unknown, so is what the spread means.
-        & ~np.isnan(_known(rows.mid))
+        & (_known(rows.mid) > 0)
         & ~np.isnan(_known(rows.atr_14))
         & (~rows.futures | ~np.isnan(_known(rows.funding_next))),
         "funding": ~rows.futures | (np.abs(_known(rows.funding_next)) <= bounds.max_funding_abs),

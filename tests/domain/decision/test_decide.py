@@ -207,3 +207,36 @@ def test_no_market_and_no_model_makes_the_decision_fail(
         assert all(gate.passed for gate in found.gates)
         assert 0.0 < found.size_mult <= 1.2
     json.dumps(trail_of(found), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param({"daily_loss_usdt": -inf}, id="a loss of minus infinity"),
+        pytest.param({"drawdown_ratio": -inf}, id="a drawdown of minus infinity"),
+        pytest.param({"daily_loss_base_usdt": inf}, id="a limit without end"),
+        pytest.param({"bid": Decimal(65_500), "ask": Decimal(65_400)}, id="a crossed market"),
+        pytest.param({"bid": Decimal(0), "ask": Decimal(0)}, id="no price"),
+        pytest.param({"bid": Decimal("NaN"), "ask": Decimal("NaN")}, id="prices that are none"),
+        pytest.param({"features": {"spread_bps": -5.0}}, id="a negative spread"),
+        pytest.param({"features": {"mid": -1.0}}, id="a negative price"),
+        pytest.param({"features": {"spread_bps": "wide"}}, id="a word for a number"),
+        pytest.param({"features": {"xmkt_signal": "up"}}, id="a word for the signal"),
+        pytest.param({"feature_age_ms": -(10**9)}, id="features of the future"),
+    ],
+)
+def test_nonsense_opens_nothing_and_does_not_raise(bad: dict[str, Any]) -> None:
+    found = decide(facts(**bad), config())
+
+    assert not found.opens
+    json.dumps(trail_of(found), allow_nan=False)
+
+
+def test_a_clock_that_is_a_little_behind_does_not_refuse() -> None:
+    assert decide(facts(feature_age_ms=-20), config()).opens
+
+
+def test_futures_without_the_exchanges_brackets_are_refused() -> None:
+    found = decide(facts(instrument=replace(FACTS.instrument, brackets=())), config())
+
+    assert (found.reason, found.detail) == (Reason.GATE, "NO_BRACKETS")

@@ -159,18 +159,21 @@ def random_table(seed: int, n: int, instrument: Instrument, *, price: float, mes
         for name in FACTORS:
             columns[name] = np.where(chance.random(n) < 0.02, np.nan, columns[name])
         columns["rv_1d"] = np.where(chance.random(n) < 0.01, np.inf, columns["rv_1d"])
+        columns["spread_bps"] = np.where(chance.random(n) < 0.01, -5.0, columns["spread_bps"])
+        bid = np.where(chance.random(n) < 0.01, 0.0, bid)
+        ask = np.where(chance.random(n) < 0.01, bid - tick, ask)
         account = {
             "KILL_SWITCH": pick([0.0, 1.0, np.nan], [0.97, 0.02, 0.01]),
             "WINDOW": pick([1.0, 0.0], [0.98, 0.02]),
             "OPEN_POSITION": pick([0.0, 1.0], [0.97, 0.03]),
             "UNFINISHED_INTENT": pick([0.0, 1.0], [0.98, 0.02]),
             "CONCURRENCY": pick([0.0, 1.0, 2.0], [0.7, 0.28, 0.02]),
-            "DAILY_LOSS": pick([0.0, -3.0, 5.999999, 6.0, np.nan], [0.6, 0.2, 0.17, 0.02, 0.01]),
+            "DAILY_LOSS": pick([0.0, -3.0, 5.999999, 6.0, np.nan, -np.inf], [0.6, 0.2, 0.16, 0.02, 0.01, 0.01]),
             "DRAWDOWN": pick([0.0, 0.0999, 0.10], [0.8, 0.18, 0.02]),
             "BUDGET": pick([0.0, 560.0, 579.5, 579.7, 590.0, 600.0], [0.6, 0.1, 0.1, 0.1, 0.08, 0.02]),
         }
         health = pick([1.0, 0.8, 0.5, 0.0], [0.7, 0.15, 0.13, 0.02])
-        age = pick([0.0, 4_999.0, 5_000.0, 5_001.0, np.nan], [0.6, 0.2, 0.17, 0.02, 0.01])
+        age = pick([0.0, 4_999.0, 5_000.0, 5_001.0, np.nan, -6_000.0, -20.0], [0.6, 0.2, 0.15, 0.02, 0.01, 0.01, 0.01])
         hint = pick([0, 1, -1], [0.8, 0.1, 0.1]).astype(np.int8)
         model_p = pick([np.nan, 0.9, 0.85, 0.6, 0.5, 0.4, 0.39, 1.0, 0.0, 1.5, -0.1])
     return SignalTable(
@@ -292,6 +295,12 @@ def test_a_factor_that_is_not_enabled_and_one_without_a_column_refuse() -> None:
     assert not compare(bare, config_of(BTC_FUT, *RULES), BTC_FUT, Decimal("0.0005")).opens.any()
     of_model = replace(config_of(BTC_FUT, rule()), model_factors=("rv_1d",))
     assert not compare(bare, of_model, BTC_FUT, Decimal("0.0005")).opens.any()
+
+
+def test_futures_without_brackets_open_nothing_in_either_form() -> None:
+    bare = replace(BTC_FUT, brackets=())
+    table = random_table(1, 50, bare, price=65_400.0, messy=False)
+    assert "NO_BRACKETS" in {detail for _, detail in compare(table, config_of(bare, *RULES), bare, Decimal(0)).count()}
 
 
 def test_an_empty_table_is_decided() -> None:

@@ -209,6 +209,8 @@ def choose_side(hint: Side | None, features: Mapping[str, Any], side_mode: SideM
     if hint is not None:
         return hint
     signal = features.get("xmkt_signal", 0.0)
+    if not isinstance(signal, float | int):
+        return None
     if side_mode is SideMode.FADE:
         signal = -signal
     if signal > 0.0:

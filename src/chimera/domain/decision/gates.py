@@ -7,11 +7,11 @@ with its value and limit; the first that did not pass names the reason. It does 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from math import inf, nan
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
 from chimera.contracts.enums import HealthLevel, Market, Reason
-from chimera.domain.decision.facts import Facts
+from chimera.domain.decision.facts import Facts, Quote
 from chimera.domain.execution.slippage import estimate_bps
 
 
@@ -58,6 +58,15 @@ FUT_FACTORS = ("mid", "spread_bps", "depth_top1_usdt", "atr_14", "funding_next")
 SPOT_FACTORS = ("mid", "spread_bps", "depth_top1_usdt", "atr_14")
 """What gates and sizing read."""
 
+LEAST: Mapping[str, float] = {
+    "mid": 5e-324,
+    "spread_bps": 0.0,
+    "depth_top1_usdt": -1e308,
+    "atr_14": -1e308,
+    "funding_next": -1e308,
+}
+"""Below this a figure is none of a market: a price is above 0, a spread is not negative."""
+
 _RANK = {HealthLevel.GREEN: 0.0, HealthLevel.YELLOW: 1.0, HealthLevel.ORANGE: 2.0, HealthLevel.RED: 3.0}
 _BUDGET_GATES = ("BUDGET", "CONCURRENCY")
 
@@ -66,16 +75,23 @@ def needed_factors(market: Market) -> tuple[str, ...]:
     return FUT_FACTORS if market is Market.FUT else SPOT_FACTORS
 
 
-def unreadable(features: Mapping[str, float], market: Market) -> tuple[str, ...]:
-    """What gates and sizing need and cannot read: stale, not warm, or no number."""
-    # NaN fails both comparisons, and so does an absent factor.
-    return tuple([f for f in needed_factors(market) if not -inf < features.get(f, nan) < inf])
+def unreadable(features: Mapping[str, Any], market: Market) -> tuple[str, ...]:
+    """What gates and sizing need and cannot read: stale, not warm, no number, or one that cannot be."""
+    return tuple([name for name in needed_factors(market) if figure(features, name) is None])
 
 
-def slippage_estimate_bps(features: Mapping[str, float], limits: Limits) -> float | None:
+def figure(features: Mapping[str, Any], name: str) -> float | None:
+    """A needed factor as a finite number from its least value on; None where it is missing or anything else."""
+    value = features.get(name)
+    if not isinstance(value, float | int) or not LEAST[name] <= value < inf:
+        return None
+    return value
+
+
+def slippage_estimate_bps(features: Mapping[str, Any], limits: Limits) -> float | None:
     return estimate_bps(
-        spread_bps=features.get("spread_bps"),
-        depth_top1_usdt=features.get("depth_top1_usdt"),
+        spread_bps=figure(features, "spread_bps"),
+        depth_top1_usdt=figure(features, "depth_top1_usdt"),
         notional_usdt=limits.planned_notional_usdt,
     )
 
@@ -85,8 +101,11 @@ def gates(facts: Facts, limits: Limits, missing_rule_factors: int) -> tuple[Gate
     controls, exposure, quote = facts.controls, facts.exposure, facts.quote
     market = facts.instrument.market
     features = quote.features
-    funding = features.get("funding_next")
-    factors_here = not unreadable(features, market)
+    funding, spread_bps = figure(features, "funding_next"), figure(features, "spread_bps")
+    age_ms = quote.feature_age_ms
+    # Features from further in the future than old ones may be from the past are no better than those.
+    if unreadable(features, market) or not _two_sided(quote) or (age_ms or 0) < -limits.max_feature_age_ms:
+        age_ms = None
     used = exposure.budget_used_usdt
     results = [
         _off("KILL_SWITCH", controls.kill_switch_on),
@@ -95,14 +114,14 @@ def gates(facts: Facts, limits: Limits, missing_rule_factors: int) -> tuple[Gate
         _below("HEALTH", _health_rank(facts, limits), 3.0),
         _at_most("HALT", None if controls.halts is None else float(len(controls.halts)), 0.0),
         _on("NOT_RECONCILED", controls.reconciled),
-        _at_most("STALE", quote.feature_age_ms if factors_here else None, limits.max_feature_age_ms),
+        _at_most("STALE", age_ms, limits.max_feature_age_ms),
         _at_most("FACTOR_MISSING", missing_rule_factors, 0.0),
     ]
     if market is Market.FUT:
         results.append(_at_most("FUNDING", None if funding is None else abs(funding), limits.max_funding_abs))
     results += (
-        _at_most("SPREAD", features.get("spread_bps"), limits.spread_bp_limit),
-        _at_least("DEPTH", features.get("depth_top1_usdt"), limits.depth_top1_usdt_min),
+        _at_most("SPREAD", spread_bps, limits.spread_bp_limit),
+        _at_least("DEPTH", figure(features, "depth_top1_usdt"), limits.depth_top1_usdt_min),
         _at_most("SLIPPAGE", slippage_estimate_bps(features, limits), limits.slip_bp_hard),
         _off("OPEN_POSITION", exposure.open_position),
         _at_most("UNFINISHED_INTENT", exposure.unfinished_intents, 0.0),
@@ -154,15 +173,22 @@ def _minutes_since_stop_out(facts: Facts) -> float | None:
     return inf if minutes is None else minutes
 
 
-# NaN compares false with everything, so a value that is no number fails each of these without a special case.
+def _two_sided(quote: Quote) -> bool:
+    """Whether both sides are prices, and not crossed."""
+    bid, ask = quote.bid, quote.ask
+    return bid.is_finite() and ask.is_finite() and 0 < bid <= ask
+
+
+# NaN compares false with everything, so a value that is no number fails each of these without a special case. A loss of
+# minus infinity and a limit of infinity are no figures either; only how long ago something was may be without end.
 
 
 def _at_most(code: str, value: float | None, limit: float) -> GateResult:
-    return GateResult(code, value, AT_MOST, limit, value is not None and value <= limit)
+    return GateResult(code, value, AT_MOST, limit, value is not None and -inf < value <= limit < inf)
 
 
 def _below(code: str, value: float | None, limit: float) -> GateResult:
-    return GateResult(code, value, BELOW, limit, value is not None and value < limit)
+    return GateResult(code, value, BELOW, limit, value is not None and -inf < value < limit < inf)
 
 
 def _at_least(code: str, value: float | None, limit: float) -> GateResult:

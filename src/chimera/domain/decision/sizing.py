@@ -100,6 +100,9 @@ def size(ask: Ask, params: SizingParams, tell: Tell = _nobody) -> Plan | Refusal
 def size_futures(ask: Ask, params: SizingParams, tell: Tell = _nobody) -> Plan | Refusal:
     """Margin times leverage, to the nearest step, one step down where that is too much."""
     instrument, price = ask.instrument, ask.entry_price
+    if not instrument.brackets:
+        # Without the exchange's table neither leverage nor liquidation is known.
+        return Refusal(Reason.GATE, "NO_BRACKETS")
     planned_margin = params.margin_base_usdt * exact(ask.size_mult)
     tier = instrument.bracket_for(planned_margin * params.leverage_default)
     leverage = min(params.leverage_default, tier.initial_leverage)
@@ -133,13 +136,15 @@ def size_futures(ask: Ask, params: SizingParams, tell: Tell = _nobody) -> Plan |
         return Refusal(Reason.GATE, "STOP_TOO_CLOSE")
     margin = qty * price / leverage
     tell("margin", margin, "USDT", "qty * price / leverage")
+    # Of what is really ordered: a step down, or less leverage, may lead into a lower bracket than was planned for.
+    held_in = instrument.bracket_for(qty * price)
     liquidation = liquidation_price(
         side=ask.side,
         qty=qty,
         entry_price=price,
         wallet_usdt=margin,
-        maint_margin_ratio=tier.maint_margin_ratio,
-        cum=tier.cum,
+        maint_margin_ratio=held_in.maint_margin_ratio,
+        cum=held_in.cum,
     )
     tell("liquidation_price", liquidation, "USDT", "isolated, at this margin and bracket")
     if inside_buffer(price=stop_price, entry_price=price, liquidation=liquidation, ratio=params.liquidation_buffer):

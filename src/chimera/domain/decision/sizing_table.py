@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 E8 = 100_000_000
 
 REFUSALS = (
+    Refusal(Reason.GATE, "NO_BRACKETS"),
     Refusal(Reason.RISK_BUDGET, "MIN_NOTIONAL"),
     Refusal(Reason.RISK_BUDGET, "BUDGET"),
     Refusal(Reason.GATE, "STOP_TOO_CLOSE"),
@@ -28,7 +29,7 @@ REFUSALS = (
     Refusal(Reason.GATE, "STOP_BEYOND_LIQUIDATION"),
 )
 """Every refusal of `sizing`, in its order of asking."""
-MIN_NOTIONAL, BUDGET, STOP_TOO_CLOSE, STOP_BELOW_ZERO, STOP_BEYOND_LIQUIDATION = range(len(REFUSALS))
+NO_BRACKETS, MIN_NOTIONAL, BUDGET, STOP_TOO_CLOSE, STOP_BELOW_ZERO, STOP_BEYOND_LIQUIDATION = range(len(REFUSALS))
 PLANNED = -1
 
 
@@ -108,6 +109,9 @@ class _Reckoning:
 
     def futures(self) -> None:
         instrument, params, price = self.instrument, self.params, self.price
+        if not instrument.brackets:
+            self.refusal[:] = NO_BRACKETS
+            return
         planned_exact = [params.margin_base_usdt * exact(mult) for mult in self.mults.tolist()]
         tiers = [instrument.bracket_for(planned * params.leverage_default) for planned in planned_exact]
         leverages = [min(params.leverage_default, tier.initial_leverage) for tier in tiers]
@@ -127,7 +131,7 @@ class _Reckoning:
         self._refuse(self._too_close(), STOP_TOO_CLOSE)
         qty = steps * self.step
         margin = qty * price / leverage
-        maint, cum = self._each([tier.maint_margin_ratio for tier in tiers]), self._each([tier.cum for tier in tiers])
+        maint, cum = self._brackets(qty * price)
         with np.errstate(divide="ignore", invalid="ignore"):
             liquidation = (margin + cum - self.sign * qty * price) / (qty * maint - self.sign * qty)
             way = price - liquidation
@@ -189,6 +193,16 @@ class _Reckoning:
     def _each(self, by_mult: list[Decimal]) -> Floats:
         values: Floats = np.array([float(value) for value in by_mult])[self.mult_at]
         return values
+
+    def _brackets(self, notional: Floats) -> tuple[Floats, Floats]:
+        """Maintenance ratio and amount of the bracket that holds `notional`; the last one above every cap."""
+        brackets = self.instrument.brackets
+        caps = np.array([float(each.notional_cap) for each in brackets])
+        for cap in caps.tolist():
+            self._doubt(np.abs(notional - cap) < 1e-9 * cap)
+        at = np.minimum(np.searchsorted(caps, notional, side="left"), len(brackets) - 1)
+        ratios = np.array([float(each.maint_margin_ratio) for each in brackets])
+        return ratios[at], np.array([float(each.cum) for each in brackets])[at]
 
     def _doubt(self, where: Bools) -> None:
         self.unsure |= where & (self.refusal == PLANNED)

@@ -16,7 +16,7 @@ from chimera.contracts.enums import HealthLevel, Market, Reason, SideMode
 from chimera.domain.decision.condition import Bools, Floats, columns
 from chimera.domain.decision.decide import SIZE_MULT_TOTAL_RANGE, DecisionConfig
 from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
-from chimera.domain.decision.gates import AT_LEAST, AT_MOST, BELOW, gates, needed_factors, reason_of
+from chimera.domain.decision.gates import AT_LEAST, AT_MOST, BELOW, LEAST, gates, needed_factors, reason_of
 from chimera.domain.decision.model import BANDS, INVALID
 from chimera.domain.decision.rules import MULT_RANGES, RuleSet
 from chimera.domain.decision.sizing_table import REFUSALS, Asks, Ints, Plans, size_table
@@ -246,18 +246,24 @@ def _market_gates(table: SignalTable, config: DecisionConfig, market: Market) ->
     """The values of the gates that read the market; NaN where one cannot be found out."""
     n, limits = len(table), config.limits
     age = np.zeros(n) if table.feature_age_ms is None else table.feature_age_ms
-    readable = np.ones(n, dtype=np.bool_)
+    # As `gates` has it: each figure from its least value on, a market with two sides, features not from the future.
+    readable = (table.bid > 0.0) & (table.bid <= table.ask) & np.isfinite(table.ask)
+    readable &= ~(age < -limits.max_feature_age_ms)
+    figures = {}
     for factor in needed_factors(market):
-        readable &= np.isfinite(table.column(factor))
+        column = table.column(factor)
+        known = (column >= LEAST[factor]) & (column < np.inf)
+        figures[factor] = np.where(known, column, np.nan)
+        readable &= known
     read = dict.fromkeys((*config.rules.factors, *config.model_factors))
     missing = np.full(n, float(len(config.rules.disabled_factors)))
     for factor in read:
         missing += ~np.isfinite(table.column(factor))
-    spread, depth = table.column("spread_bps"), table.column("depth_top1_usdt")
+    spread, depth = figures["spread_bps"], figures["depth_top1_usdt"]
     return {
         "STALE": np.where(readable, age, np.nan),
         "FACTOR_MISSING": missing,
-        "FUNDING": np.abs(table.column("funding_next")),
+        "FUNDING": np.abs(figures.get("funding_next", np.zeros(n))),
         "SPREAD": spread,
         "DEPTH": depth,
         "SLIPPAGE": estimate_bps_of_columns(
@@ -270,9 +276,9 @@ def _holds(value: Floats, how: str, limit: float) -> Bools:
     # NaN compares false with everything: what cannot be found out refuses.
     held: Bools
     if how == AT_MOST:
-        held = value <= limit
+        held = (value > -np.inf) & (value <= limit)
     elif how == BELOW:
-        held = value < limit
+        held = (value > -np.inf) & (value < limit)
     elif how == AT_LEAST:
         held = value >= limit
     else:

@@ -32,7 +32,7 @@ def trail_of(decision: Decision) -> dict[str, Any]:
                 "code": gate.code,
                 "value": _number(gate.value),
                 "how": gate.how,
-                "limit": gate.limit,
+                "limit": _number(gate.limit),
                 "passed": gate.passed,
             }
             for gate in decision.gates
@@ -54,8 +54,8 @@ def trail_of(decision: Decision) -> dict[str, Any]:
         "quote": None
         if facts is None
         else {
-            "bid": float(facts.quote.bid),
-            "ask": float(facts.quote.ask),
+            "bid": _number(float(facts.quote.bid)),
+            "ask": _number(float(facts.quote.ask)),
             "taker_fee_ratio": float(facts.taker_fee_ratio),
         },
         "slices": decision.slices,
