@@ -597,7 +597,10 @@ def stream_map() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="which one; an unknown name lists them")],
+    name: Annotated[
+        str,
+        typer.Argument(help="sim, memory, decide, dryrun, config, venue, connector, features, tick-to-order"),
+    ],
     as_json: Json = False,
     days: Annotated[float, typer.Option(min=0.1, max=60, help="sim: virtual days.")] = 3.0,
     profile: Annotated[bool, typer.Option("--profile", help="sim: show where the time goes.")] = False,

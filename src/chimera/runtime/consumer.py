@@ -86,6 +86,11 @@ class Consumer:
     async def _handle_newest(self, gather: Gather, first: Sequence[Delivery]) -> None:
         """Of what comes too soon after the last one, the newest; of what came with a border between, both."""
         now_ms = self.clock.now_ms()
+        if len(first) == 1 and now_ms >= self._free_ms:
+            # The usual way where prices are rare.
+            await self._handle_all(first)
+            self._free_ms = self.clock.now_ms() + gather.within_ms
+            return
         deliveries = list(first)
         if now_ms < self._free_ms and not _is_of_the_past(first[0], now_ms, gather):
             await self.clock.sleep_until_ms(min(self._free_ms, _border_after(now_ms - 1, gather.border_ms)))

@@ -4,8 +4,7 @@
     snapshot    the features of a moment, on a warm book
     service     S2 on the memory bus: what S1 publishes is read, kept, told and stored. `cpu_us` of a tick is what S2
                 takes of the processor, the publishing taken off; `rate_per_s` ticks a second would fill one core
-    memory      of an instrument in a warm book, and in the whole service beside it
-
+    memory      of an instrument in a warm book
     table       the same factors over a whole history at once; `rate_per_s` is rows of minutes
 
 A warm book has a month of minutes behind it, those of the crowd a day. Ten ticks a second is the most that S1 lets
