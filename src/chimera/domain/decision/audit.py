@@ -11,7 +11,7 @@ from typing import Any
 
 from chimera.contracts.enums import HealthLevel, Market
 from chimera.domain.decision.decide import DecisionConfig
-from chimera.domain.decision.facts import Facts
+from chimera.domain.decision.facts import Facts, Quote
 from chimera.domain.execution.slippage import estimate_bps
 
 _READ_BY_ALL = frozenset({"mid", "spread_bps", "depth_top1_usdt", "atr_14"})
@@ -47,7 +47,15 @@ def _conditions(facts: Facts, config: DecisionConfig) -> Iterator[tuple[str, boo
     yield "HALT", controls.halts == ()
     yield "NOT_RECONCILED", bool(controls.reconciled)
     age_ms = quote.feature_age_ms
-    yield "STALE", len(figures) == len(needed) and age_ms is not None and not age_ms > limits.max_feature_age_ms
+    yield (
+        "STALE",
+        (
+            len(figures) == len(needed)
+            and _is_market(figures["mid"], figures["spread_bps"], quote)
+            and age_ms is not None
+            and abs(age_ms) <= limits.max_feature_age_ms
+        ),
+    )
     # A rule may read a word; a model reads figures only, and finds out by itself.
     yield "FACTOR_MISSING", not config.rules.disabled_factors and all(_is_told(features.get(name)) for name in read)
     if futures:
@@ -72,8 +80,18 @@ def _conditions(facts: Facts, config: DecisionConfig) -> Iterator[tuple[str, boo
     yield "BUDGET", used is not None and limits.budget_usdt_max - used > 0
     yield "CONCURRENCY", running is not None and running + 1 <= limits.concurrent_entries_per_market
     loss, fall = exposure.daily_loss_usdt, exposure.drawdown_ratio
-    yield "DAILY_LOSS", loss is not None and loss < limits.daily_loss_usdt_max + exposure.daily_loss_base_usdt
-    yield "DRAWDOWN", fall is not None and fall < limits.drawdown_pct_max + exposure.drawdown_base_ratio
+    loss_max = limits.daily_loss_usdt_max + exposure.daily_loss_base_usdt
+    yield "DAILY_LOSS", _is_figure(loss) and _is_figure(loss_max) and loss is not None and loss < loss_max
+    fall_max = limits.drawdown_pct_max + exposure.drawdown_base_ratio
+    yield "DRAWDOWN", _is_figure(fall) and _is_figure(fall_max) and fall is not None and fall < fall_max
+
+
+def _is_market(mid: float, spread_bps: float, quote: Quote) -> bool:
+    """Prices above nothing, the dear side not below the cheap one."""
+    sides = (quote.bid, quote.ask)
+    return (
+        mid > 0 and spread_bps >= 0 and all(side.is_finite() and side > 0 for side in sides) and max(sides) == sides[1]
+    )
 
 
 def _is_figure(value: Any) -> bool:
