@@ -59,6 +59,21 @@ def test_after_a_start_over_a_month_every_factor_of_bars_is_warm() -> None:
     run_virtual(run())
 
 
+def test_an_hour_that_is_on_file_by_its_minutes_alone_counts_as_they_make_it() -> None:
+    """Its own bar never came; a system that lived through it knew it all the same."""
+
+    async def run(*, whole: bool) -> float:
+        bars = month(NOON, days=3)
+        kept = [bar for bar in bars if whole or bar.interval != "1h" or bar.open_time != NOON - 5 * 60 * MINUTE]
+        assert len(bars) - len(kept) == (not whole)
+        async with standing(prepare=lambda world: file_bars(world, kept)) as floor:
+            await floor.tick()
+            await pass_ms(floor.world, 1)
+            return float(floor.events()[0].features["atr_14"])
+
+    assert run_virtual(run(whole=False)) == run_virtual(run(whole=True))
+
+
 def test_a_start_reads_a_page_at_a_time_and_the_loop_turns_between() -> None:
     turns: list[int] = []
 

@@ -72,8 +72,8 @@ def lookback(derived: Sequence[FactorSpec]) -> Lookback:
 
 @dataclass(slots=True, kw_only=True)
 class Walk:
-    """One book, or none, for the days alone, on its way through what is on file: hours first, then the minutes, for an
-    hour that is known already is not built again from its minutes. It may go on from where it stopped."""
+    """One book, or none, for the days alone, on its way through what is on file: the hours, then the minutes, which the
+    book takes in order of their closes. It may go on from where it stopped."""
 
     key: InstrumentKey
     book: FeatureBook | None
@@ -99,7 +99,7 @@ class Walk:
                     self.book.on_bar(hour)
                 if self.cross is not None:
                     self.cross.on_btc(hour)
-            self._settle(hours[-1])
+            # They wait in the book for the minutes: of an hour whose own bar is missing they are all that is known.
             self._hours_ms = hours[-1].close_time
         since_ms = max(self.minutes_since_ms, self._minutes_ms)
         async for minutes in self.history.bars(self.key, "1m", since_ms, end_ms):
