@@ -7,7 +7,7 @@ import pytest
 
 from chimera.contracts.enums import TakerFallback
 from chimera.contracts.flags import Flags
-from chimera.contracts.option_rows import flag_rows, shown, variable_rows
+from chimera.contracts.option_rows import flag_row, flag_rows, flag_unit, shown, variable_rows
 from chimera.contracts.settings import SETTINGS
 from chimera.contracts.units import unit_of
 
@@ -101,3 +101,17 @@ def test_a_value_reads_as_a_person_writes_it(value: Any, text: str) -> None:
 )
 def test_the_unit_is_the_last_word(name: str, unit: str) -> None:
     assert unit_of(name) == unit
+
+
+def test_a_bound_between_nothing_and_one_is_no_time() -> None:
+    """`_min` at the end is minutes or a least value; what lies between 0 and 1 is a share."""
+    rows = [*flag_rows(), *(row for service in variable_rows().values() for row in service)]
+    shares = [row.path for row in rows if row.range == "0 … 1" and row.unit in ("min", "ms", "h", "days", "s")]
+    assert shares == []
+
+
+def test_a_limit_that_many_groups_have_is_told_by_its_group() -> None:
+    assert flag_unit("health_guard.thresholds.router_e2e_latency_p95_ms.red") == "ms"
+    assert flag_unit("position.tiers[1].lock_roe") == "fraction of margin"
+    assert flag_unit("not.a.flag_bps") == "bps"
+    assert flag_row("position.tiers[1].lock_roe") == ROWS["position.tiers[].lock_roe"]

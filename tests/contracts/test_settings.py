@@ -8,6 +8,7 @@ from chimera.contracts.enums import WorkingType
 from chimera.contracts.settings import (
     SETTINGS,
     ChimeraSettings,
+    S2Settings,
     S3Settings,
     S4Settings,
     Settings,
@@ -178,3 +179,22 @@ def test_a_duration_names_its_unit(text: str, ms: int | None) -> None:
             S4Settings.from_env({"S4_CB_ERROR_RATE_WINDOW": text})
     else:
         assert S4Settings.from_env({"S4_CB_ERROR_RATE_WINDOW": text}).cb_error_rate_window == ms
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"S2_REGIME_FROZEN_BELOW": "0.95"},
+        {"S2_REGIME_EXTREME_ABOVE": "0.05"},
+        {"S2_REGIME_FROZEN_BELOW": "0.6", "S2_REGIME_EXTREME_ABOVE": "0.5"},
+    ],
+)
+def test_a_day_cannot_be_calm_and_stormy(told: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"regime_frozen_below .* is above regime_extreme_above") as refused:
+        S2Settings.from_env(told)
+    assert refused.value.variable in told
+
+
+def test_a_market_that_is_never_normal_may_be_wanted() -> None:
+    found = S2Settings.from_env({"S2_REGIME_FROZEN_BELOW": "0.5", "S2_REGIME_EXTREME_ABOVE": "0.5"})
+    assert found.regime_frozen_below == found.regime_extreme_above

@@ -342,6 +342,33 @@ def test_of_what_comes_too_soon_the_newest_is_handled_and_all_is_acknowledged() 
     run_virtual(scenario())
 
 
+def test_a_bus_that_fails_while_more_is_gathered_leaves_nothing_in_hand_behind() -> None:
+    """A price that came back thirty seconds later, behind newer ones, would be no price of its minute any more."""
+
+    async def scenario() -> None:
+        desk = await gathering()
+        asked: list[int] = []
+
+        async def down_once(call: Any, *args: Any, **how: Any) -> Any:
+            if how.get("block_ms") == 0:
+                asked.append(desk.clock.now_ms())
+                if len(asked) == 1:
+                    raise BusUnavailable("a failover")
+            return await call(*args, **how)
+
+        desk.bus.instead["read"] = down_once
+        await desk.publish_now(1)
+        await desk.wait(10)
+        await desk.publish_now(2)
+        await desk.wait(2_500)
+
+        assert asked, "more was asked for"
+        assert desk.done == [1, 2]
+        assert await desk.pending() == 0
+
+    run_virtual(scenario())
+
+
 def test_what_comes_after_a_pause_waits_for_nothing() -> None:
     async def scenario() -> None:
         desk = await gathering()

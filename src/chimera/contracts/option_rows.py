@@ -3,10 +3,12 @@
 Owns how a field's unit, range and default read. The fields themselves are in `flags` and `settings`.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -33,9 +35,28 @@ class OptionRow:
     also: str = ""
 
 
+_PLACE = re.compile(r"\[\d+\]")
+
+
 def flag_rows() -> tuple[OptionRow, ...]:
     """Every flag of a bundle, in the order of the contract."""
     return tuple(_flags(Flags, "", Flags(), ""))
+
+
+@cache
+def _flag_rows_by_path() -> dict[str, OptionRow]:
+    return {row.path: row for row in flag_rows()}
+
+
+def flag_row(path: str) -> OptionRow | None:
+    """The row of one flag by its dotted path, such as `position.tiers[0].lock_roe`; None where there is none."""
+    return _flag_rows_by_path().get(_PLACE.sub("[]", path))
+
+
+def flag_unit(path: str) -> str:
+    """The unit of a flag by its path; of anything else by its name."""
+    row = flag_row(path)
+    return unit_of(path.rpartition(".")[2]) if row is None else row.unit
 
 
 def variable_rows() -> dict[str, tuple[OptionRow, ...]]:

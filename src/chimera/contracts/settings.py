@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
@@ -107,7 +107,9 @@ class Settings(Contract):
             return cls.model_validate(told)
         except ValidationError as error:
             first = error.errors()[0]
-            variable = source[str(first["loc"][0])]
+            # What several fields must be to each other is told of one that was set.
+            named = [str(each) for each in first["loc"] if str(each) in source] or list(source)
+            variable = source[named[0]]
             value = "(hidden)" if variable.secret else repr(told[variable.field])
             problem = first["msg"][0].lower() + first["msg"][1:]
             remedy = f"Unset it for {_shown(variable.default)}, or correct it ({variable.reason})"
@@ -254,6 +256,16 @@ class S2Settings(StoreSettings):
         le=86_400_000,
         description="A regime holds so long past its day: midnight's bar may be late, and a reopened stream takes 90 s",
     )
+
+    @model_validator(mode="after")
+    def _calm_below_storm(self) -> Self:
+        if self.regime_frozen_below > self.regime_extreme_above:
+            raise ValueError(
+                f"regime_frozen_below {self.regime_frozen_below:g} is above regime_extreme_above "
+                f"{self.regime_extreme_above:g}: a day cannot be both"
+            )
+        return self
+
     recompute_days_max: int = Field(
         default=31, ge=1, le=366, description="Longest window of one recompute; a month of a symbol takes some seconds"
     )

@@ -30,6 +30,8 @@ _SELDOM: dict[str, str] = {
     "taker_pct_diff_7d_max": "fraction",
     "slippage_mape_7d_max": "fraction",
     "min_move": "fraction",
+    "liquidation_buffer_min": "fraction",
+    "dry_run_jaccard_min": "fraction",
     "ib_rate": "fraction",
     "model_auc": "fraction",
     "brier": "squared error",

@@ -96,7 +96,11 @@ class Consumer:
             await self.clock.sleep_until_ms(min(self._free_ms, _border_after(now_ms - 1, gather.border_ms)))
             more = first
             while more:
-                more = await self.bus.read(self.stream, self.group, self.name, count=READ_COUNT, block_ms=0)
+                try:
+                    more = await self.bus.read(self.stream, self.group, self.name, count=READ_COUNT, block_ms=0)
+                except DependencyDown:
+                    # What is in hand is handled; the next read finds the bus down and waits for it.
+                    break
                 deliveries += more
         passed_over: list[str] = []
         for delivery, following in zip(deliveries, [*deliveries[1:], None], strict=True):

@@ -6,6 +6,7 @@ Owns the sentences. Which differences there are is `diff`'s.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from chimera.contracts.option_rows import flag_unit
 from chimera.contracts.units import unit_of
 from chimera.domain.config.diff import GONE, Difference
 
@@ -34,7 +35,7 @@ def sentence(change: Difference) -> str:
     """`R-001 fires above 1.5 bps, before 2 bps`."""
     part, *rest = change.steps
     if not rest:
-        return _value_changed(str(part), str(part), change)
+        return _value_changed(str(part), unit_of(str(part)), change)
     name, inner = str(rest[0]), rest[1:]
     match part:
         case "rules":
@@ -42,7 +43,8 @@ def sentence(change: Difference) -> str:
         case "factors" | "instruments":
             return _entry("factor" if part == "factors" else "instrument", name, inner, change)
         case _:
-            return _value_changed(change.path.removeprefix("flags."), str(change.steps[-1]), change)
+            path = change.path.removeprefix("flags.")
+            return _value_changed(path, flag_unit(path), change)
 
 
 def rule_in_words(rule: Mapping[str, Any]) -> str:
@@ -73,7 +75,7 @@ def _grouped(node: Any) -> str:
 
 def _comparison(leaf: Mapping[str, Any]) -> str:
     value = leaf.get("v")
-    return f"{_OPERATORS.get(str(leaf.get('op')), leaf.get('op'))} {_with_unit(value, str(leaf.get('f')))}"
+    return f"{_OPERATORS.get(str(leaf.get('op')), leaf.get('op'))} {_with_unit(value, unit_of(str(leaf.get('f'))))}"
 
 
 def _effect(action: Any) -> str:
@@ -108,7 +110,7 @@ def _rule(name: str, inner: list[Any], change: Difference) -> str:
             return f"{name} applies to {_plain(change.after) or 'every symbol'}, before to " + (
                 _plain(change.before) or "every symbol"
             )
-    return _value_changed(f"{name}: {'.'.join(map(str, inner))}", str(inner[-1]), change)
+    return _value_changed(f"{name}: {'.'.join(map(str, inner))}", unit_of(str(inner[-1])), change)
 
 
 def _entry(kind: str, name: str, inner: list[Any], change: Difference) -> str:
@@ -117,19 +119,18 @@ def _entry(kind: str, name: str, inner: list[Any], change: Difference) -> str:
         return f"{kind} {name} is {state}"
     if inner == ["status"]:
         return f"{kind} {name} is switched {'on' if change.after == 'ENABLED' else 'off'}"
-    return _value_changed(f"{kind} {name}: {'.'.join(map(str, inner))}", str(inner[-1]), change)
+    return _value_changed(f"{kind} {name}: {'.'.join(map(str, inner))}", unit_of(str(inner[-1])), change)
 
 
-def _value_changed(what: str, name: str, change: Difference) -> str:
+def _value_changed(what: str, unit: str, change: Difference) -> str:
     if change.before is GONE:
-        return f"{what} is {_with_unit(change.after, name)}, before not told"
+        return f"{what} is {_with_unit(change.after, unit)}, before not told"
     if change.after is GONE:
-        return f"{what} is not told any more, before {_with_unit(change.before, name)}"
-    return f"{what} is {_with_unit(change.after, name)}, before {_with_unit(change.before, name)}"
+        return f"{what} is not told any more, before {_with_unit(change.before, unit)}"
+    return f"{what} is {_with_unit(change.after, unit)}, before {_with_unit(change.before, unit)}"
 
 
-def _with_unit(value: Any, name: str) -> str:
-    unit = unit_of(name)
+def _with_unit(value: Any, unit: str) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{_plain(value)} {unit}" if number and unit not in _UNSAID else _plain(value)
 

@@ -13,7 +13,7 @@ from chimera.contracts.documents import ConfigBundle, Factor, Instrument, Strate
 from chimera.contracts.enums import BundleStatus, EntryStatus
 from chimera.contracts.flags import Flags
 from chimera.contracts.http.config import BundleAnswer, BundleDiff, LintFinding
-from chimera.contracts.units import unit_of
+from chimera.contracts.option_rows import flag_row, flag_unit
 from chimera.domain.config.bundle import default_bundle
 from chimera.domain.config.words import rule_in_words
 from chimera.domain.decision.telling import figure, plain
@@ -142,16 +142,17 @@ def _flags(flags: Flags, *, only_changed: bool) -> Iterator[Section]:
     for name, about in Flags.model_fields.items():
         found = list(leaves(getattr(flags, name), getattr(_DEFAULTS, name)))
         changed = sum(leaf.is_changed for leaf in found)
-        rows = [_flag_row(leaf) for leaf in found if leaf.is_changed or not only_changed]
+        rows = [_flag_row(name, leaf) for leaf in found if leaf.is_changed or not only_changed]
         note = about.description or ""
         if rows:
             said = f"{note} {changed} changed." if changed else note
             yield Section(name.replace("_", " ").capitalize(), FLAGS, rows, said, style="flags")
 
 
-def _flag_row(leaf: Leaf) -> Row:
+def _flag_row(part: str, leaf: Leaf) -> Row:
     group, _, name = leaf.path.rpartition(".")
-    unit = unit_of(name)
+    path = f"{part}.{leaf.path}"
+    unit, known = flag_unit(path), flag_row(path)
     text, sub = value_text(leaf.value, unit)
     return row(
         leaf.path,
@@ -160,7 +161,7 @@ def _flag_row(leaf: Leaf) -> Row:
         cell("" if unit in ("count", *SHARES) else unit),
         cell(value_text(leaf.default, unit)[0] if leaf.is_changed else "", "warn"),
         cell(range_text(leaf.about, leaf.value)),
-        cell(leaf.about.description or ""),
+        cell(leaf.about.description or "" if known is None else known.reason),
         tone="changed" if leaf.is_changed else "",
     )
 
@@ -251,7 +252,7 @@ def change_sections(diff: BundleDiff) -> list[Section]:
     parts: dict[str, list[Row]] = {}
     for each in diff.differences:
         part = each.path.partition(".")[0].partition("[")[0]
-        unit = unit_of(each.path.rpartition(".")[2])
+        unit = flag_unit(each.path.removeprefix("flags."))
         before, after = (_side(value, unit) for value in (each.before, each.after))
         parts.setdefault(part, []).append(
             row(
