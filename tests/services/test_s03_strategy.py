@@ -14,6 +14,7 @@ from chimera.contracts.base import Message
 from chimera.contracts.collections import (
     COLLECTIONS,
     FILLS,
+    INSTRUMENT_REGISTRY,
     INTENTS,
     SIGNALS,
     STRATEGY_EVENTS,
@@ -246,6 +247,28 @@ def test_nothing_is_opened_where_a_person_holds_a_position() -> None:
 
         assert (while_held.action, while_held.detail) == (Action.SKIP, "OPEN_POSITION")
         assert afterwards.action is Action.OPEN
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_limit_that_a_person_tightens_in_the_registry_holds_within_two_minutes() -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        await desk.see(0.0)
+        before = await desk.decide("/dryrun", sideHint="BUY")
+        entry = await desk.world.documents.get(INSTRUMENT_REGISTRY, FUT.doc_key)
+        assert entry is not None
+        await desk.world.documents.put(INSTRUMENT_REGISTRY, entry.but(spread_bp_limit=0.01))
+        await desk.pass_ms(130_000)
+        await desk.healthy()
+        await desk.see(0.0)
+        after = await desk.decide("/dryrun", sideHint="BUY")
+
+        assert before.body["decision"] == "open"
+        assert (after.body["decision"], after.body["detail"]) == ("skip", "SPREAD")
+        (gate,) = [each for each in after.body["trail"]["gates"] if each["code"] == "SPREAD"]
+        assert gate["limit"] == 0.01
         await desk.stop()
 
     run_virtual(scenario())

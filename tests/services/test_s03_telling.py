@@ -46,7 +46,7 @@ def test_every_decision_is_timed_and_what_refused_it_is_counted() -> None:
         await desk.see(spread_bps=9.0)
         await desk.decide("/dryrun")
 
-        assert figure(desk, "strategy_decide_latency_ms_count") == 4
+        assert figure(desk, "strategy_decide_latency_ms_count") == 3, "a dry run decides nothing"
         assert figure(desk, "gate_skip_count", reason="SPREAD") == 2, "a dry run refuses nobody"
         assert figure(desk, "gate_skip_count", reason="NO_SIGNAL") == 1
         await desk.stop()
@@ -350,6 +350,22 @@ def test_a_position_near_its_liquidation_is_told_while_the_feed_is_silent(mid: f
 
         alerts = desk.alerts("LIQUIDATION")
         assert [alert.source for alert in alerts] == ["s3"] * told
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+def test_the_last_good_price_counts_where_the_newest_features_had_none() -> None:
+    """The book goes silent first; what else comes tells features once more, without a price."""
+
+    async def scenario() -> None:
+        desk = await Desk.begin()
+        await desk.see()
+        await desk.see(mid=57_300.0)
+        await desk.see(stale=("mid",))
+        await desk.pass_ms(60_000)
+
+        assert [alert.source for alert in desk.alerts("LIQUIDATION")] == ["s3"]
         await desk.stop()
 
     run_virtual(scenario())

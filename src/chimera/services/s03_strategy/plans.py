@@ -21,6 +21,7 @@ class Basis:
     snapshot: ConfigSnapshot
     config: DecisionConfig
     model: Opened | None
+    instrument: Instrument
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,10 +65,14 @@ class Plans:
         snapshot = self.watch.of(signal_id)
         content = self._content(snapshot)
         model = self.scorer.of(snapshot.flags.model)
+        instrument = self.instruments[key]
         made = self._made.get((key, snapshot.bundle_id))
-        if made is None or made.model is not model:
+        if made is None or made.model is not model or made.instrument is not instrument:
+            # The registry is read anew each minute: only what really changed makes limits anew.
+            same = made is not None and made.model is model and made.instrument == instrument
+            config = made.config if same and made is not None else self._config(content, instrument, model)
             made = self._made[key, snapshot.bundle_id] = Basis(
-                snapshot=snapshot, config=self._config(content, key, model), model=model
+                snapshot=snapshot, config=config, model=model, instrument=instrument
             )
         return made
 
@@ -82,10 +87,10 @@ class Plans:
             )
         return content
 
-    def _config(self, content: Content, key: InstrumentKey, model: Opened | None) -> DecisionConfig:
+    def _config(self, content: Content, instrument: Instrument, model: Opened | None) -> DecisionConfig:
         config = plan_of(
             content,
-            self.instruments[key],
+            instrument,
             self.settings.variables,
             feature_age_ms_max=self.settings.feature_age_ms_max,
         )

@@ -122,6 +122,8 @@ class Decide:
     _last: dict[InstrumentKey, tuple[str, str]] = field(default_factory=dict)
     _heard_at: dict[InstrumentKey, int] = field(default_factory=dict)
     _look_again_at: dict[InstrumentKey, int] = field(default_factory=dict)
+    _last_mid: dict[InstrumentKey, float] = field(default_factory=dict)
+    """The last price that was fresh when it came."""
     _opening: int = 0
     _opens_checked: int = 0
     _opens_missed: int = 0
@@ -132,6 +134,9 @@ class Decide:
         if key not in self.instruments:
             return
         now_ms = self._heard_at[key] = self.clock.now_ms()
+        mid = event.features.get("mid")
+        if isinstance(mid, float) and "mid" not in event.stale:
+            self._last_mid[key] = mid
         question = self._question(seen_of_event(key, event), None)
         side = choose_side(None, event.features, question.basis.config.side_mode)
         # Without a side nothing can open, and what a tick cannot mend still stands: once a minute is often enough.
@@ -169,7 +174,7 @@ class Decide:
                 outcome = replace(outcome, intent=self._intent(question, outcome.decision, 1))
         else:
             outcome = await self._run(question, always_store=True)
-        self.metrics.observe_ms("strategy_decide_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
+            self.metrics.observe_ms("strategy_decide_latency_ms", (self.clock.perf_ns() - began_ns) / 1e6)
         return answer_of(outcome)
 
     async def on_batch(self, requests: Sequence[DecideRequest]) -> tuple[DecideAnswer, ...]:
@@ -221,10 +226,11 @@ class Decide:
                 seen = await self._last_seen(key)
             except Problem:
                 continue
+            # First, for it protects what is open; and by the last good price where the newest was none.
+            await self.buffer.look(key, seen.features.get("mid", self._last_mid.get(key)))
             outcome = await self._judge(self._question(seen, None))
             if not outcome.decision.opens:
                 await self._store_if_new(outcome)
-            await self.buffer.look(key, seen.features.get("mid"))
 
     def _key_of(self, request: DecideRequest) -> InstrumentKey:
         snapshot = self.plans.snapshot()
