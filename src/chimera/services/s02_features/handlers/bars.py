@@ -5,6 +5,7 @@ came is read from file, where S1 wrote it before it told anybody. Start-up is th
 where the file has come to know more of the past than the book, a new book is made beside it and takes its place.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,8 +88,14 @@ class Walk:
     read: int = 0
     """Minutes that were on file."""
     _hours_ms: int = -1
-    """Up to here the hours were read, and told the days."""
+    """Up to here the hours were read."""
     _minutes_ms: int = -1
+    _hours: deque[Bar] = field(default_factory=deque)
+    """Hours that the days are not told yet: those of which no bar is on file are told by their minutes, in order."""
+    _whole: set[int] = field(default_factory=set)
+    """Where the hours open that the days are told whole."""
+    _days_ms: int = -1
+    """Up to here the days were told."""
 
     async def to(self, end_ms: int) -> None:
         """Take everything that had closed by `end_ms`."""
@@ -97,8 +104,9 @@ class Walk:
             for hour in hours:
                 if self.book is not None:
                     self.book.on_bar(hour)
-                if self.cross is not None:
-                    self.cross.on_btc(hour)
+                if hour.open_time >= self._days_ms:
+                    self._hours.append(hour)
+                    self._whole.add(hour.open_time)
             # They wait in the book for the minutes: of an hour whose own bar is missing they are all that is known.
             self._hours_ms = hours[-1].close_time
         since_ms = max(self.minutes_since_ms, self._minutes_ms)
@@ -106,15 +114,28 @@ class Walk:
             for minute in minutes:
                 if self.book is not None:
                     self.book.on_bar(minute)
-                if self.cross is not None and minute.open_time >= self._hours_ms:
-                    self.cross.on_btc(minute)
+                self._tell_days(minute.open_time)
+                if minute.open_time - minute.open_time % HOUR_MS not in self._whole:
+                    self._tell_day(minute)
+            self._tell_days(minutes[-1].close_time)
             self._settle(minutes[-1])
             self.newest_open = minutes[-1].open_time
             self._minutes_ms = minutes[-1].close_time
             self.read += len(minutes)
+        self._tell_days(end_ms)
 
     def value(self, factor_id: str, now_ms: int) -> float | None:
         return self.book.snapshot(now_ms, 0).values.get(factor_id) if self.book is not None else None
+
+    def _tell_days(self, until_ms: int) -> None:
+        """The hours that had closed by then."""
+        while self._hours and self._hours[0].close_time <= until_ms:
+            self._tell_day(self._hours.popleft())
+
+    def _tell_day(self, bar: Bar) -> None:
+        if self.cross is not None and bar.open_time >= self._days_ms:
+            self.cross.on_btc(bar)
+            self._days_ms = bar.close_time
 
     def _settle(self, newest: Bar) -> None:
         """The book computes when it is asked; asked page by page it keeps no month of bars waiting."""
@@ -174,13 +195,17 @@ class Bars:
     async def rebuild(self) -> None:
         """A new book from what is on file takes the place of the one that goes on meanwhile. No bar is lost: at the
         moment of the change both have the same newest one."""
-        walk = await self._walk(self.clock.now_ms(), None)
+        # The days are read anew as well: what was filed and not told yet, or came too late to be told, is in them.
+        days = CrossMarket(min_move=0.0) if self.cross is not None else None
+        walk = await self._walk(self.clock.now_ms(), days)
         await walk.to(self.clock.now_ms())
         while walk.newest_open < self._newest_open:
             end_ms = self._newest_open + MINUTE_MS
             await walk.to(end_ms)
             # What is not on file by then was never there.
             walk.newest_open = max(walk.newest_open, end_ms - MINUTE_MS)
+        if self.cross is not None and days is not None:
+            self.cross.absorb_btc(days)
         self._take_over(walk)
         self._say_closed()
 
