@@ -21,6 +21,10 @@ async def past(world: World) -> None:
     await file_bars(world, month(MIDNIGHT - 2 * MINUTE))
 
 
+async def past_and_last(world: World) -> None:
+    await file_bars(world, month(MIDNIGHT))
+
+
 async def written(floor: Floor) -> dict[str, str]:
     return dict(await floor.world.snapshots.get_hash(KEY))
 
@@ -148,5 +152,24 @@ def test_a_bar_that_comes_a_little_before_our_midnight_is_judged_at_midnight() -
             await pass_ms(floor.world, 2)
             assert int((await written(floor))["expires_at"]) == MIDNIGHT + DAY + 600_000
             assert floor.events()[-1].t0 == MIDNIGHT
+
+    run_virtual(run())
+
+
+def test_a_store_that_lost_its_keys_is_told_the_regime_again_and_one_that_has_expired_is_not() -> None:
+    async def run() -> None:
+        async with standing(start_ms=MIDNIGHT, prepare=past_and_last) as floor:
+            before = await written(floor)
+            assert before["state"] == "NORMAL"
+            await pass_ms(floor.world, HOUR)
+            await floor.world.snapshots.delete(KEY)
+            assert await regime_now(floor.world.snapshots, floor.world.clock, ENV) is Regime.EXTREME
+            await pass_ms(floor.world, 6_000)
+            assert await written(floor) == before
+
+            await pass_ms(floor.world, DAY)
+            await floor.world.snapshots.delete(KEY)
+            await pass_ms(floor.world, HOUR)
+            assert await written(floor) == {}
 
     run_virtual(run())
