@@ -124,8 +124,11 @@ class Walk:
             self.read += len(minutes)
         self._tell_days(end_ms)
 
-    def value(self, factor_id: str, now_ms: int) -> float | None:
-        return self.book.snapshot(now_ms, 0).values.get(factor_id) if self.book is not None else None
+    def at_midnight(self, factor_id: str, midnight_ms: int) -> float | None:
+        """What the bar that ended the day says, None where that bar is not on file: nothing older may stand for it."""
+        if self.book is None or self.newest_open + MINUTE_MS != midnight_ms:
+            return None
+        return self.book.snapshot(midnight_ms, 0).values.get(factor_id)
 
     def _tell_days(self, until_ms: int) -> None:
         """The hours that had closed by then."""
@@ -168,29 +171,35 @@ class Bars:
     """Where the book's minutes were to begin."""
     _missing: int = 0
     """Minutes from there to the newest that were not on file when they were read."""
+    _first_bar_ms: int = -1
+    """Of the day that began then a bar has come."""
 
     async def start(self) -> None:
         """Whether the newest bar was told before we stopped nobody knows; if it comes again, it is told again."""
         now_ms = self.clock.now_ms()
+        midnight_ms = now_ms - now_ms % DAY_MS
         walk = await self._walk(now_ms, self.cross)
         if self.regimes is not None:
             # As the day began, not as it stands now: a restart finds the regime that was found before it.
-            midnight_ms = now_ms - now_ms % DAY_MS
             await walk.to(midnight_ms)
-            await self.regimes.judge(midnight_ms, walk.value(RV_PCTILE, midnight_ms), since_ms=now_ms)
+            await self.regimes.judge(midnight_ms, walk.at_midnight(RV_PCTILE, midnight_ms), since_ms=now_ms)
         await walk.to(now_ms)
         self._take_over(walk)
         self._told_open = self._newest_open - MINUTE_MS
         self._say_closed()
 
     async def look_back(self) -> None:
-        """Where minutes were missing: has the file got them meanwhile? Then the book is made anew."""
-        if self._missing <= 0 or self._newest_open < 0:
+        """Where minutes were missing: has the file got them meanwhile? Then the book is made anew. And a day that has
+        no regime yet is judged."""
+        if self._newest_open < 0:
             return
-        end_ms = self._newest_open + MINUTE_MS
-        wanted = (end_ms - self._since_ms) // MINUTE_MS
-        if wanted - await self.history.count(self.desk.key, "1m", self._since_ms, end_ms) < self._missing:
-            await self.rebuild()
+        if self._missing > 0:
+            end_ms = self._newest_open + MINUTE_MS
+            wanted = (end_ms - self._since_ms) // MINUTE_MS
+            if wanted - await self.history.count(self.desk.key, "1m", self._since_ms, end_ms) < self._missing:
+                await self.rebuild()
+        now_ms = self.clock.now_ms()
+        await self._judge_late(now_ms - now_ms % DAY_MS)
 
     async def rebuild(self) -> None:
         """A new book from what is on file takes the place of the one that goes on meanwhile. No bar is lost: at the
@@ -224,13 +233,36 @@ class Bars:
             self._take(bar)
         self._say_closed()
         now_ms = self.clock.now_ms()
-        if self.regimes is not None and self.regimes.is_due(bar.close_time) and now_ms >= bar.close_time:
+        if self.regimes is not None and self._ends_day(bar, now_ms) and self.regimes.is_due(bar.close_time):
             snapshot = self.desk.book.snapshot(now_ms, 0)
             await self.regimes.judge(bar.close_time, snapshot.values.get(RV_PCTILE), since_ms=bar.close_time)
         # A bar that comes after the next one has closed tells nothing of now; it only fills the book.
         if self.emitter is not None and now_ms < bar.close_time + MINUTE_MS:
             await self.emitter.on_close()
         self._told_open = bar.open_time
+        midnight_ms = now_ms - now_ms % DAY_MS
+        if bar.close_time >= midnight_ms > self._first_bar_ms:
+            await self._judge_late(midnight_ms)
+            self._first_bar_ms = midnight_ms
+
+    def _ends_day(self, bar: Bar, now_ms: int) -> bool:
+        """Whether the book stands as it does when the day of `bar` ends: that bar is the newest, and it is in time."""
+        return (
+            bar.close_time % DAY_MS == 0
+            and bar.open_time == self._newest_open
+            and bar.close_time <= now_ms < bar.close_time + MINUTE_MS
+        )
+
+    async def _judge_late(self, midnight_ms: int) -> None:
+        """The bar that ended the day was lost, or came late, or the month was not on file then: from file, as the day
+        began. With the first bar of the day at once, then with each look back: it is a walk of a month."""
+        if self.regimes is not None and self.regimes.is_due(midnight_ms):
+            now_ms = self.clock.now_ms()
+            walk = await self._walk(now_ms, None)
+            await walk.to(midnight_ms)
+            rv_pctile = walk.at_midnight(RV_PCTILE, midnight_ms)
+            if self.regimes.is_due(midnight_ms):
+                await self.regimes.judge(midnight_ms, rv_pctile, since_ms=now_ms)
 
     async def _take_missed(self, bar: Bar) -> None:
         async for missed in self.history.bars(self.desk.key, "1m", self._newest_open + MINUTE_MS, bar.open_time):
