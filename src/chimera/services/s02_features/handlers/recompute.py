@@ -258,8 +258,8 @@ class Recompute:
         return await self.compute.run(partial(past.find, [signal.t0 for signal in standing]))
 
     async def _repair(self, signal_id: str, found: Found) -> None:
-        """The features only; what was told first stays beside them. S3 may write its decision meanwhile: then it is read
-        again."""
+        """The features only; what was told first stays beside them. S3 may write its decision meanwhile: then it is
+        read again."""
         while True:
             stored = await self.documents.get_stored(SIGNALS, signal_id)
             if stored is None:
