@@ -1,5 +1,6 @@
 """What S1 tells of the market and the account, and when."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -37,7 +38,7 @@ from chimera.ports.documents import DocumentsUnavailable, Put, Query
 from chimera.ports.venue import KeyRefused, RateLimited, VenueUnavailable
 from chimera.ports.world import World
 from chimera.runtime.runner import Runner
-from chimera.services.s01_exchange.handlers.klines import kline_of
+from chimera.services.s01_exchange.handlers.klines import Klines, kline_of
 from chimera.services.s01_exchange.service import build
 from chimera.services.s01_exchange.settings import Settings
 from chimera.simulation.loop import run_virtual
@@ -258,6 +259,7 @@ def keep(
     prepare: Callable[[World, ScriptedVenue], Awaitable[None]],
     documents: SqliteDocuments | None = None,
     start_ms: int = NOON,
+    history_pause_ms: int = 0,
     **days: int,
 ) -> tuple[Told, ScriptedVenue]:
     """S1 alone, of one instrument, with so much history to keep."""
@@ -268,7 +270,7 @@ def keep(
         world, venue = scripted_world(told, start_ms=start_ms, documents=documents)
         venues.append(venue)
         await prepare(world, venue)
-        settings = Settings(env="dev", keys=(FUT,), hour_days=1, day_days=1, **days)
+        settings = Settings(env="dev", keys=(FUT,), hour_days=1, day_days=1, history_pause_ms=history_pause_ms, **days)
         runner = Runner(service=build(world, settings), world=world, env="dev")
         await runner.start()
         await scene(world, venue, told)
@@ -333,6 +335,50 @@ def test_holes_in_the_history_are_found_by_counting_and_filled() -> None:
 
     asked = sorted(start for interval, start, _ in venue.klines_asked if interval == "1m" and start < NOON - HOUR)
     assert asked == lost[:2], "the holes, and nothing that is there"
+
+
+def test_the_past_is_asked_for_with_pauses_and_the_days_that_are_needed_at_once_without() -> None:
+    async def prepare(world: World, venue: ScriptedVenue) -> None:
+        venue.close_bars(FUT, "1m", NOON - 20 * DAY, NOON)
+
+    async def scene(world: World, venue: ScriptedVenue, told: Told) -> None:
+        def asked() -> int:
+            return sum(interval == "1m" for interval, _, _ in venue.klines_asked)
+
+        assert (world.clock.now_ms(), asked()) == (NOON, 2)
+        for count in (3, 4, 5):
+            await pass_ms(world, 10)
+            assert asked() == count
+            await pass_ms(world, 1_990)
+        await pass_ms(world, 10_000)
+        assert await opens(world) == list(range(NOON - 10 * DAY, NOON, MINUTE))
+
+    keep(scene, prepare, history_pause_ms=2_000, minute_days=10, ready_days=4)
+
+
+def test_of_what_was_found_nothing_is_remembered_however_long_it_runs() -> None:
+    async def run() -> None:
+        world, venue = scripted_world(Told(), start_ms=NOON)
+        klines = Klines(
+            env="dev",
+            keys=(FUT,),
+            windows=(("1h", 2 * DAY),),
+            ready_ms=DAY,
+            pause_ms=0,
+            venue=venue,
+            documents=world.documents,
+            bus=world.bus,
+            clock=world.clock,
+        )
+        keeping = asyncio.get_running_loop().create_task(klines.keep_history())
+        venue.close_bars(FUT, "1h", NOON - 2 * DAY, NOON - DAY)
+        venue.close_bars(FUT, "1h", NOON - DAY + HOUR, NOON + 3 * DAY)
+        await pass_ms(world, 30 * HOUR + MINUTE)
+        keeping.cancel()
+        assert await world.documents.count(KLINES) == 47 + 30
+        assert klines.remembered == 1, "the one hour that the exchange does not have"
+
+    run_virtual(run())
 
 
 def test_what_the_exchange_does_not_have_is_asked_for_once() -> None:

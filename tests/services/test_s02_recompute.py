@@ -105,8 +105,11 @@ def test_what_was_wrong_is_repaired_and_nothing_else_is_touched(lived: tuple[Sql
 
             assert (answer.signals, answer.changed) == (100, 2)
             after = {signal.signal_id: signal for signal in await signals(floor.world)}
-            assert after[wrong.signal_id] == wrong
+            assert after[wrong.signal_id].but(features_told=None) == wrong
             assert after[blind.signal_id].features == blind.features
+            first = after[blind.signal_id].features_told
+            assert first is not None
+            assert first.features == without
             assert set(after[blind.signal_id].stale) == set(blind.stale)
             assert after[decided.signal_id].decision == verdict
             assert after[decided.signal_id].features["mid"] == 1.5, "what ticks said cannot be computed again"
@@ -138,7 +141,8 @@ def test_a_bar_that_was_filled_in_later_puts_right_what_was_blind_without_it() -
                 if at != lost:
                     await floor.close_bar(moving_minute(at))
             await pass_ms(floor.world, HOUR)
-            assert "rv_1d" in (await signals(floor.world))[-1].stale
+            told = await signals(floor.world)
+            assert "rv_1d" in told[-1].stale
             await file_bars(floor.world, [moving_minute(lost)], floor.world.clock.now_ms())
 
             answer = await recompute(floor, NOON, NOON + 2 * HOUR)
@@ -148,6 +152,14 @@ def test_a_bar_that_was_filled_in_later_puts_right_what_was_blind_without_it() -
             assert answer.changed == 6
             assert all("rv_1d" in signal.features for signal in await signals(floor.world))
             assert (await recompute(floor, NOON, NOON + 2 * HOUR)).changed == 0
+            # What decisions were made on stays, through a second repair as well.
+            last = (await signals(floor.world))[-1]
+            await floor.world.documents.put(SIGNALS, last.but(features={**last.features, "rv_1d": 7.5}))
+            assert (await recompute(floor, NOON, NOON + 2 * HOUR)).changed == 1
+            after = await signals(floor.world)
+            assert after[-1] == last
+            assert [signal.features_told is not None for signal in after] == [False] * 5 + [True] * 6
+            assert [signal.told for signal in after] == [signal.told for signal in told]
 
     run_virtual(run())
 

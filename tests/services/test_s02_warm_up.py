@@ -24,12 +24,13 @@ from tests.services.feature_floor import (
     WatchedDocuments,
     activate,
     file_bars,
+    file_twd,
     month,
     moving_minute,
     stage,
     standing,
 )
-from tests.services.venue_script import FUT, MINUTE, NOON, RefusingBus, Told, pass_ms, scripted_world
+from tests.services.venue_script import DAY, FUT, HOUR, MINUTE, NOON, RefusingBus, Told, pass_ms, scripted_world
 
 P_SPREAD = ("p_spread", "pctile(spread_bps,1h)")
 P_RET = ("p_ret", "pctile(abs(ret_1h),1d)")
@@ -412,5 +413,63 @@ def test_a_hole_that_is_filled_on_file_is_found_and_the_book_made_anew() -> None
             await file_bars(floor.world, [moving_minute(lost)], floor.world.clock.now_ms())
             await floor.minutes(10)
             assert "rv_1d" in floor.events()[-1].features
+
+    run_virtual(run())
+
+
+# --- the days of the lead
+
+
+MIDNIGHT = NOON + 12 * HOUR
+ALL_DAYS = {"btc_ret_d1", "rho_usdttwd_14", "xmkt_signal"}
+
+
+async def a_day_before_midnight(world: World) -> None:
+    await file_bars(world, month(MIDNIGHT - 2 * MINUTE))
+    await file_twd(world, MIDNIGHT - 20 * DAY, MIDNIGHT - HOUR)
+
+
+def test_a_book_made_between_filing_and_telling_the_bar_that_ends_a_day_keeps_the_day() -> None:
+    async def run() -> None:
+        async with standing(start_ms=MIDNIGHT - 2 * MINUTE, prepare=a_day_before_midnight) as floor:
+            await floor.minutes(1)
+            await floor.world.clock.sleep_until_ms(MIDNIGHT)
+            last = moving_minute(MIDNIGHT - MINUTE)
+            await floor.close_bar(last, tell=False)
+            await activate(floor.world, 2, P_RET)
+            await pass_ms(floor.world, 100)
+            await floor.close_bar(last, file=False)
+            await floor.minutes(2)
+            event = floor.events()[-1]
+            assert "p_ret" in event.features, "the book was made anew"
+            assert set(event.features) >= ALL_DAYS
+
+    run_virtual(run())
+
+
+def test_the_bar_that_ends_a_day_may_come_on_file_later_and_the_day_is_found() -> None:
+    async def run() -> None:
+        async with standing(start_ms=MIDNIGHT - 2 * MINUTE, prepare=a_day_before_midnight) as floor:
+            await floor.minutes(1)
+            await floor.world.clock.sleep_until_ms(MIDNIGHT)
+            await floor.minutes(2)
+            assert "rho_usdttwd_14" in floor.events()[-1].stale
+            await file_bars(floor.world, [moving_minute(MIDNIGHT - MINUTE)], floor.world.clock.now_ms())
+            await floor.minutes(11)
+            assert set(floor.events()[-1].features) >= ALL_DAYS
+
+    run_virtual(run())
+
+
+def test_a_day_whose_last_hour_is_on_file_by_its_minutes_alone_has_its_close() -> None:
+    async def run() -> None:
+        async def prepare(world: World) -> None:
+            lost = MIDNIGHT - 5 * DAY - HOUR
+            await file_bars(world, [bar for bar in month(NOON) if (bar.interval, bar.open_time) != ("1h", lost)])
+            await file_twd(world, NOON - 20 * DAY, NOON)
+
+        async with standing(prepare=prepare) as floor:
+            await floor.minutes(1)
+            assert set(floor.events()[-1].features) >= ALL_DAYS
 
     run_virtual(run())

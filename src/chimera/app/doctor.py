@@ -56,6 +56,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "minute_days",
             "ready_days",
             "factor_days",
+            "history_pause_ms",
             "transfer_usdt_max",
             "transfer_day_usdt_max",
             "transfer_directions",

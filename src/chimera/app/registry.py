@@ -132,6 +132,7 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 minute_days=settings.s1.minute_days,
                 ready_days=settings.s1.ready_days,
                 factor_days=settings.s1.factor_days,
+                history_pause_ms=settings.s1.history_pause_ms,
                 variables=settings.s1,
             ),
         ),

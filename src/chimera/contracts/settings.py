@@ -206,6 +206,13 @@ class S1Settings(StoreSettings):
     factor_days: int = Field(
         default=45, ge=4, le=400, description="USDT/TWD hours kept; rho_usdttwd_14 needs 15 closed days in a row"
     )
+    history_pause_ms: int = Field(
+        default=1_000,
+        ge=0,
+        le=60_000,
+        description="Between two questions about the past, 14 of weight each on futures: a third of the 2,400 a minute,"
+        " so that bars a stream lost are fetched meanwhile",
+    )
     transfer_usdt_max: Number = Field(
         default=Decimal(1_000), gt=0, le=1_000_000, description="Hard cap: one transfer; half of the largest budget"
     )

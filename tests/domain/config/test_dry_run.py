@@ -287,3 +287,15 @@ def test_a_factor_that_no_signal_holds_is_named() -> None:
     found = replayed([signal(0, rv_1d=None), signal(1, stale=("rv_1d",))], policy(SIZED_UP), policy())
 
     assert found.unknown == ("rv_1d",)
+
+
+def test_what_was_repaired_since_is_decided_on_as_it_was_told() -> None:
+    told = [signal(number, rv_1d=0.95) for number in range(6)]
+    repaired = [
+        each.but(features={**each.features, "rv_1d": 0.5}, stale=("mid",), features_told=each.told) for each in told
+    ]
+
+    before, after = (replayed(signals, policy(REFUSING), policy(REFUSING)) for signals in (told, repaired))
+
+    assert before.candidate.skipped == 6
+    assert after.candidate.skipped == 6

@@ -31,7 +31,7 @@ def day_of(close: float, day: int, *, symbol: str, volume: float = 1.0) -> list[
 
 def market(
     twd: tuple[float, float, float],
-    btc: tuple[float, float],
+    btc: tuple[float, ...],
     *,
     twd_volumes: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> CrossMarket:
@@ -130,3 +130,26 @@ def test_a_move_of_exactly_min_move_counts() -> None:
     assert move(0.0005, 1.0, 0.0005) == 1
     assert move(-0.0005, 1.0, 0.0005) == -1
     assert move(0.0004999, 1.0, 0.0005) == 0
+
+
+def test_days_read_once_more_bring_what_was_missed_and_take_nothing_away() -> None:
+    """Live, the bar that ends day 1 was lost; the reading has it, and begins later than what was lived through."""
+    lived, read = market((30.0, 30.1, 30.2), (100.0,)), CrossMarket(min_move=0.0)
+    for bar in day_of(99.0, 1, symbol="BTCUSDT")[:-1]:
+        lived.on_btc(bar)
+    now_ms = START + 3 * DAY
+    assert "btc_ret_d1" in lived.at(now_ms).flags
+    before = lived.version
+
+    for bar in day_of(99.0, 1, symbol="BTCUSDT"):
+        read.on_btc(bar)
+    lived.absorb_btc(read)
+
+    assert lived.version > before
+    assert lived.at(now_ms).values == market((30.0, 30.1, 30.2), (100.0, 99.0)).at(now_ms).values
+    # A bar that is in already counts once, and the next day goes on from there.
+    for bar in (*day_of(99.0, 1, symbol="BTCUSDT"), *day_of(98.0, 2, symbol="BTCUSDT")):
+        lived.on_btc(bar)
+    whole = market((30.0, 30.1, 30.2), (100.0, 99.0, 98.0))
+    assert lived.at(now_ms + DAY).flags == whole.at(now_ms + DAY).flags
+    assert lived.at(now_ms + DAY).values == whole.at(now_ms + DAY).values

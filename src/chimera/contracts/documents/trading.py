@@ -56,10 +56,19 @@ class Decision(Contract):
     trail: JsonObject | None = None
 
 
+class FeaturesTold(Contract):
+    """`signals.features_told`: what S2 told of the moment, where a recompute found other features later."""
+
+    features: dict[str, Estimate | str | bool]
+    stale: tuple[str, ...] = ()
+    flags: dict[str, DataQuality] | None = None
+
+
 class Signal(Document):
     """`signals`: S2 writes one at each bar close and when `xmkt_signal` changes, S3 its decision. Schema: signals.json.
 
     `t0` is the moment whose past alone the features use; `stale` names factors that must not decide, `flags` says why.
+    `features_told` holds what the decision was made on where a recompute repaired the features; it is written once.
     """
 
     key_field: ClassVar[str] = "signal_id"
@@ -74,7 +83,15 @@ class Signal(Document):
     created_at: EpochMs | None = None
     stale: tuple[str, ...] = ()
     flags: dict[str, DataQuality] | None = None
+    features_told: FeaturesTold | None = None
     updated_at: EpochMs | None = None
+
+    @property
+    def told(self) -> FeaturesTold:
+        """What was told of it, and decided on: other than `features` only where those were repaired."""
+        if self.features_told is not None:
+            return self.features_told
+        return FeaturesTold(features=self.features, stale=self.stale, flags=self.flags)
 
 
 class Label(Document):

@@ -68,12 +68,14 @@ class Columns:
         self._p: list[Floats] = []
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """Some more. A factor that was stale then, is no number or was not there is NaN."""
+        """Some more, as they were told, whatever was repaired since. A factor that was stale then, is no number or was
+        not there is NaN."""
         width = len(self._factors)
         values = np.full((len(signals), width), np.nan)
         p = np.full(len(signals), np.nan)
         for row, signal in enumerate(signals):
-            features, stale = signal.features, signal.stale
+            told = signal.features_told or signal
+            features, stale = told.features, told.stale
             values[row] = [
                 float(value) if isinstance(value := features.get(name), int | float) and name not in stale else np.nan
                 for name in self._factors

@@ -61,6 +61,11 @@ class CrossMarket:
         if sane_bar(bar):
             self._btc.add(bar)
 
+    def absorb_btc(self, other: "CrossMarket") -> None:
+        """Take over the BTCUSDT days of `other`, which read them once more: bars that came too late to be fed are in
+        its days."""
+        self._btc.absorb(other._btc)
+
     def set_min_move(self, min_move: float) -> None:
         """A new bundle says another `strategy.min_move`."""
         if min_move != self._min_move:

@@ -54,6 +54,17 @@ class DailyCloses:
                 for old in [d for d in days if d <= day - KEPT_DAYS]:
                     del days[old]
 
+    def absorb(self, other: "DailyCloses") -> None:
+        """Take over what `other` knows of the same series, read once more. What it closed holds; days that only this
+        one knows stay, and of a day's volume the larger sum is the more complete one."""
+        self._closes |= other._closes
+        for day, volume in other._volumes.items():
+            self._volumes[day] = max(volume, self._volumes.get(day, 0.0))
+        self._last_open = max(self._last_open, other._last_open)
+        if other.first_day != _NEVER:
+            self.first_day = other.first_day if self.first_day == _NEVER else min(self.first_day, other.first_day)
+            self.version += 1
+
     def close(self, day: int) -> float | None:
         """Close of UTC day number `day` (epoch days), None if that day is not closed or not known."""
         return self._closes.get(day)

@@ -61,6 +61,7 @@ def build(world: World, settings: Settings) -> Service:
             ("1d", settings.day_days * DAY_MS),
         ),
         ready_ms=min(settings.minute_days, settings.ready_days) * DAY_MS,
+        pause_ms=settings.history_pause_ms,
         venue=world.venue,
         documents=world.documents,
         bus=world.bus,

@@ -22,6 +22,7 @@ class Settings:
     ready_days: So much of the minutes is complete before S1 is ready; what lies before is fetched while it trades. A
         start after a longer pause tells no older bars either: they are on file.
     factor_days: As `hour_days`, for USDT/TWD.
+    history_pause_ms: Our own time between two questions about a hole of the past, each of up to 3,000 bars.
     variables: The limits of treasury transfers.
     """
 
@@ -39,4 +40,5 @@ class Settings:
     day_days: int = 45
     ready_days: int = 2
     factor_days: int = 45
+    history_pause_ms: int = 1_000
     variables: S1Settings = field(default_factory=S1Settings)

@@ -39,6 +39,9 @@ from chimera.services.s02_features.settings import Settings
 LOOK_BACK_MS = 600_000
 """Market time: where a past was not on file, it is looked for again this often."""
 
+KEEP_REGIME_MS = 5_000
+"""Our own work: a store that lost the day's regime is told it again so soon."""
+
 FRESH_TICKS = 2.5
 """No price is called stale before the venue has missed so many ticks. Source: SERVICES S1."""
 
@@ -170,7 +173,10 @@ def build(world: World, settings: Settings) -> Service:
         routes=api.routes(),
         produces=("feat:events", "alerts"),
         start=start,
-        timers=(Every(name="look-back", interval_ms=LOOK_BACK_MS, run=look_back, market_time=True),),
+        timers=(
+            Every(name="look-back", interval_ms=LOOK_BACK_MS, run=look_back, market_time=True),
+            Every(name="keep-regime", interval_ms=KEEP_REGIME_MS, run=regimes.keep),
+        ),
         background=(run_later, factors.follow),
     )
 

@@ -27,7 +27,8 @@ BATCH = 500
 """Documents of one write while history is filled: the store stays usable for others meanwhile."""
 
 FETCH_BARS = 3_000
-"""Bars of one question while history is filled: two pages of the exchange, filed before the next is asked for."""
+"""Bars of one question while history is filled, filed before the next is asked for: seven pages of the futures market,
+which give 499 bars each for the least weight, and three of the spot market."""
 
 
 def kline_of(bar: Bar, ts: int) -> Kline:
@@ -71,6 +72,8 @@ class Klines:
     keys: tuple[InstrumentKey, ...]
     windows: tuple[tuple[str, int], ...]
     ready_ms: int
+    pause_ms: int
+    """Work time between two questions about a hole that is not needed closed at once."""
     venue: Venue
     documents: Documents
     bus: Bus
@@ -78,7 +81,12 @@ class Klines:
     _told_open: dict[InstrumentKey, int] = field(default_factory=dict)
     """Open time of the newest bar told."""
     _asked: dict[tuple[InstrumentKey, str], list[tuple[int, int]]] = field(default_factory=dict)
-    """What was asked for once: what is missing there, the exchange does not have, and is not asked again."""
+    """What was asked for and is missing all the same: the exchange does not have it, and is not asked again."""
+
+    @property
+    def remembered(self) -> int:
+        """Holes that are not asked for again."""
+        return sum(map(len, self._asked.values()))
 
     async def start(self) -> None:
         """Fill the files. The newest bar on file before counts as not told: nobody knows whether it was."""
@@ -99,7 +107,7 @@ class Klines:
         while True:
             for key in self.keys:
                 for interval, window_ms in self.windows:
-                    await self._complete(key, interval, window_ms)
+                    await self._complete(key, interval, window_ms, pause_ms=self.pause_ms)
             await self.clock.sleep_until_ms(self.clock.now_ms() + HOUR_MS)
 
     async def catch_up(self) -> None:
@@ -129,7 +137,8 @@ class Klines:
                 await self.bus.publish(stream, event_of(bar, now_ms))
                 self._told_open[key] = bar.open_time
 
-    async def _complete(self, key: InstrumentKey, interval: str, window_ms: int) -> None:
+    async def _complete(self, key: InstrumentKey, interval: str, window_ms: int, *, pause_ms: int = 0) -> None:
+        """`pause_ms`: of work, between two questions about one hole."""
         length_ms = INTERVAL_MS[interval]
         end_ms = _floor(self.clock.now_ms(), length_ms)
         since_ms = max(0, end_ms - window_ms)
@@ -143,8 +152,12 @@ class Klines:
                 from_ms = max(start_ms, at_ms - FETCH_BARS * length_ms)
                 await self._file(await self.venue.klines(key, interval, from_ms, at_ms), self.clock.now_ms())
                 at_ms = from_ms
+                if pause_ms and at_ms > start_ms:
+                    await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(pause_ms))
             # The newest bar may only be late.
-            asked.append((start_ms, min(stop_ms, end_ms - length_ms)))
+            asked_ms = min(stop_ms, end_ms - length_ms)
+            if start_ms < asked_ms and await self._holes(key, interval, start_ms, asked_ms):
+                asked.append((start_ms, asked_ms))
         self._asked[key, interval] = asked
 
     async def _holes(self, key: InstrumentKey, interval: str, since_ms: int, end_ms: int) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ came is read from file, where S1 wrote it before it told anybody. Start-up is th
 where the file has come to know more of the past than the book, a new book is made beside it and takes its place.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,8 +88,14 @@ class Walk:
     read: int = 0
     """Minutes that were on file."""
     _hours_ms: int = -1
-    """Up to here the hours were read, and told the days."""
+    """Up to here the hours were read."""
     _minutes_ms: int = -1
+    _hours: deque[Bar] = field(default_factory=deque)
+    """Hours that the days are not told yet: those of which no bar is on file are told by their minutes, in order."""
+    _whole: set[int] = field(default_factory=set)
+    """Where the hours open that the days are told whole."""
+    _days_ms: int = -1
+    """Up to here the days were told."""
 
     async def to(self, end_ms: int) -> None:
         """Take everything that had closed by `end_ms`."""
@@ -97,8 +104,9 @@ class Walk:
             for hour in hours:
                 if self.book is not None:
                     self.book.on_bar(hour)
-                if self.cross is not None:
-                    self.cross.on_btc(hour)
+                if hour.open_time >= self._days_ms:
+                    self._hours.append(hour)
+                    self._whole.add(hour.open_time)
             # They wait in the book for the minutes: of an hour whose own bar is missing they are all that is known.
             self._hours_ms = hours[-1].close_time
         since_ms = max(self.minutes_since_ms, self._minutes_ms)
@@ -106,15 +114,31 @@ class Walk:
             for minute in minutes:
                 if self.book is not None:
                     self.book.on_bar(minute)
-                if self.cross is not None and minute.open_time >= self._hours_ms:
-                    self.cross.on_btc(minute)
+                self._tell_days(minute.open_time)
+                if minute.open_time - minute.open_time % HOUR_MS not in self._whole:
+                    self._tell_day(minute)
+            self._tell_days(minutes[-1].close_time)
             self._settle(minutes[-1])
             self.newest_open = minutes[-1].open_time
             self._minutes_ms = minutes[-1].close_time
             self.read += len(minutes)
+        self._tell_days(end_ms)
 
-    def value(self, factor_id: str, now_ms: int) -> float | None:
-        return self.book.snapshot(now_ms, 0).values.get(factor_id) if self.book is not None else None
+    def at_midnight(self, factor_id: str, midnight_ms: int) -> float | None:
+        """What the bar that ended the day says, None where that bar is not on file: nothing older may stand for it."""
+        if self.book is None or self.newest_open + MINUTE_MS != midnight_ms:
+            return None
+        return self.book.snapshot(midnight_ms, 0).values.get(factor_id)
+
+    def _tell_days(self, until_ms: int) -> None:
+        """The hours that had closed by then."""
+        while self._hours and self._hours[0].close_time <= until_ms:
+            self._tell_day(self._hours.popleft())
+
+    def _tell_day(self, bar: Bar) -> None:
+        if self.cross is not None and bar.open_time >= self._days_ms:
+            self.cross.on_btc(bar)
+            self._days_ms = bar.close_time
 
     def _settle(self, newest: Bar) -> None:
         """The book computes when it is asked; asked page by page it keeps no month of bars waiting."""
@@ -147,40 +171,50 @@ class Bars:
     """Where the book's minutes were to begin."""
     _missing: int = 0
     """Minutes from there to the newest that were not on file when they were read."""
+    _first_bar_ms: int = -1
+    """Of the day that began then a bar has come."""
 
     async def start(self) -> None:
         """Whether the newest bar was told before we stopped nobody knows; if it comes again, it is told again."""
         now_ms = self.clock.now_ms()
+        midnight_ms = now_ms - now_ms % DAY_MS
         walk = await self._walk(now_ms, self.cross)
         if self.regimes is not None:
             # As the day began, not as it stands now: a restart finds the regime that was found before it.
-            midnight_ms = now_ms - now_ms % DAY_MS
             await walk.to(midnight_ms)
-            await self.regimes.judge(midnight_ms, walk.value(RV_PCTILE, midnight_ms), since_ms=now_ms)
+            await self.regimes.judge(midnight_ms, walk.at_midnight(RV_PCTILE, midnight_ms), since_ms=now_ms)
         await walk.to(now_ms)
         self._take_over(walk)
         self._told_open = self._newest_open - MINUTE_MS
         self._say_closed()
 
     async def look_back(self) -> None:
-        """Where minutes were missing: has the file got them meanwhile? Then the book is made anew."""
-        if self._missing <= 0 or self._newest_open < 0:
+        """Where minutes were missing: has the file got them meanwhile? Then the book is made anew. And a day that has
+        no regime yet is judged."""
+        if self._newest_open < 0:
             return
-        end_ms = self._newest_open + MINUTE_MS
-        wanted = (end_ms - self._since_ms) // MINUTE_MS
-        if wanted - await self.history.count(self.desk.key, "1m", self._since_ms, end_ms) < self._missing:
-            await self.rebuild()
+        if self._missing > 0:
+            end_ms = self._newest_open + MINUTE_MS
+            wanted = (end_ms - self._since_ms) // MINUTE_MS
+            if wanted - await self.history.count(self.desk.key, "1m", self._since_ms, end_ms) < self._missing:
+                await self.rebuild()
+        now_ms = self.clock.now_ms()
+        await self._judge_late(now_ms - now_ms % DAY_MS)
 
     async def rebuild(self) -> None:
         """A new book from what is on file takes the place of the one that goes on meanwhile. No bar is lost: at the
         moment of the change both have the same newest one."""
-        walk = await self._walk(self.clock.now_ms(), None)
+        # The days are read anew as well: what was filed and not told yet, or came too late to be told, is in them.
+        days = CrossMarket(min_move=0.0) if self.cross is not None else None
+        walk = await self._walk(self.clock.now_ms(), days)
         await walk.to(self.clock.now_ms())
         while walk.newest_open < self._newest_open:
             end_ms = self._newest_open + MINUTE_MS
             await walk.to(end_ms)
             # What is not on file by then was never there.
             walk.newest_open = max(walk.newest_open, end_ms - MINUTE_MS)
+        if self.cross is not None and days is not None:
+            self.cross.absorb_btc(days)
         self._take_over(walk)
         self._say_closed()
 
@@ -199,13 +233,36 @@ class Bars:
             self._take(bar)
         self._say_closed()
         now_ms = self.clock.now_ms()
-        if self.regimes is not None and self.regimes.is_due(bar.close_time) and now_ms >= bar.close_time:
+        if self.regimes is not None and self._ends_day(bar, now_ms) and self.regimes.is_due(bar.close_time):
             snapshot = self.desk.book.snapshot(now_ms, 0)
             await self.regimes.judge(bar.close_time, snapshot.values.get(RV_PCTILE), since_ms=bar.close_time)
         # A bar that comes after the next one has closed tells nothing of now; it only fills the book.
         if self.emitter is not None and now_ms < bar.close_time + MINUTE_MS:
             await self.emitter.on_close()
         self._told_open = bar.open_time
+        midnight_ms = now_ms - now_ms % DAY_MS
+        if bar.close_time >= midnight_ms > self._first_bar_ms:
+            await self._judge_late(midnight_ms)
+            self._first_bar_ms = midnight_ms
+
+    def _ends_day(self, bar: Bar, now_ms: int) -> bool:
+        """Whether the book stands as it does when the day of `bar` ends: that bar is the newest, and it is in time."""
+        return (
+            bar.close_time % DAY_MS == 0
+            and bar.open_time == self._newest_open
+            and bar.close_time <= now_ms < bar.close_time + MINUTE_MS
+        )
+
+    async def _judge_late(self, midnight_ms: int) -> None:
+        """The bar that ended the day was lost, or came late, or the month was not on file then: from file, as the day
+        began. With the first bar of the day at once, then with each look back: it is a walk of a month."""
+        if self.regimes is not None and self.regimes.is_due(midnight_ms):
+            now_ms = self.clock.now_ms()
+            walk = await self._walk(now_ms, None)
+            await walk.to(midnight_ms)
+            rv_pctile = walk.at_midnight(RV_PCTILE, midnight_ms)
+            if self.regimes.is_due(midnight_ms):
+                await self.regimes.judge(midnight_ms, rv_pctile, since_ms=now_ms)
 
     async def _take_missed(self, bar: Bar) -> None:
         async for missed in self.history.bars(self.desk.key, "1m", self._newest_open + MINUTE_MS, bar.open_time):

@@ -1,7 +1,8 @@
 """The features of stored signals once more, from stored bars, and compared bit for bit with what stands there.
 
 Owns what of a signal can be computed again (whatever follows from bars and days) and what cannot (whatever follows from
-ticks, which nobody keeps); which bars a moment knew; and the repair. A decision is never touched.
+ticks, which nobody keeps); which bars a moment knew; and the repair. A decision is never touched, and what it
+was made on stays on file (`features_told`).
 
     a bar told within its minute       counts from when it was filed, as it did live
     a bar that was filled in later     counts from its close: what was wrong without it is put right
@@ -257,7 +258,8 @@ class Recompute:
         return await self.compute.run(partial(past.find, [signal.t0 for signal in standing]))
 
     async def _repair(self, signal_id: str, found: Found) -> None:
-        """The features only. S3 may write its decision meanwhile: then it is read again."""
+        """The features only; what was told first stays beside them. S3 may write its decision meanwhile: then it is
+        read again."""
         while True:
             stored = await self.documents.get_stored(SIGNALS, signal_id)
             if stored is None:
@@ -270,6 +272,7 @@ class Recompute:
                 | dict(found.values),
                 stale=(*(name for name in signal.stale if name not in names), *found.flags),
                 flags=flags or None,
+                features_told=signal.told,
             )
             try:
                 await self.documents.replace(SIGNALS, repaired, rev=stored.rev)
