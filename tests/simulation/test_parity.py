@@ -43,9 +43,10 @@ from chimera.domain.market.source import FileSource, MarketSource
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.services.s03_strategy.handlers import decide as s3_decide
 from chimera.simulation.loop import run_virtual
+from chimera.simulation.replay import ReplayOptions, replay
 from chimera.simulation.simulator import Setup, simulate
 from chimera.simulation.trace import Trace
-from tests.simulation.kline_files import DAY, HOUR, START, WARM_DAYS, write_files
+from tests.simulation.kline_files import DAY, HOUR, START, TRADED_DAY, WARM_DAYS, write_files
 
 OF_THE_MARKET = ("STALE", "FACTOR_MISSING", "FUNDING", "SPREAD", "DEPTH", "SLIPPAGE")
 AFTERWARDS = ("NOT_TRADED", "LOCKED", "CONCURRENCY_FULL", "BUDGET_FULL")
@@ -244,6 +245,31 @@ def test_live_and_the_table_decide_the_same(tmp_path: Path, monkeypatch: pytest.
     every = assert_parity(live.every, live.age_ms_max, FEES)
     assert sum(every.values()) == len(live.every) > 100
     assert {"OK", "OPEN_POSITION", "MAX_ENTRIES"} <= set(every)
+
+
+def test_a_replay_writes_the_decisions_that_live_made(tmp_path: Path) -> None:
+    """Its file holds each answer of S3 once, where it was given first, with the trail that live stored."""
+    start = START + WARM_DAYS * DAY
+    recorder = Recorder()
+    setup = setup_of(write_files(tmp_path), ("BTCUSDT",), start, start + 4 * HOUR, recorder)
+
+    async def run() -> None:
+        await (await simulate(setup)).documents.close()
+
+    run_virtual(run())
+    written = tmp_path / "decisions.jsonl"
+    options = ReplayOptions(folder=tmp_path, symbols=("BTCUSDT",), start=TRADED_DAY, seed=SEED, decisions=written)
+    assert replay(options, {}, quiet=True).agrees
+
+    live = {
+        (each["signal_id"], each["decision"]["action"], each["decision"]["detail"]): each["decision"]["trail"]
+        for each in recorder.decided
+    }
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
+    assert {line["detail"] for line in lines} >= {"OK", "OPEN_POSITION", "MAX_ENTRIES"}
+    for line in lines:
+        said = line["signal_id"], line["action"], line["detail"]
+        assert line["trail"] == live[said], said
 
 
 def test_live_and_the_table_decide_the_same_over_real_klines(monkeypatch: pytest.MonkeyPatch) -> None:
