@@ -222,7 +222,7 @@ class PromoteRequest(Asked):
 class RollbackRequest(Asked):
     """`POST /rollback`: to `to_rev`, else to what was in force before the present revision was promoted."""
 
-    to_rev: int | None = None
+    to_rev: int | None = Field(default=None, ge=1, lt=2**53)
     expected_seq: int | None = None
     reason: str | None = None
 
