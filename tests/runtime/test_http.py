@@ -134,6 +134,30 @@ async def test_a_malformed_field_is_named_with_value_and_remedy() -> None:
     assert problem["errors"] == [{"field": "qty", "value": -1, "remedy": "Input should be greater than 0"}]
 
 
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        pytest.param(rb'{"a": [1, {"note": "\ud800"}]}', "a[1].note", id="in a value"),
+        pytest.param(rb'{"a": {"x\uDFFFy": 1}}', "a", id="in a name"),
+        pytest.param(rb'"\udc00"', "the body", id="the whole body"),
+    ],
+)
+async def test_half_a_character_is_refused_where_it_is_read(body: bytes, where: str) -> None:
+    status, problem, _ = await Port().ask("POST", "/texts", body, content_type="application/json")
+
+    assert (status, problem["type"].split(":")[-1]) == (400, "malformed-body")
+    assert problem["detail"].startswith(f"{where}: ")
+    assert "surrogate" in problem["detail"]
+
+
+async def test_a_character_in_two_halves_is_whole() -> None:
+    body = rb'{"note": "\ud83d\ude00", "path": "c:\\ud800"}'
+
+    status, answer, _ = await Port().ask("POST", "/texts", body, content_type="application/json")
+
+    assert (status, answer["body"][1]) == (200, body.decode())
+
+
 async def test_a_misspelt_field_is_refused_with_those_there_are() -> None:
     status, problem, _ = await Port().ask("POST", "/orders", b'{"qty": 1, "qyt": 2}')
 

@@ -3,13 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
-from chimera.contracts.collections import INSTRUMENT_REGISTRY
+from chimera.contracts.collections import CONFIG_BUNDLES, INSTRUMENT_REGISTRY, PROMOTIONS
 from chimera.contracts.documents.config import Instrument, LeverageBracket
-from chimera.contracts.enums import EntryStatus, Market
+from chimera.contracts.enums import BundleStatus, CfgEventKind, EntryStatus, Market, PromotionStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CFG_ACTIVE_REV
-from chimera.contracts.messages import CfgEvent
-from chimera.contracts.streams import CFG_EVENTS
+from chimera.contracts.messages import AuditEvent, CfgEvent
+from chimera.contracts.streams import CFG_EVENTS, OPS_EVENTS
+from chimera.ports.documents import Query
 from chimera.ports.peers import BodyText, PeerAnswer, PeerCall
 from chimera.runtime.http import YAML
 from chimera.services.s10_config.service import build
@@ -93,3 +94,26 @@ class Config:
 
     async def key(self) -> str | None:
         return await self.here.snapshots.inner.get(CFG_ACTIVE_REV.name(ENV))
+
+    async def record(self) -> list[tuple[int | None, int, str]]:
+        """Of every promotion its number, the revision it wanted and its status."""
+        found: list[tuple[int | None, int, str]] = []
+        for status in PromotionStatus:
+            query = Query(collection=PROMOTIONS, index="by_status", equal=(("status", status.value),))
+            found += [(each.seq, each.to_rev, status.value) for each in await self.here.documents.find(query)]
+        return sorted(found, key=str)
+
+    async def audits(self) -> list[tuple[str, str]]:
+        """Of every switch that the audit trail knows its kind and its bundle."""
+        told = await self.here.told(OPS_EVENTS.name(ENV))
+        switches = {CfgEventKind.PROMOTE.value, CfgEventKind.ROLLBACK.value}
+        return [
+            (each.action, each.subject) for each in told if isinstance(each, AuditEvent) and each.action in switches
+        ]
+
+    async def states(self) -> dict[int | None, str]:
+        found: dict[int | None, str] = {}
+        for status in BundleStatus:
+            query = Query(collection=CONFIG_BUNDLES, index="by_status", equal=(("status", status.value),))
+            found |= {bundle.rev: status.value for bundle in await self.here.documents.find(query)}
+        return found

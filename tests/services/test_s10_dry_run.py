@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chimera.adapters.compute import ComputeInThread
-from chimera.contracts.collections import CONFIG_BUNDLES, INSTRUMENT_REGISTRY, SIGNALS
+from chimera.contracts import ids
+from chimera.contracts.collections import CONFIG_BUNDLES, INSTRUMENT_REGISTRY, MODELS, SIGNALS
 from chimera.contracts.documents import Decision, Signal
 from chimera.contracts.enums import Action
 from chimera.contracts.instrument_key import InstrumentKey
@@ -18,6 +19,7 @@ from chimera.services.s10_config.service import build
 from chimera.services.s10_config.settings import ConfigSettings
 from tests.services.config_desk import Config
 from tests.services.small_world import ENV, small_world
+from tests.services.test_s10_models import BODY, MODEL
 
 DAY_MS = 86_400_000
 NOW_MS = 1_700_000_000_000
@@ -182,6 +184,24 @@ async def test_a_factor_that_was_not_computed_then_is_named() -> None:
 
     assert (body["asked"], body["opened_by_reference"]) == (0, 2)
     assert any(note.startswith("atr_1m_14 stands in no stored signal of FUT:BTCUSDT, SPOT") for note in body["notes"])
+
+
+@pytest.mark.parametrize(("heard", "passed"), [(1, False), (2, True)])
+async def test_a_model_that_is_hardly_heard_does_not_pass(heard: int, passed: bool) -> None:
+    signals = [signal("FUT:BTCUSDT", ago(n)) for n in range(1, 5)]
+    for n in range(heard):
+        signals[n] = signals[n].but(decision=signals[n].decision.but(model_p=0.9))
+    config = await ready(*signals)
+    await config.here.documents.put(MODELS, MODEL)
+    await config.here.world.objects.put(ids.model_object(MODEL.hash), BODY, "application/octet-stream")
+    bundle_id = await drafted(config, flags={"model": {"name": "m1"}})
+
+    body = (await config.ask("POST", f"/bundles/{bundle_id}/dry-run", {"days": 7})).body
+
+    assert (body["model_asked"], body["without_p"], body["passed"]) == (4, 4 - heard, passed)
+    assert any(note.startswith(f"Of {4 - heard} of the 4 signals") for note in body["notes"])
+    silent = next(limit for limit in body["limits"] if limit["name"] == "without_p_ratio")
+    assert (silent["passed"], silent["limit"]) == (passed, 0.5)
 
 
 async def test_two_bundles_can_be_run_beside_each_other() -> None:

@@ -83,6 +83,8 @@ async def test_a_revision_may_be_named() -> None:
         pytest.param({"to_rev": 2}, 409, "never-in-force", "promote it", id="never in force"),
         pytest.param({"to_rev": 3}, 409, "already-active", "rev 3", id="in force already"),
         pytest.param({"expected_seq": 1}, 409, "switched-meanwhile", "seq is 2", id="looked at something older"),
+        pytest.param({"to_rev": 0}, 400, "malformed-body", "to_rev", id="no revision is so small"),
+        pytest.param({"to_rev": 10**30}, 400, "malformed-body", "to_rev", id="no store holds so large a number"),
         pytest.param({"to": 1}, 400, "malformed-body", "to_rev", id="a misspelt wish"),
     ],
 )

@@ -400,6 +400,12 @@ class S10Settings(StoreSettings):
     dry_run_jaccard_min: Estimate = Field(
         default=0.35, ge=0, le=1, description="Less in common with what is in force is another strategy (v3.0 2.3)"
     )
+    dry_run_without_p_ratio_max: Estimate = Field(
+        default=0.50,
+        ge=0,
+        le=1,
+        description="More signals without a model's answer on file say more of its absence than of the model",
+    )
     dry_run_asked_min: int = Field(
         default=500, ge=0, le=1_000_000, description="Of fewer signals that reach the rules nothing can be said"
     )

@@ -31,6 +31,8 @@ BODY_MAX_BYTES = 1_000_000
 JSON = "application/json"
 YAML = "application/yaml"
 YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml", "text/x-yaml"})
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 SHOWN_CHARS_MAX = 80
 """Of a value that a refusal repeats."""
 
@@ -203,8 +205,8 @@ async def read_text(request: HttpRequest) -> tuple[Any, BodyText | None]:
         return None, None
     if media_type in YAML_TYPES:
         return None, BodyText(YAML, _decoded(raw))
-    value = _json(raw)
-    return value, BodyText(JSON, _decoded(raw))
+    text = _decoded(raw)
+    return _json(text), BodyText(JSON, text)
 
 
 async def read_json(request: HttpRequest) -> Any:
@@ -213,7 +215,7 @@ async def read_json(request: HttpRequest) -> Any:
         Problem: 400 or 413.
     """
     raw = await _read_bytes(request)
-    return _json(raw) if raw else None
+    return _json(_decoded(raw)) if raw else None
 
 
 def _decoded(raw: bytes) -> str:
@@ -235,13 +237,39 @@ async def _read_bytes(request: HttpRequest) -> bytes:
     return bytes(chunks)
 
 
-def _json(raw: bytes) -> Any:
+def _json(text: str) -> Any:
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
         raise Problem(400, "malformed-body", f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise Problem(400, "malformed-body", "the body is nested too deeply to be read") from error
+    # Only an escape can bring one in, so that hardly any body is walked through.
+    where = _half_a_character(value) if _ESCAPED_HALF.search(text) else None
+    if where is not None:
+        raise Problem(
+            400,
+            "malformed-body",
+            f"{where[:SHOWN_CHARS_MAX] or 'the body'}: half a character (a lone surrogate, \\ud800 to \\udfff), which"
+            " no text can hold; write the whole character",
+        )
+    return value
+
+
+def _half_a_character(value: Any) -> str | None:
+    """The path of a text, or of the group of a name, that holds a lone surrogate."""
+    left = [("", value)]
+    while left:
+        path, part = left.pop()
+        if isinstance(part, str) and _HALF_A_CHARACTER.search(part):
+            return path
+        if isinstance(part, dict):
+            if any(_HALF_A_CHARACTER.search(name) for name in part):
+                return path
+            left += [(f"{path}.{name}" if path else name, each) for name, each in part.items()]
+        elif isinstance(part, list):
+            left += [(f"{path}[{place}]", each) for place, each in enumerate(part)]
+    return None
 
 
 def _refuse_constant(text: str) -> Any:

@@ -221,6 +221,28 @@ def test_what_a_model_then_said_counts_where_it_cannot_be_asked_again() -> None:
     assert found.candidate.sized_up == 1
 
 
+@pytest.mark.parametrize(("one", "other"), [(None, 0.65), (0.65, None), (None, None)])
+def test_signals_that_a_trained_model_is_asked_of_in_vain_are_counted(one: float | None, other: float | None) -> None:
+    signals = [signal(number) for number in range(4)]
+    signals[0] = signals[0].but(decision=signals[0].decision.but(model_p=0.9))
+    # A gate ends this one before anybody asks a model, and a rule the next.
+    signals[3] = signal(3, spread_bps=500.0)
+    signals.append(signal(4, rv_1d=0.95))
+
+    run = summed_up([replayed(signals, policy(REFUSING, p=one), policy(REFUSING, p=other))], DryRunLimits(asked_min=1))
+
+    assert (run.total.model_asked, run.total.without_p) == (3, 2)
+    assert [(limit.name, limit.value) for limit in run.limits if not limit.passed] == [("without_p_ratio", 2 / 3)]
+    assert not run.passed
+
+
+def test_without_a_trained_model_there_is_no_answer_to_miss() -> None:
+    run = summed_up([replayed([signal()], policy(), policy())], DryRunLimits(asked_min=1))
+
+    assert (run.total.model_asked, run.total.without_p) == (0, 0)
+    assert "without_p_ratio" not in [limit.name for limit in run.limits]
+
+
 def test_of_two_instruments_the_sums_are_told_and_each() -> None:
     there = replayed([signal(n, rv_1d=0.1) for n in range(4)], policy(SIZED_UP), policy())
     spot = replayed(
@@ -254,6 +276,10 @@ def test_of_two_instruments_the_sums_are_told_and_each() -> None:
         ),
         pytest.param(
             Figures(asked=1_000, opened=100, opened_by_reference=34, opened_by_both=34), ["jaccard"], id="too different"
+        ),
+        pytest.param(Figures(asked=1_000, model_asked=1_000, without_p=500), [], id="as few answers as may be"),
+        pytest.param(
+            Figures(asked=1_000, model_asked=1_000, without_p=501), ["without_p_ratio"], id="a model hardly heard"
         ),
         pytest.param(Figures(asked=1_000, opened=5), ["jaccard"], id="the reference opens nothing"),
     ],

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chimera.contracts.documents import Promotion
 from chimera.contracts.enums import PromotionMode, PromotionStatus
-from chimera.domain.config.history import revisions_in_force, revisions_to_go_back_to
+from chimera.domain.config.history import Unfinished, revisions_in_force, revisions_to_go_back_to, unfinished
 
 
 def switch(number: int, from_rev: int, to_rev: int, *, back: bool = False, **more: object) -> Promotion:
@@ -95,3 +95,22 @@ def test_going_back_undoes_the_last_step_that_was_not_undone(wishes: list[int | 
         elif wish not in stack:
             stack.append(wish)
             records.append(switch(len(records) + 1, present, wish))
+
+
+def test_what_is_left_to_be_settled_came_into_force_or_never_will() -> None:
+    pending = {"status": PromotionStatus.PENDING, "activated_at": None}
+    first, second, third = switch(1, 0, 1), switch(2, 1, 2, **pending), switch(3, 2, 3, **pending)
+    lost, to_come = switch(2, 1, 7, **pending), switch(4, 3, 8, **pending)
+
+    left = unfinished(third, [to_come, lost, third, second, first])
+
+    assert left == Unfinished(in_force=(second, third), lost=(lost,))
+    assert not unfinished(first, [first, to_come])
+
+
+def test_of_two_that_asked_for_the_same_the_one_taken_back_was_in_force() -> None:
+    pending = {"status": PromotionStatus.PENDING, "activated_at": None}
+    first, refused = switch(1, 0, 1), switch(2, 1, 2, promotion_id="PRM-refused", **pending)
+    done, back = switch(2, 1, 2, **pending), switch(3, 2, 1, back=True, undoes="PRM-2-2", **pending)
+
+    assert unfinished(back, [refused, done, first, back]) == Unfinished(in_force=(done, back), lost=(refused,))

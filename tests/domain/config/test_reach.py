@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimera.domain.config import reach
-from chimera.domain.config.reach import always, never, space_of
+from chimera.domain.config.reach import Effort, TooMuch, always, never, space_of
 from chimera.domain.decision.condition import closure, leaves, parse_condition
 from tests.domain.config.strategies import RANGES, conditions
 
@@ -129,3 +129,15 @@ def test_a_condition_with_more_numbers_than_anybody_writes_is_left_in_peace() ->
     assert space_of((condition,), {}) is None
     assert len(list(leaves(condition))) == 300
     assert (never(condition, {}), always(condition, {})) == (False, False)
+
+
+def test_a_question_that_takes_more_than_is_left_is_not_begun() -> None:
+    asked = parse_condition({"anyOf": [{"f": "spread_bps", "op": "<", "v": number} for number in range(30)]})
+    enough = Effort(1_000_000)
+    assert not never(asked, {}, enough)
+    taken = 1_000_000 - enough.left
+    assert taken > 30 * 30
+
+    assert not never(asked, {}, Effort(taken))
+    with pytest.raises(TooMuch):
+        never(asked, {}, Effort(taken - 1))

@@ -192,3 +192,33 @@ def test_a_rule_that_is_switched_off_is_judged_by_itself_only() -> None:
     off = R_023.but(when={"allOf": [leaf("<", 1), leaf(">", 2)]})
 
     assert [path for path, _ in warned(off, R_001)] == ["rules[0].when"]
+
+
+def wide(number: int, leaves: int) -> StrategyRule:
+    """A rule of so many comparisons with as many numbers, none of them a rule's before."""
+    parts = [leaf("<", number + part + 0.5) for part in range(leaves)]
+    return rule(f"R-{number}", priority=number, when={"anyOf": parts} if leaves > 1 else parts[0])
+
+
+@pytest.mark.parametrize(
+    ("rules", "leaves", "unseen"),
+    [
+        pytest.param(400, 1, "how the rules bear on each other", id="too many pairs"),
+        pytest.param(1, 300, "rules[0]", id="too many comparisons in one"),
+    ],
+)
+def test_what_is_too_much_to_compare_is_said_and_not_looked_through(rules: int, leaves: int, unseen: str) -> None:
+    nothing = rule("R-0", when=leaf(">", 2_000))
+
+    found = warned(nothing, *(wide(number, leaves) for number in range(1, rules + 1)))
+
+    assert ("rules[0].when", "it never holds: spread_bps is from 0 to 1000") in found
+    path, says = found[-1]
+    assert (path, unseen.replace("[0]", "[1]") in says) == ("rules", True)
+    assert "too much to compare" in says
+
+
+def test_a_large_set_of_rules_that_people_write_is_looked_through() -> None:
+    found = warned(*(wide(number, 3) for number in range(80)))
+
+    assert not [says for _, says in found if "too much" in says]

@@ -105,9 +105,9 @@ class DryRunRequest(Asked):
 
 
 class DryRunLimit(Contract):
-    """One limit of v3.0 section 2.3, and what was found."""
+    """One limit of v3.0 section 2.3, or `without_p_ratio` where a trained model is named, and what was found."""
 
-    name: Literal["asked", "skip_entry_ratio", "size_up_ratio", "jaccard"]
+    name: Literal["asked", "skip_entry_ratio", "size_up_ratio", "jaccard", "without_p_ratio"]
     value: Estimate
     limit: Estimate
     passed: bool
@@ -116,7 +116,10 @@ class DryRunLimit(Contract):
 
 class DryRunFigures(Contract):
     """Counts of signals. `asked`: gates passed, there was a side, the bundle's rules were reached; `skipped` and
-    `sized_up` are of those. `opened` is what the bundle would have opened, had nothing been open."""
+    `sized_up` are of those. `opened` is what the bundle would have opened, had nothing been open.
+
+    `model_asked`: signals of which either bundle asks a trained model; `without_p`: those of them that no answer of a
+    model is on file for."""
 
     signals: int
     asked: int
@@ -125,6 +128,8 @@ class DryRunFigures(Contract):
     opened: int
     opened_by_reference: int
     opened_by_both: int
+    model_asked: int = 0
+    without_p: int = 0
     skip_entry_ratio: Estimate
     size_up_ratio: Estimate
     jaccard: Estimate
@@ -222,7 +227,7 @@ class PromoteRequest(Asked):
 class RollbackRequest(Asked):
     """`POST /rollback`: to `to_rev`, else to what was in force before the present revision was promoted."""
 
-    to_rev: int | None = None
+    to_rev: int | None = Field(default=None, ge=1, lt=2**53)
     expected_seq: int | None = None
     reason: str | None = None
 

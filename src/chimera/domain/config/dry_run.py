@@ -130,7 +130,8 @@ def windows_open(windows: Sequence[TradingWindow], t0: Ints) -> Bools:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verdict:
     """What one policy said of an instrument's signals, counted. `asked`: the rules were reached; `skipped`: a rule
-    refused; `sized_up`: of those asked and not refused by a rule, the size is above its base."""
+    refused; `sized_up`: of those asked and not refused by a rule, the size is above its base. `by_model`: rows
+    of those asked and not refused by a rule, if the policy has a trained model, which is asked next."""
 
     asked: int
     skipped: int
@@ -138,6 +139,7 @@ class Verdict:
     fired: Mapping[str, int]
     outcomes: Mapping[str, int]
     opens: Bools
+    by_model: Bools
 
     @property
     def opened(self) -> int:
@@ -157,10 +159,16 @@ class DayCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """Both policies over the signals of one instrument. `unknown`: factors that stand in none of the signals."""
+    """Both policies over the signals of one instrument. `unknown`: factors that stand in none of the signals.
+
+    `model_asked`: signals of which either asks a trained model; `without_p`: those of them for which no answer of a
+    model is on file, so that they are decided as if it had nothing against them.
+    """
 
     key: InstrumentKey
     signals: int
+    model_asked: int
+    without_p: int
     unknown: tuple[str, ...]
     candidate: Verdict
     reference: Verdict
@@ -174,9 +182,14 @@ class Replayed:
 def replay(table: SignalTable, instrument: Instrument, candidate: Policy, reference: Policy) -> Replayed:
     """What each says of every row."""
     one, other = _verdict(table, instrument, candidate), _verdict(table, instrument, reference)
+    by_model = one.by_model | other.by_model
+    p = table.model_p
+    without_p = by_model & np.isnan(np.nan if p is None else p)
     return Replayed(
         key=instrument.key,
         signals=len(table),
+        model_asked=int(by_model.sum()),
+        without_p=int(without_p.sum()),
         unknown=tuple(name for name, column in table.columns.items() if len(table) and np.isnan(column).all()),
         candidate=one,
         reference=other,
@@ -188,7 +201,8 @@ def _verdict(table: SignalTable, instrument: Instrument, policy: Policy) -> Verd
     n = len(table)
     if policy.config is None or n == 0:
         outcomes = {"NOT_TRADED": n} if n else {}
-        return Verdict(asked=0, skipped=0, sized_up=0, fired={}, outcomes=outcomes, opens=np.zeros(n, dtype=np.bool_))
+        nothing = np.zeros(n, dtype=np.bool_)
+        return Verdict(asked=0, skipped=0, sized_up=0, fired={}, outcomes=outcomes, opens=nothing, by_model=nothing)
     account: dict[str, Floats] = {}
     if policy.windows:
         account["WINDOW"] = windows_open(policy.windows, table.t0).astype(np.float64)
@@ -210,6 +224,7 @@ def _verdict(table: SignalTable, instrument: Instrument, policy: Policy) -> Verd
         fired={rule_id: int(fired.sum()) for rule_id, fired in told.rule_fired.items()},
         outcomes={_spelt(reason, detail): count for (reason, detail), count in told.count().items()},
         opens=told.opens,
+        by_model=told.asked & ~refused_by_rule if policy.constant_p is None else np.zeros(n, dtype=np.bool_),
     )
 
 
@@ -248,12 +263,16 @@ def _days(t0: Ints, one: Bools, other: Bools) -> tuple[DayCount, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRunLimits:
-    """v3.0 section 2.3. `asked_min`: of fewer signals that reached the rules nothing can be said."""
+    """v3.0 section 2.3. `asked_min`: of fewer signals that reached the rules nothing can be said.
+
+    `without_p_ratio_max` is our own: of a model that is hardly heard nothing can be said either.
+    """
 
     skip_entry_ratio_max: float = 0.60
     size_up_ratio_max: float = 0.50
     jaccard_min: float = 0.35
     asked_min: int = 500
+    without_p_ratio_max: float = 0.50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +295,12 @@ class Figures:
     opened: int = 0
     opened_by_reference: int = 0
     opened_by_both: int = 0
+    model_asked: int = 0
+    without_p: int = 0
+
+    @property
+    def without_p_ratio(self) -> float:
+        return self.without_p / self.model_asked if self.model_asked else 0.0
 
     @property
     def skip_entry_ratio(self) -> float:
@@ -299,6 +324,8 @@ class Figures:
             opened=self.opened + other.opened,
             opened_by_reference=self.opened_by_reference + other.opened_by_reference,
             opened_by_both=self.opened_by_both + other.opened_by_both,
+            model_asked=self.model_asked + other.model_asked,
+            without_p=self.without_p + other.without_p,
         )
 
 
@@ -330,6 +357,8 @@ def figures_of(replayed: Replayed) -> Figures:
         opened=mine.opened,
         opened_by_reference=replayed.reference.opened,
         opened_by_both=replayed.opened_by_both,
+        model_asked=replayed.model_asked,
+        without_p=replayed.without_p,
     )
 
 
@@ -354,8 +383,8 @@ def summed_up(replays: Sequence[Replayed], limits: DryRunLimits) -> DryRun:
 
 
 def judged(total: Figures, limits: DryRunLimits) -> tuple[LimitKept, ...]:
-    """Each limit with what was found."""
-    return (
+    """Each limit with what was found; the model's only where one was asked."""
+    kept = (
         LimitKept(
             name="asked",
             value=total.asked,
@@ -386,6 +415,16 @@ def judged(total: Figures, limits: DryRunLimits) -> tuple[LimitKept, ...]:
             words=f"what both open is {total.jaccard:.1%} of what either opens, at least {limits.jaccard_min:.0%}",
         ),
     )
+    if not total.model_asked:
+        return kept
+    silent = LimitKept(
+        name="without_p_ratio",
+        value=total.without_p_ratio,
+        limit=limits.without_p_ratio_max,
+        passed=total.without_p_ratio <= limits.without_p_ratio_max,
+        words=f"of {total.without_p_ratio:.1%} no model's answer is on file, at most {limits.without_p_ratio_max:.0%}",
+    )
+    return (*kept, silent)
 
 
 def _both(pairs: Sequence[tuple[Mapping[str, int], Mapping[str, int]]]) -> dict[str, tuple[int, int]]:

@@ -6,6 +6,7 @@ wanted to get away from.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from chimera.contracts.documents import Promotion
 from chimera.contracts.enums import PromotionMode, PromotionStatus
@@ -42,6 +43,42 @@ def revisions_in_force(present: Promotion, records: Iterable[Promotion]) -> froz
     return frozenset(rev for step in chain for rev in (step.from_rev, step.to_rev) if rev != _NOTHING)
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """PENDING records of switches that are decided: `in_force` came to be, oldest first; `lost` never will."""
+
+    in_force: tuple[Promotion, ...] = ()
+    lost: tuple[Promotion, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.in_force or self.lost)
+
+
+def unfinished(present: Promotion, records: Iterable[Promotion]) -> Unfinished:
+    """What is still PENDING up to the present switch.
+
+    A record of a number that is taken, and that did not lead here, lost its race or its write; one beyond the present
+    may still win, and of one before the oldest that is known nothing can be said: both are left out.
+    """
+    known = tuple(records)
+    chain = _chain(present, known)
+    led_here = {step.promotion_id for step in chain}
+    numbers = [step.seq for step in chain if step.seq is not None]
+    return Unfinished(
+        in_force=tuple(step for step in chain if step.status is PromotionStatus.PENDING),
+        lost=tuple(
+            record
+            for record in known
+            if record.status is PromotionStatus.PENDING
+            and record.mode in SWITCHES
+            and record.promotion_id not in led_here
+            and record.seq is not None
+            and bool(numbers)
+            and numbers[0] <= record.seq <= numbers[-1]
+        ),
+    )
+
+
 def _chain(present: Promotion, records: tuple[Promotion, ...]) -> list[Promotion]:
     """The switches that led here, oldest first. What lost its race or never came to be is left out."""
     steps = [present]
@@ -64,7 +101,12 @@ def _before(step: Promotion, records: tuple[Promotion, ...]) -> Promotion | None
         and record.status is not PromotionStatus.ABORTED
         and _is_before(record, step)
     ]
-    return max(led_there, key=lambda record: (record.seq or 0, record.activated_at or 0), default=None)
+    return max(
+        led_there,
+        # Of two that asked for the same, the one that is known to have been taken back or told was in force.
+        key=lambda record: (record.seq or 0, record.promotion_id == step.undoes, record.activated_at or 0),
+        default=None,
+    )
 
 
 def _is_before(record: Promotion, step: Promotion) -> bool:

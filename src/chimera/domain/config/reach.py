@@ -8,6 +8,7 @@ what then cannot be ruled out counts as possible. What is called impossible neve
 
     never, always   of one condition
     Space           several conditions over the same kinds of value, for whoever compares them
+    Effort          how much of all this may still be done
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,33 @@ CELLS_MAX = 200_000
 AXES_MAX = 24
 """Numpy knows a few more."""
 
+_OVERHEAD = 20
+"""Steps that any question takes, however small."""
+_CELLS_A_STEP = 500
+"""Cells of a product that numpy joins while one leaf is asked of one value."""
+
 _UNNAMED = "\0"
 """A text that stands in no rule."""
+
+
+class TooMuch(Exception):
+    """A question takes more steps than are left. Nothing was taken off."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """Steps that are left: one is a leaf that is asked of one value, less than a microsecond."""
+
+    left: int
+
+    def spend(self, steps: int) -> None:
+        """
+        Raises:
+            TooMuch: there are not so many left.
+        """
+        if steps > self.left:
+            raise TooMuch
+        self.left -= steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,47 +81,60 @@ class Space:
                 return held
 
 
-def space_of(conditions: Iterable[Condition], ranges: Mapping[str, Range]) -> Space | None:
+def space_of(
+    conditions: Iterable[Condition], ranges: Mapping[str, Range], effort: Effort | None = None
+) -> Space | None:
     """The kinds of value that `conditions` tell apart; None where there are too many combinations.
 
     Args:
         ranges: of each factor that is always a number, the least and the greatest it may be; of another nothing is
             known but that it is a finite number or a text.
+        effort: what making it, and asking each of `conditions` once where it holds, takes is taken off; None: no bound.
+
+    Raises:
+        TooMuch: more than is left.
     """
+    asked: dict[str, int] = {}
     named: dict[str, list[Scalar]] = {}
     for condition in conditions:
         for leaf in leaves(condition):
             values = leaf.value if isinstance(leaf.value, tuple) else (leaf.value,)
             named.setdefault(leaf.factor, []).extend(values)
+            asked[leaf.factor] = asked.get(leaf.factor, 0) + len(values)
+    if effort is not None:
+        effort.spend(_OVERHEAD + 2 * sum(asked.values()))
     kinds = {factor: _kinds(values, ranges.get(factor)) for factor, values in named.items()}
     cells = 1
     for each in kinds.values():
         cells *= len(each)
+    if effort is not None and cells <= CELLS_MAX:
+        of_leaves = sum(count * len(kinds[factor]) for factor, count in asked.items())
+        effort.spend(of_leaves + sum(asked.values()) * (cells // _CELLS_A_STEP))
     return Space(kinds) if cells <= CELLS_MAX and len(kinds) <= AXES_MAX else None
 
 
-def never(condition: Condition, ranges: Mapping[str, Range]) -> bool:
+def never(condition: Condition, ranges: Mapping[str, Range], effort: Effort | None = None) -> bool:
     """Whether it can be said that it never holds."""
-    return not _possible(condition, ranges)[0]
+    return not _possible(condition, ranges, effort)[0]
 
 
-def always(condition: Condition, ranges: Mapping[str, Range]) -> bool:
+def always(condition: Condition, ranges: Mapping[str, Range], effort: Effort | None = None) -> bool:
     """Whether it can be said that it always holds."""
-    return not _possible(condition, ranges)[1]
+    return not _possible(condition, ranges, effort)[1]
 
 
-def _possible(condition: Condition, ranges: Mapping[str, Range]) -> tuple[bool, bool]:
+def _possible(condition: Condition, ranges: Mapping[str, Range], effort: Effort | None) -> tuple[bool, bool]:
     """Whether it may hold, and whether it may fail."""
-    space = space_of((condition,), ranges)
+    space = space_of((condition,), ranges, effort)
     if space is not None:
         held = space.where(condition)
         return bool(held.any()), not bool(held.all())
     match condition:
         case Not():
-            holds, fails = _possible(condition.part, ranges)
+            holds, fails = _possible(condition.part, ranges, effort)
             return fails, holds
         case Join():
-            each = [_possible(part, ranges) for part in condition.parts]
+            each = [_possible(part, ranges, effort) for part in condition.parts]
             if condition.kind == "allOf":
                 return all(holds for holds, _ in each), any(fails for _, fails in each)
             return any(holds for holds, _ in each), all(fails for _, fails in each)

@@ -6,7 +6,7 @@ them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -14,13 +14,17 @@ import numpy as np
 
 from chimera.contracts.documents.config import Factor, StrategyRule
 from chimera.contracts.flags import Flags
-from chimera.domain.config.reach import Range, always, never, space_of
+from chimera.domain.config.reach import Effort, Range, TooMuch, always, never, space_of
 from chimera.domain.config.words import condition as in_words
 from chimera.domain.decision.condition import Condition, Finding, Join, Not, leaves
 from chimera.domain.decision.rules import MULT_RANGES, Rule, parse_rule
 from chimera.domain.features.registered import values_of
 from chimera.domain.features.registry import FACTORS
 
+STEPS_MAX = 1_200_000
+"""Of looking through one draft, in the sense of `reach.Effort`: about half a second, in which the process answers
+others late. Eighty rules with a few comparisons each take less; what needs more is not looked through, and said."""
+_NAMED_MAX = 5
 _NO_EFFECT = 1.0
 _READER = "s3"
 """Who acts by rules."""
@@ -34,6 +38,7 @@ class _Told:
     place: int
     body: StrategyRule
     rule: Rule
+    factors: frozenset[str]
 
     @property
     def path(self) -> str:
@@ -51,21 +56,76 @@ def ranges_of(factors: Sequence[Factor]) -> dict[str, Range]:
     return known | {spec.factor_id: spec.range for spec in FACTORS}
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What everybody looks with: the bundle's flags, the ranges, and how much looking is left."""
+
+    flags: Flags
+    ranges: Mapping[str, Range]
+    effort: Effort
+    known: dict[tuple[int, bool], bool] = field(default_factory=dict)
+    """Of a rule by its place, whether it never, or always, holds: asked once however many it is held against."""
+
+    def never(self, told: _Told) -> bool:
+        key = told.place, False
+        if key not in self.known:
+            self.known[key] = never(told.rule.condition, self.ranges, self.effort)
+        return self.known[key]
+
+    def always(self, told: _Told) -> bool:
+        key = told.place, True
+        if key not in self.known:
+            self.known[key] = always(told.rule.condition, self.ranges, self.effort)
+        return self.known[key]
+
+    def implied(self, one: Condition, other: Condition) -> bool:
+        """Whether wherever `one` holds `other` holds, as far as that can be said."""
+        return never(Join("allOf", (one, Not(other))), self.ranges, self.effort)
+
+
 def nonsense(flags: Flags, rules: Sequence[StrategyRule], factors: Sequence[Factor]) -> tuple[Finding, ...]:
-    """Warnings about rules in which nothing is wrong."""
-    ranges = ranges_of(factors)
-    told = [_Told(place, body, parse_rule(body.to_dict())) for place, body in enumerate(rules)]
-    acting = [
-        each
-        for each in told
-        if each.rule.enabled and any(each.rule.applies_to(symbol, _READER) for symbol in flags.strategy.markets)
-    ]
+    """Warnings about rules in which nothing is wrong; where there is too much to look through, that is one of them."""
+    look = _Look(flags, ranges_of(factors), Effort(STEPS_MAX))
+    told = []
+    for place, body in enumerate(rules):
+        rule = parse_rule(body.to_dict())
+        told.append(_Told(place, body, rule, frozenset(rule.factors)))
     found = [*_redefined(factors)]
-    found += [finding for each in told for finding in _alone(each, flags, ranges)]
-    found += _twice(acting, ranges)
-    found += _after_a_refusal(acting, flags, ranges)
-    found += _cut(acting, flags, ranges)
+    unseen: list[str] = []
+    for each in told:
+        try:
+            found += _condition(each, look)
+        except TooMuch:
+            unseen.append(each.path)
+        found += _use(each, flags)
+    try:
+        acting = [each for each in told if each.rule.enabled and _acts(each, look)]
+        # One by one, so that what is found before the effort ends is told.
+        for check in (_twice, _after_a_refusal, _cut):
+            for finding in check(acting, look):
+                found.append(finding)
+    except TooMuch:
+        unseen.append("how the rules bear on each other")
+    if unseen:
+        named = (
+            ", ".join([*unseen[: _NAMED_MAX - 1], f"{len(unseen) - _NAMED_MAX} more", unseen[-1]])
+            if len(unseen) > _NAMED_MAX
+            else ", ".join(unseen)
+        )
+        found.append(
+            Finding(
+                "rules",
+                f"{len(rules)} rules",
+                f"too much to compare: not looked through whether these make sense: {named}. Fewer rules, or fewer"
+                " comparisons in one",
+            )
+        )
     return tuple(found)
+
+
+def _acts(told: _Told, look: _Look) -> bool:
+    look.effort.spend(len(look.flags.strategy.markets))
+    return any(told.rule.applies_to(symbol, _READER) for symbol in look.flags.strategy.markets)
 
 
 def _redefined(factors: Sequence[Factor]) -> Iterator[Finding]:
@@ -88,22 +148,27 @@ def _redefined(factors: Sequence[Factor]) -> Iterator[Finding]:
             )
 
 
-def _alone(told: _Told, flags: Flags, ranges: Mapping[str, Range]) -> Iterator[Finding]:
-    """About one rule, whatever the others are."""
-    rule, path, words = told.rule, f"{told.path}.when", in_words(told.body.when)
-    if never(rule.condition, {}):
+def _condition(told: _Told, look: _Look) -> Iterator[Finding]:
+    """What one rule asks, whatever the others are."""
+    rule, path, ranges, words = told.rule, f"{told.path}.when", look.ranges, in_words(told.body.when)
+    if never(rule.condition, {}, look.effort):
         yield Finding(
             path, words, f"it contradicts itself and never holds{_unlimited(rule)}: mend it, or drop the rule"
         )
-    elif never(rule.condition, ranges):
+    elif look.never(told):
         yield Finding(path, words, f"it never holds{_unlimited(rule)}: {_limits(rule.condition, ranges)}")
-    elif always(rule.condition, ranges):
+    elif look.always(told):
         if told.skips:
             yield Finding(path, words, f"it always holds: nothing is opened {_where(rule)}")
         else:
             yield Finding(path, words, f"it always holds: the rule acts on every entry {_where(rule)}")
     else:
-        yield from _parts(rule.condition, told.body.when, path, ranges)
+        yield from _parts(rule.condition, told.body.when, path, look)
+
+
+def _use(told: _Told, flags: Flags) -> Iterator[Finding]:
+    """What one rule does, and where."""
+    rule = told.rule
     if not rule.enabled:
         return  # It may wait for what is not there yet.
     if (rule.action in MULT_RANGES and rule.value == _NO_EFFECT) or (rule.action == "skip_entry" and not rule.value):
@@ -133,10 +198,11 @@ def _where(rule: Rule) -> str:
     return f"in {', '.join(rule.symbols)}" if rule.symbols else "anywhere"
 
 
-def _parts(condition: Condition, node: Any, path: str, ranges: Mapping[str, Range]) -> Iterator[Finding]:
+def _parts(condition: Condition, node: Any, path: str, look: _Look) -> Iterator[Finding]:
     """Parts of a condition that decide nothing in it; `node` is the condition as it is told."""
+    ranges, effort = look.ranges, look.effort
     if isinstance(condition, Not):
-        yield from _parts(condition.part, node["not"], f"{path}.not", ranges)
+        yield from _parts(condition.part, node["not"], f"{path}.not", look)
     if not isinstance(condition, Join):
         return
     kept: list[Condition] = []
@@ -144,57 +210,56 @@ def _parts(condition: Condition, node: Any, path: str, ranges: Mapping[str, Rang
         here = f"{path}.{condition.kind}[{place}]"
         words = in_words(node[condition.kind][place])
         others = (*kept, *condition.parts[place + 1 :])
-        if condition.kind == "anyOf" and never(part, ranges):
+        if condition.kind == "anyOf" and never(part, ranges, effort):
             yield Finding(here, words, f"this part never holds: leave it out; {_limits(part, ranges)}")
-        elif condition.kind == "allOf" and always(part, ranges):
+        elif condition.kind == "allOf" and always(part, ranges, effort):
             yield Finding(here, words, f"this part always holds: leave it out; {_limits(part, ranges)}")
-        elif condition.kind == "anyOf" and others and _implied(part, Join("anyOf", others), ranges):
+        elif condition.kind == "anyOf" and others and look.implied(part, Join("anyOf", others)):
             yield Finding(here, words, "where this part holds another one holds as well: leave it out")
         else:
             kept.append(part)
-            yield from _parts(part, node[condition.kind][place], here, ranges)
-
-
-def _implied(one: Condition, other: Condition, ranges: Mapping[str, Range]) -> bool:
-    """Whether wherever `one` holds `other` holds, as far as that can be said."""
-    return never(Join("allOf", (one, Not(other))), ranges)
+            yield from _parts(part, node[condition.kind][place], here, look)
 
 
 def _overlap(one: Rule, other: Rule) -> bool:
     return not one.symbols or not other.symbols or bool(set(one.symbols) & set(other.symbols))
 
 
-def _twice(acting: Sequence[_Told], ranges: Mapping[str, Range]) -> Iterator[Finding]:
+def _twice(acting: Sequence[_Told], look: _Look) -> Iterator[Finding]:
     """Two rules that ask the same and do the same kind of thing. Two that do different things need two rules."""
-    for first, second in combinations(acting, 2):
-        one, other = first.rule, second.rule
-        if one.action != other.action or set(one.factors) != set(other.factors) or not _overlap(one, other):
-            continue
-        if never(other.condition, ranges):
-            continue  # Said of the rule itself.
-        if _implied(one.condition, other.condition, ranges) and _implied(other.condition, one.condition, ranges):
-            yield Finding(
-                f"{second.path}.when",
-                in_words(second.body.when),
-                f"it asks the same as {one.rule_id}, and both change {one.action}: make one rule of them",
-            )
+    alike: dict[tuple[str, frozenset[str]], list[_Told]] = {}
+    for each in acting:
+        alike.setdefault((each.rule.action, each.factors), []).append(each)
+    for group in alike.values():
+        for first, second in combinations(group, 2):
+            one, other = first.rule, second.rule
+            look.effort.spend(1 + len(one.symbols) + len(other.symbols))
+            if not _overlap(one, other) or look.never(second):
+                continue  # What never holds is said of the rule itself.
+            if look.implied(one.condition, other.condition) and look.implied(other.condition, one.condition):
+                yield Finding(
+                    f"{second.path}.when",
+                    in_words(second.body.when),
+                    f"it asks the same as {one.rule_id}, and both change {one.action}: make one rule of them",
+                )
 
 
-def _after_a_refusal(acting: Sequence[_Told], flags: Flags, ranges: Mapping[str, Range]) -> Iterator[Finding]:
+def _after_a_refusal(acting: Sequence[_Told], look: _Look) -> Iterator[Finding]:
     """A rule that is never asked, because one before it refuses wherever it holds."""
-    ordered = sorted(acting, key=lambda each: (each.rule.priority, each.rule.rule_id))
-    for place, later in enumerate(ordered):
-        for earlier in ordered[:place]:
-            if not earlier.skips or not _covers(earlier.rule, later.rule, flags):
-                continue
-            if not set(earlier.rule.factors) & set(later.rule.factors):
+    refusing: list[_Told] = []
+    for later in sorted(acting, key=lambda each: (each.rule.priority, each.rule.rule_id)):
+        for earlier in refusing:
+            look.effort.spend(1 + len(look.flags.strategy.markets))
+            if not earlier.factors & later.factors or not _covers(earlier.rule, later.rule, look.flags):
                 continue  # What one asks says nothing about what the other asks.
-            if never(later.rule.condition, ranges) or always(earlier.rule.condition, ranges):
+            if look.never(later) or look.always(earlier):
                 continue  # Said of the rule itself.
-            if _implied(later.rule.condition, earlier.rule.condition, ranges):
+            if look.implied(later.rule.condition, earlier.rule.condition):
                 remedy = f"it never acts: {earlier.rule.rule_id} comes before it and refuses wherever it holds"
                 yield Finding(f"{later.path}.when", in_words(later.body.when), remedy)
                 break
+        if later.skips:
+            refusing.append(later)
 
 
 def _covers(one: Rule, other: Rule, flags: Flags) -> bool:
@@ -204,13 +269,16 @@ def _covers(one: Rule, other: Rule, flags: Flags) -> bool:
     )
 
 
-def _cut(acting: Sequence[_Told], flags: Flags, ranges: Mapping[str, Range]) -> Iterator[Finding]:
+def _cut(acting: Sequence[_Told], look: _Look) -> Iterator[Finding]:
     """A multiplier that is cut off whenever it is used: together with the others it leaves the range."""
     said: set[int] = set()
-    for symbol in flags.strategy.markets:
+    for symbol in look.flags.strategy.markets:
+        look.effort.spend(1 + len(MULT_RANGES) * len(acting))
         for action, (low, high) in MULT_RANGES.items():
             here = [each for each in acting if each.rule.action == action and each.rule.applies_to(symbol, _READER)]
-            space = space_of((each.rule.condition for each in here), ranges) if len(here) > 1 else None
+            space = (
+                space_of((each.rule.condition for each in here), look.ranges, look.effort) if len(here) > 1 else None
+            )
             if space is None:
                 continue
             fired = [space.where(each.rule.condition) for each in here]

@@ -109,6 +109,8 @@ class RunDry:
         found = summed_up(replays, self._limits())
         if any(each.flags.model.name != CONSTANT for each in (bundle, reference)):
             notes.append(MODEL_NOT_ASKED)
+            if found.total.without_p:
+                notes.append(_unanswered(found.total))
         notes += [
             f"{name} stands in no stored signal of {', '.join(map(str, keys))}: it was not computed then, and whoever"
             " needs it finds it missing."
@@ -205,7 +207,15 @@ class RunDry:
             size_up_ratio_max=own.dry_run_size_up_ratio_max,
             jaccard_min=own.dry_run_jaccard_min,
             asked_min=own.dry_run_asked_min,
+            without_p_ratio_max=own.dry_run_without_p_ratio_max,
         )
+
+
+def _unanswered(total: Figures) -> str:
+    return (
+        f"Of {total.without_p} of the {total.model_asked} signals that a trained model is asked of, no answer is on"
+        " file: they are decided as if it had nothing against them, so that too many are opened, and with another size."
+    )
 
 
 def _share_out(signals: Sequence[Signal], columns: dict[InstrumentKey, Columns]) -> None:

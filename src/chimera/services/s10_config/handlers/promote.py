@@ -4,6 +4,7 @@ The switch is the write of `config_active`. Everything after it (the promotion's
 the event) follows from that document and is repeated until it is done, so that no crash leaves a switch half told.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,6 +18,7 @@ from chimera.contracts.keys import CFG_ACTIVE_REV, CFG_BUNDLE
 from chimera.contracts.messages import CfgEvent
 from chimera.contracts.streams import CFG_EVENTS
 from chimera.domain.config.bundle import FIRST_REV, default_bundle, flags_digest
+from chimera.domain.config.history import Unfinished, unfinished
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query, RevisionConflict
@@ -65,6 +67,8 @@ class Promote:
     env: str
     judge: Judge
     told: Told = field(default_factory=Told)
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Two that settle at once would each make their bundle ACTIVE, and audit twice."""
 
     async def start(self) -> None:
         """Make revision 1 where nothing is in force yet, and settle what an earlier life left undone."""
@@ -111,11 +115,14 @@ class Promote:
 
         Raises:
             Problem: 409, it is in force already, or somebody else switched meanwhile.
+            DependencyDown: nothing was switched; or the write's outcome is unknown, and GET /active tells it.
         """
+        await self._settle_before(wish)
         active, before = await self._switch(bundle, wish)
         status = PromotionStatus.DONE
         try:
-            await self._settle(active)
+            async with self.settling:
+                await self._settle_newest()
         except DependencyDown as down:
             # The switch is written: saying 503 now would be a lie. `keep_in_step` tells it within seconds.
             log.warning("a switch is in force and told later", seq=active.seq, why=str(down))
@@ -148,14 +155,34 @@ class Promote:
         )
 
     async def keep_in_step(self) -> None:
-        """Settle a switch whose process died in between, mend a lost key, tell a lost event again."""
+        """Settle the switches whose process died in between, mend a lost key, tell a lost event again."""
+        async with self.settling:
+            active = await self._settle_newest()
+            if active is not None and await self.snapshots.get(CFG_ACTIVE_REV.name(self.env)) != str(active.rev):
+                await self._write_keys(active)
+
+    async def _settle_newest(self) -> ConfigActive | None:
+        """Under the lock. Returns: what is in force."""
+        # Read under the lock: what was newest before it was waited for may be newest no more.
         active = await self.documents.get(CONFIG_ACTIVE, ids.CONFIG_ACTIVE_KEY)
-        if active is None:
-            return
-        if active.seq > self.told.seq:
-            await self._settle(active)
-        elif await self.snapshots.get(CFG_ACTIVE_REV.name(self.env)) != str(active.rev):
-            await self._write_keys(active)
+        if active is not None:
+            left = await self._unfinished(active)
+            if active.seq > self.told.seq or left:
+                await self._settle(active, left)
+        return active
+
+    async def _settle_before(self, wish: Wish) -> None:
+        """What is in force is told before the next switch, so that the audit trail has no gap.
+
+        A rollback does not wait for that: in the hour in which the bus is down the way back must be open.
+        """
+        try:
+            async with self.settling:
+                await self._settle_newest()
+        except DependencyDown as down:
+            if wish.mode is not PromotionMode.ROLLBACK:
+                raise
+            log.warning("a rollback goes before what is still to be told", why=str(down))
 
     async def _switch(self, bundle: ConfigBundle, wish: Wish) -> tuple[ConfigActive, ConfigActive]:
         """The compare and set. Returns: what is in force now, and what was before.
@@ -214,7 +241,7 @@ class Promote:
             status=PromotionStatus.PENDING,
             guardrail=None if wish.reason is None else {"reason": wish.reason},
             requested_by=wish.actor,
-            updated_at=self.clock.now_ms(),
+            updated_at=active.activated_at,
             seq=active.seq,
             undoes=wish.undoes,
         )
@@ -230,40 +257,77 @@ class Promote:
         if winner is not None and promotion_id(winner) == promotion_id(lost):
             return
         pending = await self.documents.get(PROMOTIONS, promotion_id(lost))
-        if pending is not None:
-            await self.documents.put(
-                PROMOTIONS, pending.but(status=PromotionStatus.ABORTED, updated_at=self.clock.now_ms())
-            )
+        if pending is not None and pending.status is PromotionStatus.PENDING:
+            await self._set_aborted(pending)
 
-    async def _settle(self, active: ConfigActive) -> None:
-        """Everything that follows from the switch, in an order that may stop anywhere and begin again."""
-        record = await self.documents.get(PROMOTIONS, promotion_id(active))
-        kind = _kind(record)
-        if record is not None and record.status is PromotionStatus.PENDING:
-            done = record.but(
-                status=PromotionStatus.DONE, activated_at=active.activated_at, updated_at=self.clock.now_ms()
-            )
-            # Told before it is noted as told: after a crash in between it is told twice rather than never.
-            await self.teller.audit(
-                done.requested_by or "s10", kind.value, active.bundle_id, {"rev": done.from_rev}, active.to_dict()
-            )
-            await self.teller.event(
-                EventKind(kind.value),
-                None,
-                done.promotion_id,
-                bundle_id=active.bundle_id,
-                from_rev=done.from_rev,
-                to_rev=active.rev,
-                seq=active.seq,
-                actor=done.requested_by,
-            )
-            if done.undoes is not None:
-                await self._set_undone(done.undoes)
-            await self.documents.put(PROMOTIONS, done)
+    async def _set_aborted(self, pending: Promotion) -> None:
+        await self.documents.put(
+            PROMOTIONS, pending.but(status=PromotionStatus.ABORTED, updated_at=self.clock.now_ms())
+        )
+
+    async def _unfinished(self, active: ConfigActive) -> Unfinished:
+        """The records up to the present switch that are still PENDING."""
+        pending = await self.documents.find(
+            Query(collection=PROMOTIONS, index="by_status", equal=(("status", PromotionStatus.PENDING.value),))
+        )
+        if all(record.seq is None or record.seq > active.seq for record in pending):
+            return Unfinished()
+        past = await past_of(self.documents, active)
+        if past.present is None or past.present.promotion_id != promotion_id(active):
+            # Without the record of the present switch nobody can tell which of the others came into force.
+            return Unfinished()
+        return unfinished(past.present, past.records)
+
+    async def _settle(self, active: ConfigActive, left: Unfinished) -> None:
+        """Everything that follows from the switches, in an order that may stop anywhere and begin again."""
+        for record in left.in_force:
+            is_present = record.promotion_id == promotion_id(active)
+            await self._finish(record, active if is_present else await self._once_active(record))
+            if record.bundle_id != active.bundle_id:
+                await self._set_state(record.bundle_id, BundleStatus.RETIRED)
+        for record in left.lost:
+            await self._set_aborted(record)
+        present = await self.documents.get(PROMOTIONS, promotion_id(active))
         await self._set_states(active)
         await self._write_keys(active)
-        await self._tell(active, kind, reason=_reason(record))
+        await self._tell(active, _kind(present), reason=_reason(present))
         self.told.seq = max(self.told.seq, active.seq)
+
+    async def _once_active(self, record: Promotion) -> ConfigActive:
+        """What `config_active` said when this switch was the newest."""
+        bundle = await self.documents.get(CONFIG_BUNDLES, record.bundle_id)
+        assert record.seq is not None
+        return ConfigActive(
+            key="active",
+            rev=record.to_rev,
+            bundle_id=record.bundle_id,
+            # A record that is PENDING was last written when it was opened, with the switch's own time.
+            activated_at=record.updated_at or 0,
+            seq=record.seq,
+            hash=None if bundle is None else bundle.hash,
+        )
+
+    async def _finish(self, record: Promotion, active: ConfigActive) -> None:
+        """Tell of one switch, and note that it is told. `active` is what it wrote."""
+        kind = _kind(record)
+        done = record.but(status=PromotionStatus.DONE, activated_at=active.activated_at, updated_at=self.clock.now_ms())
+        # Told before it is noted as told: after a crash in between it is told twice rather than never.
+        await self.teller.audit(
+            done.requested_by or "s10", kind.value, active.bundle_id, {"rev": done.from_rev}, active.to_dict()
+        )
+        await self.teller.event(
+            EventKind(kind.value),
+            None,
+            done.promotion_id,
+            bundle_id=active.bundle_id,
+            from_rev=done.from_rev,
+            to_rev=active.rev,
+            seq=active.seq,
+            actor=done.requested_by,
+        )
+        if done.undoes is not None:
+            await self._set_undone(done.undoes)
+        await self.documents.put(PROMOTIONS, done)
 
     async def _set_undone(self, undone: str) -> None:
         record = await self.documents.get(PROMOTIONS, undone)

@@ -12,6 +12,7 @@ RATES = {
     "skip_entry_ratio": "refused by rules",
     "size_up_ratio": "sized up",
     "jaccard": "opened alike",
+    "without_p_ratio": "model unheard",
 }
 """Limits of shares, as the chart names them."""
 LIMITS = (Column("Limit", "wrap"), Column("Found", "num"), Column("Allowed", "num"))

@@ -330,7 +330,9 @@ def decision_detail(signal: Signal | None) -> list[dict[str, Any]]:
             _section("Gates", tuple(_gate_line(gate) for gate in trail.get("gates", ()))),
             _section("Rules and model", _rule_lines(signal, trail)),
             _section("Sizing", tuple((name, plain(value), "") for name, value in (plan or {}).items())),
-            _section("Features", tuple((name, plain(value), "") for name, value in sorted(signal.features.items()))),
+            _section(
+                "Features", tuple((name, plain(value), "") for name, value in sorted(signal.told.features.items()))
+            ),
             _section("Decision", (("signal", signal.signal_id, "code"), ("config rev", str(signal.config_rev), ""))),
             {
                 "title": "",

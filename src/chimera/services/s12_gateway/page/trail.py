@@ -270,14 +270,16 @@ def plain_price(value: Any) -> str:
 
 
 def _features(signal: Signal) -> Section:
-    stale = set(signal.stale)
-    names = sorted(signal.features.keys() | stale, key=lambda name: (name not in stale, name))
+    """What was decided on: where features were repaired since, what was told first."""
+    told = signal.told
+    stale = set(told.stale)
+    names = sorted(told.features.keys() | stale, key=lambda name: (name not in stale, name))
     rows = [
         row(
             name,
             cell(name),
-            cell(_feature(signal.features.get(name)), "dim" if name in stale else ""),
-            cell(_quality(signal, name), "warn") if name in stale else cell("good", "dim"),
+            cell(_feature(told.features.get(name)), "dim" if name in stale else ""),
+            cell(_quality(told.flags, name), "warn") if name in stale else cell("good", "dim"),
         )
         for name in names
     ]
@@ -285,9 +287,9 @@ def _features(signal: Signal) -> Section:
     return Section("Features", FEATURES, rows, note)
 
 
-def _quality(signal: Signal, name: str) -> str:
+def _quality(flags: Mapping[str, DataQuality] | None, name: str) -> str:
     """Why a feature must not decide. Earlier versions did not say."""
-    flag = (signal.flags or {}).get(name)
+    flag = (flags or {}).get(name)
     return "stale" if flag is None else f"{flag.value}: {QUALITY[flag]}"
 
 
