@@ -54,6 +54,33 @@ class Exposure:
     drawdown_base_ratio: float = 0.0
 
 
+UNRESTRAINED = Controls(
+    kill_switch_on=False,
+    paused=False,
+    window_open=True,
+    health_level=HealthLevel.GREEN,
+    health_age_ms=0,
+    health_size_mult=1.0,
+    halts=(),
+    reconciled=True,
+)
+"""Nobody forbids anything."""
+
+UNEXPOSED = Exposure(
+    open_position=False,
+    unfinished_intents=0,
+    entries_this_signal_day=0,
+    minutes_since_stop_out=None,
+    cooldown_known=True,
+    other_spot_symbol_held=False,
+    budget_used_usdt=Decimal(0),
+    concurrency=0,
+    daily_loss_usdt=0.0,
+    drawdown_ratio=0.0,
+)
+"""Nothing is open, used or lost."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
     """The market now. `features` holds fresh factors only; `feature_age_ms` is the age of that snapshot."""

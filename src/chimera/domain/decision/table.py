@@ -12,10 +12,10 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from chimera.contracts.enums import HealthLevel, Market, Reason, SideMode
+from chimera.contracts.enums import Market, Reason, SideMode
 from chimera.domain.decision.condition import Bools, Floats, columns
 from chimera.domain.decision.decide import SIZE_MULT_TOTAL_RANGE, DecisionConfig
-from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
+from chimera.domain.decision.facts import UNEXPOSED, UNRESTRAINED, Facts, Quote
 from chimera.domain.decision.gates import AT_LEAST, AT_MOST, BELOW, LEAST, gates, needed_factors, reason_of
 from chimera.domain.decision.model import BANDS, INVALID
 from chimera.domain.decision.rules import MULT_RANGES, RuleSet
@@ -291,28 +291,8 @@ def _neutral(instrument: Instrument) -> Facts:
     return Facts(
         instrument=instrument,
         t0=0,
-        controls=Controls(
-            kill_switch_on=False,
-            paused=False,
-            window_open=True,
-            health_level=HealthLevel.GREEN,
-            health_age_ms=0,
-            health_size_mult=1.0,
-            halts=(),
-            reconciled=True,
-        ),
-        exposure=Exposure(
-            open_position=False,
-            unfinished_intents=0,
-            entries_this_signal_day=0,
-            minutes_since_stop_out=None,
-            cooldown_known=True,
-            other_spot_symbol_held=False,
-            budget_used_usdt=Decimal(0),
-            concurrency=0,
-            daily_loss_usdt=0.0,
-            drawdown_ratio=0.0,
-        ),
+        controls=UNRESTRAINED,
+        exposure=UNEXPOSED,
         quote=Quote(bid=Decimal(0), ask=Decimal(0), features={}, feature_age_ms=0),
         taker_fee_ratio=Decimal(0),
     )

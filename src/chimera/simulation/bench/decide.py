@@ -26,11 +26,11 @@ import numpy as np
 import uvloop
 
 from chimera.app.serving import listen, server, stop
-from chimera.contracts.enums import Action, HealthLevel, Market, Side
+from chimera.contracts.enums import Action, Market, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.config.bundle import R_001
 from chimera.domain.decision.decide import DecisionConfig, decide
-from chimera.domain.decision.facts import Controls, Exposure, Facts, Quote
+from chimera.domain.decision.facts import UNEXPOSED, UNRESTRAINED, Facts, Quote
 from chimera.domain.decision.gates import Limits
 from chimera.domain.decision.rules import compile_rules, parse_rule
 from chimera.domain.decision.table import SignalTable, decide_table
@@ -115,28 +115,8 @@ def _facts(*, held: bool) -> Facts:
     return Facts(
         instrument=listed(InstrumentKey(Market.FUT, "BTCUSDT")),
         t0=1_000,
-        controls=Controls(
-            kill_switch_on=False,
-            paused=False,
-            window_open=True,
-            health_level=HealthLevel.GREEN,
-            health_age_ms=0,
-            health_size_mult=1.0,
-            halts=(),
-            reconciled=True,
-        ),
-        exposure=Exposure(
-            open_position=held,
-            unfinished_intents=0,
-            entries_this_signal_day=0,
-            minutes_since_stop_out=None,
-            cooldown_known=True,
-            other_spot_symbol_held=False,
-            budget_used_usdt=Decimal(0),
-            concurrency=0,
-            daily_loss_usdt=0.0,
-            drawdown_ratio=0.0,
-        ),
+        controls=UNRESTRAINED,
+        exposure=replace(UNEXPOSED, open_position=held),
         quote=Quote(
             bid=Decimal("65399.9"),
             ask=Decimal("65400.1"),
