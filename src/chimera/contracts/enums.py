@@ -217,6 +217,57 @@ class IntentState(StrEnum):
         )
 
 
+class ExecStyle(StrEnum):
+    """How an intent's quantity is worked."""
+
+    MAKER = "MAKER"
+    """Post-only at the touch first; what has not filled at the end of the wait is taken."""
+    POST_ONLY = "POST_ONLY"
+    """The same without the taking: what has not filled is given up."""
+    TAKER = "TAKER"
+    LIMIT = "LIMIT"
+    """Rests at the price that was named until it has filled or somebody takes it back."""
+    RESTING = "RESTING"
+    """A stop or target that is done once the exchange lists it."""
+    GUARD = "GUARD"
+    """Nothing is sent until the watched price is reached."""
+
+
+class LegRole(StrEnum):
+    """What one order of an intent is for."""
+
+    QUOTE = "QUOTE"
+    """Rests: a post-only order at the touch, or a limit order."""
+    TAKE = "TAKE"
+    """Takes from the book."""
+    REST = "REST"
+    """A stop or target that was ordered by itself."""
+    STOP = "STOP"
+    TARGET = "TARGET"
+    RUNG = "RUNG"
+    """The first rung, taken at market because its price was passed before it could rest."""
+    CLOSE = "CLOSE"
+    """What could not be protected leaves at market."""
+    PAIR_TARGET = "PAIR_TARGET"
+    PAIR_STOP = "PAIR_STOP"
+
+
+class Refusal(StrEnum):
+    """Why an order is definitely not at the exchange, as far as it decides what comes next."""
+
+    FUNDS = "FUNDS"
+    WOULD_TAKE = "WOULD_TAKE"
+    WOULD_TRIGGER = "WOULD_TRIGGER"
+    NOTHING_TO_REDUCE = "NOTHING_TO_REDUCE"
+    NOT_SERVED = "NOT_SERVED"
+    """It did not serve us; nothing was taken."""
+    NOT_ARRIVED = "NOT_ARRIVED"
+    """It was asked for longer than its queries lag, and never knew the order."""
+    NOT_LISTED = "NOT_LISTED"
+    """Sent as often as is tried, and never shown in its book."""
+    OTHER = "OTHER"
+
+
 class TradeStatus(StrEnum):
     """The reconciler's transaction states of one trade."""
 

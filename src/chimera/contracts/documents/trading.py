@@ -23,13 +23,17 @@ from chimera.contracts.enums import (
     Action,
     DataQuality,
     EventKind,
+    ExecStyle,
     IntentState,
     LabelClass,
+    LegRole,
     Market,
     OrderStatus,
     OrderType,
     Purpose,
+    Refusal,
     Side,
+    TakerFallback,
     TradeStatus,
 )
 from chimera.contracts.instrument_key import InstrumentKey
@@ -137,7 +141,8 @@ class Order(Document):
     order_id = client_order_id, ours. quantity and filled_qty in base asset, prices in USDT. `stop_price` is the
     trigger of a conditional order, `mid_at_send` and `book_top3` the market when it was sent. Of an entry's
     orders, `foreign_qty` is what they closed of somebody else's, and `closed_by` what strangers' fills closed of the
-    trade, by fill; a stranger's order that counts by its fills has none.
+    trade, by fill; a stranger's order that counts by its fills has none. `refusal` says, of one that is definitely not
+    at the exchange, what follows from it.
     """
 
     key_field: ClassVar[str] = "order_id"
@@ -174,6 +179,7 @@ class Order(Document):
     updated_at: EpochMs | None = None
     foreign_qty: Number | None = None
     closed_by: dict[str, Number] | None = None
+    refusal: Refusal | None = None
 
     @property
     def is_conditional(self) -> bool:
@@ -229,6 +235,54 @@ class Fill(Document):
     realized_pnl_usdt: Number | None = None
 
 
+class WorkSlice(Contract):
+    """One part of an intent's quantity, worked one after the other: not before `due_at`."""
+
+    number: int
+    qty: Number
+    due_at: EpochMs
+
+
+class Leg(Contract):
+    """One order of an intent: child `n` of its client order id (0 is that id itself), for what, and of which slice."""
+
+    n: int
+    role: LegRole
+    slice: int = 0
+
+
+class Note(Contract):
+    """One thing that the router decided and no order tells of, for the timeline."""
+
+    ts: EpochMs
+    what: str
+    detail: JsonObject = Field(default_factory=dict)
+
+
+class Execution(Contract):
+    """How an intent is carried out: what was planned, which orders make it up, and why it opens nothing more.
+
+    Together with the orders on file it is the whole state of the machine (`domain.execution`): every id that may be
+    sent stands in `legs` before the first byte leaves. `maker_wait_ms` is how long a quote rests, `maker_cap_ms` how
+    long one may that has filled `need_fill_ratio` of its slice by then; `stopped` why nothing more is opened, None
+    while something may be. `slice_qty_min` is a bound for what is cut smaller, in base asset.
+    """
+
+    style: ExecStyle
+    why: str = ""
+    slices: tuple[WorkSlice, ...] = ()
+    legs: tuple[Leg, ...] = ()
+    maker_wait_ms: int = 0
+    maker_cap_ms: int = 0
+    need_fill_ratio: Estimate = 0.0
+    fallback: TakerFallback = TakerFallback.DIRECT
+    stopped: str | None = None
+    planned_at: EpochMs = 0
+    probed_from: EpochMs | None = None
+    """Since when the slice that comes next waits for a book that it may be sent into."""
+    notes: tuple[Note, ...] = ()
+
+
 class IntentRecord(Document):
     """`intents`: the router's memory of one intent, durable before the exchange hears of it. Source: CONTRACTS 2.
 
@@ -250,6 +304,7 @@ class IntentRecord(Document):
     reason: str | None = None
     filled_qty: Number = Field(default=Decimal(0), ge=0)
     avg_price: Number | None = None
+    execution: Execution | None = None
     created_at: EpochMs
     updated_at: EpochMs
 

@@ -7,7 +7,7 @@ exchange's trade id, and an order is final only when every fill of it is on file
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import structlog
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import LIQUIDATION, MANUAL, BookRow, Fill, IntentRecord, Order
-from chimera.contracts.enums import Market, OrderStatus, Purpose
+from chimera.contracts.enums import Market, OrderStatus, Purpose, Refusal
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.messages.orders import ResultFill
@@ -28,8 +28,8 @@ from chimera.domain.execution.slippage import slippage_bps, vwap
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, DuplicateKey, Put, Query
-from chimera.ports.venue import Venue
+from chimera.ports.documents import Documents, Put, Query
+from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
 from chimera.runtime.waiting import Changed
 
 FINAL_KEPT = 500
@@ -57,6 +57,18 @@ class Counted(Protocol):
     async def renew(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filing:
+    """An order to put on file, and whose it is."""
+
+    new: NewOrder
+    purpose: Purpose
+    intent_id: str
+    parent_id: str | None
+    rev: int
+    oco_pair_id: str | None = None
+
+
 @dataclass(slots=True)
 class _Entry:
     order: Order
@@ -74,7 +86,15 @@ class Ledger:
     holdings: Counted
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
+    _watched: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By intent: who leads it, and hears of every change of its orders."""
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def watch(self, intent_id: str, tell: Callable[[], None]) -> None:
+        self._watched[intent_id] = tell
+
+    def unwatch(self, intent_id: str) -> None:
+        self._watched.pop(intent_id, None)
 
     def changed(self, client_order_id: str) -> Changed:
         """Told whenever this order's documents change."""
@@ -101,60 +121,19 @@ class Ledger:
             return ()
         return sorted(entry.fills.values(), key=lambda fill: ids.fill_order(fill.timestamp, fill.fill_id))
 
-    async def open(
-        self,
-        new: NewOrder,
-        *,
-        sent: Sent,
-        purpose: Purpose,
-        intent_id: str,
-        parent_id: str | None,
-        rev: int,
-        oco_pair_id: str | None = None,
-        together_with: Put[Any] | None = None,
-    ) -> Order:
-        """Write an order before it is sent. One that is on file already is returned as it stands.
-
-        `together_with` is written in the same wait for the disk: for callers who have seen that the order is not on
-        file and have another document that must be before anything is sent.
-        """
+    async def open(self, filings: Sequence[Filing], *, sent: Sent, together_with: Put[Any] | None = None) -> None:
+        """Write orders before they are sent, in one wait for the disk, and before them `together_with`: for callers who
+        have another document that must be before anything is sent. One that is on file already stays as it stands."""
         now_ms = self.clock.now_ms()
-        order = Order(
-            order_id=new.client_order_id,
-            client_order_id=new.client_order_id,
-            market=new.market,
-            symbol=new.symbol,
-            side=new.side,
-            type=new.type,
-            reduce_only=new.reduce_only,
-            quantity=money(new.qty),
-            price=new.price,
-            stop_price=new.stop_price,
-            oco_pair_id=oco_pair_id,
-            status=OrderStatus.NEW,
-            rcu_rev=rev,
-            created_at=now_ms,
-            intent_id=intent_id,
-            parent_id=parent_id,
-            purpose=purpose,
-            filled_qty=Decimal(0),
-            fee_usdt=Decimal(0),
-            mid_at_send=sent.mid,
-            book_top3=sent.book,
-            sent_at=now_ms,
-            updated_at=now_ms,
-        )
-        try:
-            if together_with is not None:
-                await self.documents.put_many((together_with, Put(ORDERS, order)))
-            else:
-                await self.documents.insert(ORDERS, order)
-        except DuplicateKey:
-            known = await self.order(new.client_order_id)
-            assert known is not None, f"order {new.client_order_id} is on file and cannot be read"
-            return known
-        self._remember(_Entry(order, {}))
-        return order
+        fresh = [
+            _opened(filing, sent, now_ms) for filing in filings if await self._entry(filing.new.client_order_id) is None
+        ]
+        puts: list[Put[Any]] = [] if together_with is None else [together_with]
+        puts += [Put(ORDERS, order) for order in fresh]
+        if puts:
+            await self.documents.put_many(puts)
+        for order in fresh:
+            self._remember(_Entry(order, {}))
 
     async def acknowledge(self, client_order_id: str, answer: VenueOrder) -> None:
         """The exchange took it. What became of it comes by the account stream or by `refresh`."""
@@ -184,22 +163,24 @@ class Ledger:
             )
             await self._save(entry, changed, ())
 
-    async def refuse(self, client_order_id: str, reason: str, *, code: int | None = None) -> Order:
+    async def refuse(self, client_order_id: str, refusal: Refused) -> Order:
         """The exchange definitely did not take it."""
-        return await self._end(client_order_id, OrderStatus.REJECTED, reason if code is None else f"{code} {reason}")
+        reason = f"{refusal.code} {refusal.text}"
+        return await self._end(client_order_id, OrderStatus.REJECTED, reason, refusal_of(refusal))
 
-    async def lose(self, client_order_id: str, reason: str) -> Order:
+    async def lose(self, client_order_id: str, reason: str, refusal: Refusal | None = None) -> Order:
         """It is definitely not at the exchange and never filled beyond what is on file."""
-        return await self._end(client_order_id, OrderStatus.CANCELED, reason)
+        return await self._end(client_order_id, OrderStatus.CANCELED, reason, refusal)
 
-    async def _end(self, client_order_id: str, status: OrderStatus, reason: str) -> Order:
+    async def _end(self, client_order_id: str, status: OrderStatus, reason: str, refusal: Refusal | None) -> Order:
         async with self._writing:
             entry = await self._entry(client_order_id)
             assert entry is not None, f"order {client_order_id} was never opened"
             if not entry.order.status.is_final:
-                await self._save(
-                    entry, entry.order.but(status=status, reason=reason, updated_at=self.clock.now_ms()), ()
+                changed = entry.order.but(
+                    status=status, reason=reason, refusal=refusal, updated_at=self.clock.now_ms()
                 )
+                await self._save(entry, changed, ())
             return entry.order
 
     async def book(self, reported: VenueOrder, fills: Sequence[VenueFill] = ()) -> Order | None:
@@ -349,6 +330,9 @@ class Ledger:
         changed = self._changed.get(order.order_id)
         if changed is not None:
             changed.tell()
+        leader = self._watched.get(order.intent_id or "")
+        if leader is not None:
+            leader()
 
     async def _adopt(self, reported: VenueOrder) -> _Entry | None:
         """An order that we never opened: the exchange's own liquidation of our position, or a stranger's.
@@ -409,6 +393,48 @@ class Ledger:
             if oldest is None:
                 break
             del self._entries[oldest]
+
+
+def refusal_of(refusal: Refused) -> Refusal:
+    """What follows from a refusal, in the words of the machine."""
+    for kind, word in (
+        (InsufficientFunds, Refusal.FUNDS),
+        (WouldTake, Refusal.WOULD_TAKE),
+        (WouldTrigger, Refusal.WOULD_TRIGGER),
+        (NothingToReduce, Refusal.NOTHING_TO_REDUCE),
+    ):
+        if isinstance(refusal, kind):
+            return word
+    return Refusal.OTHER
+
+
+def _opened(filing: Filing, sent: Sent, now_ms: int) -> Order:
+    new = filing.new
+    return Order(
+        order_id=new.client_order_id,
+        client_order_id=new.client_order_id,
+        market=new.market,
+        symbol=new.symbol,
+        side=new.side,
+        type=new.type,
+        reduce_only=new.reduce_only,
+        quantity=money(new.qty),
+        price=new.price,
+        stop_price=new.stop_price,
+        oco_pair_id=filing.oco_pair_id,
+        status=OrderStatus.NEW,
+        rcu_rev=filing.rev,
+        created_at=now_ms,
+        intent_id=filing.intent_id,
+        parent_id=filing.parent_id,
+        purpose=filing.purpose,
+        filled_qty=Decimal(0),
+        fee_usdt=Decimal(0),
+        mid_at_send=sent.mid,
+        book_top3=sent.book,
+        sent_at=now_ms,
+        updated_at=now_ms,
+    )
 
 
 def result_of(order: Order, fresh: Sequence[Fill]) -> OrderResult:

@@ -19,6 +19,9 @@ class Settings:
         listed_within_ms: Venue time: how long a stop may take to be listed before the attempt counts as failed. Three
             attempts fit into invariant I2's 2 s.
         stop_attempts: After so many, the position is closed at market.
+        entry_tries: How often an entry is offered to an exchange that does not serve us. Its tries end before POST
+            /orders answers, so that the caller is told 503.
+        exit_tries: The same for an exit; after so many whoever ordered it is told that it failed.
         holdings_ms: How often what is held is recorded.
         isolated_ms: How long margin type and leverage are believed to be what we set: a person may change them.
         close_tries_max: How often a close that the exchange refuses is sent again before a person is asked to do it.
@@ -45,6 +48,8 @@ class Settings:
     ask_after_ms: int = 400
     listed_within_ms: int = 600
     stop_attempts: int = 3
+    entry_tries: int = 2
+    exit_tries: int = 6
     fill_wait_ms: int = 400
     retry_max_ms: int = 1_000
     report_pause_ms: int = 1_000

@@ -72,9 +72,12 @@ class Send:
     retry_max_ms: int
     ask_after_ms: int
 
-    async def place(self, new: NewOrder, *, settle: bool = True) -> Sending:
+    async def place(
+        self, new: NewOrder, *, settle: bool = True, keep: type[Refused] | None = None
+    ) -> Sending:
         """Send an order that `ledger.open` has on file, and settle what became of it. `settle` False: where the answer
-        is lost, say so at once instead of asking for as long as the exchange's queries lag."""
+        is lost, say so at once instead of asking for as long as the exchange's queries lag. After a refusal of kind
+        `keep` the order stays open on file: the caller sends it again, or gives it up itself."""
         began_ns = self.clock.perf_ns()
         answering = asyncio.ensure_future(self.venue.place(new))
         try:
@@ -93,8 +96,9 @@ class Send:
         except Refused as refusal:
             fits = await self._made_to_fit(new, refusal)
             if fits is not None:
-                return await self.place(fits, settle=settle)
-            await self.ledger.refuse(new.client_order_id, refusal.text, code=refusal.code)
+                return await self.place(fits, settle=settle, keep=keep)
+            if keep is None or not isinstance(refusal, keep):
+                await self.ledger.refuse(new.client_order_id, refusal)
             return Sending(Landing.REFUSED, refusal)
         except VenueUnavailable as down:
             log.warning("not sent", order=new.client_order_id, why=str(down))

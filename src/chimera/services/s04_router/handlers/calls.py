@@ -1,0 +1,278 @@
+"""Carrying out what the machine asks for: one order sent, asked for or taken back, until its fate is on file.
+
+Owns the manners of each kind: what takes is led to its last fill, a stop until it is listed, a quote until it rests.
+Everything that is known in the end stands in the order's document; nothing is answered besides.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from chimera.contracts.documents import Order
+from chimera.contracts.enums import LegRole, Market, Refusal, Severity
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.machine.flow import is_shown
+from chimera.domain.execution.orders import NewOrder
+from chimera.ports.clock import Clock
+from chimera.ports.randomness import Randomness
+from chimera.ports.venue import NothingToReduce, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueError
+from chimera.runtime.retry import Backoff
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
+from chimera.services.s04_router.intents import VENUE_UNAVAILABLE
+from chimera.services.s04_router.ledger import Ledger
+from chimera.services.s04_router.runs import Run
+from chimera.services.s04_router.settings import Settings
+
+CANCEL_ALARM_TRIES = 5
+"""After so many cancels that came to nothing a person is told; it is tried on."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    settings: Settings
+    ledger: Ledger
+    send: Send
+    venue: Venue
+    clock: Clock
+    randomness: Randomness
+    teller: Teller
+
+    async def place(self, run: Run, n: int) -> None:
+        """Send leg `n`. One that this process did not just put on file is asked for first: it may be there."""
+        order = await self._order(run, n)
+        new = run.new_order(n, order)
+        fresh = n in run.unsent
+        run.unsent.discard(n)
+        match run.leg(n).role:
+            case LegRole.STOP | LegRole.REST:
+                await self._until_listed(new, fresh=fresh, watches=run.leg(n).role is LegRole.STOP)
+            case LegRole.TARGET:
+                await self._target(new, fresh=fresh)
+            case LegRole.QUOTE:
+                await self._rest(new, fresh=fresh)
+            case _:
+                await self._take(run, n, new, fresh=fresh)
+
+    async def settle(self, run: Run, n: int) -> None:
+        """Find out what became of a leg that may be at the exchange. One that never arrived is not sent again."""
+        order = await self._order(run, n)
+        new = run.new_order(n, order)
+        if order.status.is_final:
+            return
+        if not is_shown(order):
+            sending = await self.send.settle_unknown(new)
+            if sending.landing is not Landing.TAKEN:
+                await self.ledger.lose(new.client_order_id, "NOT_ARRIVED", Refusal.NOT_ARRIVED)
+                return
+        if run.leg(n).role in (LegRole.TAKE, LegRole.CLOSE, LegRole.RUNG):
+            await self.send.until_final(new.key, new.client_order_id)
+
+    async def cancel(self, run: Run, n: int) -> None:
+        await self.take_back(await self._order(run, n))
+
+    async def take_back(self, order: Order) -> Order:
+        """The order as it ended: canceled, or filled before the cancel came. Asked for until that is known."""
+        backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=self.settings.retry_max_ms)
+        tries = 0
+        while not order.status.is_final:
+            if tries:
+                await backoff.wait()
+            if tries == CANCEL_ALARM_TRIES:
+                await self.teller.alert(
+                    AlertCode.ORDER_RETRY_EXHAUSTED,
+                    Severity.ERROR,
+                    f"order {order.order_id} could not be taken back yet; it is tried on",
+                    order_id=order.order_id,
+                )
+            tries += 1
+            order = await self.try_cancel(order)
+        return order
+
+    async def try_cancel(self, order: Order) -> Order:
+        """One cancel, and what is known of the order after it.
+
+        Raises:
+            Refused: it is known and the exchange does not cancel it.
+            VenueUnavailable: nothing was done.
+        """
+        key = InstrumentKey(order.market, order.symbol)
+        conditional = order.is_conditional
+        try:
+            reported = await self.venue.cancel(key, order.order_id, conditional=conditional)
+            return await self.ledger.book(reported) or order
+        except (UnknownOrder, OutcomeUnknown):
+            # Not open, or nobody knows: neither says that it did nothing.
+            log.info("a cancel is settled by asking", order=order.order_id)
+        try:
+            return await self.ledger.refresh(key, order.order_id, conditional=conditional) or order
+        except UnknownOrder:
+            if self.clock.now_ms() - order.created_at < self.clock.work_ms(self.settings.lookup_lag_ms):
+                return order
+            return await self.ledger.lose(order.order_id, "NOT_AT_EXCHANGE", Refusal.NOT_ARRIVED)
+
+    async def position_is_open(self, symbol: str) -> bool:
+        """
+        Raises:
+            VenueUnavailable: a failed query is not "flat".
+        """
+        return any(position.symbol == symbol for position in await self.venue.positions())
+
+    async def _order(self, run: Run, n: int) -> Order:
+        order = await self.ledger.order(run.name_of(n))
+        assert order is not None, f"leg {n} of {run.intent_id} is not on file"
+        return order
+
+    async def _rest(self, new: NewOrder, *, fresh: bool) -> None:
+        if not fresh:
+            sending = await self.send.settle_unknown(new)
+        else:
+            sending = await self.send.place(new)
+        if sending.landing is Landing.UNAVAILABLE:
+            await self._lose(new)
+
+    async def _lose(self, new: NewOrder) -> None:
+        """A new entry is not tried again: the market that it was meant for is gone."""
+        await self.ledger.lose(new.client_order_id, VENUE_UNAVAILABLE, Refusal.NOT_SERVED)
+
+    async def _take(self, run: Run, n: int, new: NewOrder, *, fresh: bool) -> None:
+        """Led to its end. What leaves a position is sent again until the exchange has taken it, or says that nothing is
+        left; under the same name, and only after it was asked for longer than its queries lag."""
+        entry = run.record.purpose.is_new_entry and run.leg(n).role is LegRole.TAKE
+        closing = run.leg(n).role in (LegRole.CLOSE, LegRole.RUNG)
+        backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=self.settings.retry_max_ms)
+        tried = 0
+        while True:
+            if fresh:
+                sending = await self.send.place(new, keep=NothingToReduce if closing else None)
+            else:
+                sending = await self.send.settle_unknown(new)
+                fresh = sending.landing is not Landing.TAKEN
+                if fresh and not entry:
+                    continue
+            if sending.landing is Landing.TAKEN:
+                await self.send.until_final(new.key, new.client_order_id)
+                return
+            tried += 1
+            if isinstance(sending.refusal, NothingToReduce) and closing:
+                # Said as well where other reduce-only orders claim the position: they may go, or a person must look.
+                if tried >= self.settings.close_tries_max or not await self.position_is_open(new.symbol):
+                    await self.ledger.refuse(new.client_order_id, sending.refusal)
+                    await self._tell_not_closed(run, new, sending.refusal)
+                    return
+            elif sending.landing is Landing.REFUSED:
+                if closing:
+                    await self._tell_not_closed(run, new, sending.refusal)
+                return
+            elif not closing and tried >= (self.settings.entry_tries if entry else self.settings.exit_tries):
+                await self._lose(new)
+                if not entry:
+                    await self._tell_given_up(new)
+                return
+            await backoff.wait()
+
+    async def _tell_given_up(self, new: NewOrder) -> None:
+        await self.teller.alert(
+            AlertCode.ORDER_RETRY_EXHAUSTED,
+            Severity.ERROR,
+            f"the exchange did not serve {new.side.value} {new.qty} {new.key} after"
+            f" {self.settings.exit_tries} tries; whoever ordered it orders it again",
+            order_id=new.client_order_id,
+        )
+
+    async def _tell_not_closed(self, run: Run, new: NewOrder, refusal: Refused | None) -> None:
+        if new.market is Market.FUT and not await self.position_is_open(new.symbol):
+            return
+        await self.teller.alert(
+            AlertCode.STOP_NOT_PLACED,
+            Severity.FATAL,
+            f"{new.key} could not be closed either: {refusal}. Close it by hand.",
+            intent_id=run.intent_id,
+            symbol=new.symbol,
+        )
+
+    async def _target(self, new: NewOrder, *, fresh: bool) -> None:
+        """A target that cannot be placed costs an exit by price, not safety: S6 sees it missing and decides."""
+        if not fresh and await self._met_before(new):
+            return
+        if not await self.position_is_open(new.symbol):
+            await self.ledger.lose(new.client_order_id, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
+            return
+        sending = await self.send.place(new)
+        if sending.landing is Landing.UNAVAILABLE:
+            await self._lose(new)
+            return
+        if sending.landing is Landing.TAKEN:
+            listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
+            for _ in range(self.settings.stop_attempts):
+                if await self.send.until_listed(new.key, new.client_order_id, listed_ms):
+                    return
+            await self._take_back_unlisted(new)
+
+    async def _until_listed(self, new: NewOrder, *, fresh: bool, watches: bool) -> None:
+        """A stop, until the exchange shows it, or it did its work already, or it cannot be had. `watches`: a position
+        that is flat needs none.
+
+        Queries by id lag longer than a position may be naked. The list of open orders does not, and the exchange
+        refuses an id that is open: a stop that is not listed may be sent again under its own name.
+        """
+        name, filled_at_ms = new.client_order_id, self.clock.now_ms()
+        if not fresh:
+            if await self._met_before(new):
+                return
+            filled_at_ms = 0
+        backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=1_000)
+        for attempt in range(self.settings.stop_attempts):
+            order = await self.ledger.order(name)
+            if order is None or order.status.is_final:
+                return
+            if attempt:
+                await backoff.wait()
+            if watches and (attempt or not fresh) and await self._is_flat(new.symbol, filled_at_ms):
+                # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.
+                await self.ledger.lose(name, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
+                return
+            sending = await self.send.place(new, settle=False)
+            if sending.landing is Landing.REFUSED:
+                return
+            if sending.landing is Landing.UNAVAILABLE:
+                continue
+            listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
+            if await self.send.until_listed(new.key, name, listed_ms):
+                return
+        if watches and await self._is_flat(new.symbol, filled_at_ms):
+            await self.ledger.lose(name, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
+            return
+        await self._take_back_unlisted(new)
+
+    async def _take_back_unlisted(self, new: NewOrder) -> None:
+        """One that nobody saw listed may rest all the same: it is canceled before it counts as lost."""
+        try:
+            await self.venue.cancel(new.key, new.client_order_id, conditional=True)
+        except VenueError as why:
+            log.warning("an order that was never listed", order=new.client_order_id, why=str(why))
+        await self.ledger.lose(new.client_order_id, "NOT_LISTED", Refusal.NOT_LISTED)
+
+    async def _is_flat(self, symbol: str, filled_at_ms: int) -> bool:
+        """Whether nothing is open that a stop could cover. The exchange's list of positions may lag behind the fill,
+        so for as long as its queries lag the fill is believed."""
+        lag_ms = self.clock.work_ms(self.venue.capabilities.lookup_lag_ms)
+        if self.clock.now_ms() - filled_at_ms < lag_ms:
+            return False
+        return not await self.position_is_open(symbol)
+
+    async def _met_before(self, new: NewOrder) -> bool:
+        """Whether a leg on file is at the exchange, or was. Asked before anything is sent: the exchange would accept
+        the id of an order that has ended a second time.
+
+        Raises:
+            VenueUnavailable: it could not be asked.
+        """
+        try:
+            await self.ledger.refresh(new.key, new.client_order_id, conditional=new.conditional)
+        except UnknownOrder:
+            return False
+        return True

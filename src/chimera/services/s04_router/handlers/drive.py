@@ -1,0 +1,370 @@
+"""Leading accepted intents to their end: one task an intent, which asks its machine what comes next and does that.
+
+Owns the order of things: what the machine wants is on file before it is sent, calls run beside each other, whatever
+changes is looked at again. A restart walks the same way from what is on file.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from chimera.contracts.collections import INTENTS
+from chimera.contracts.documents import IntentRecord, Order
+from chimera.contracts.enums import EventKind, ExecStyle, IntentState, LegRole, Market, Severity
+from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.machine.flow import (
+    FREE,
+    PAIR,
+    RESTART,
+    WORKING,
+    ArmPair,
+    Call,
+    Cancel,
+    End,
+    Flow,
+    Free,
+    Place,
+    Seen,
+    Settle,
+    Step,
+    ends_with_its_process,
+)
+from chimera.domain.execution.machine.lead import lead
+from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Put
+from chimera.ports.errors import DependencyDown
+from chimera.ports.metrics import Metrics
+from chimera.ports.randomness import Randomness
+from chimera.ports.venue import UnknownOrder
+from chimera.runtime.retry import Backoff
+from chimera.runtime.telling import Teller
+from chimera.runtime.waiting import Changed
+from chimera.services.s04_router.handlers.calls import Calls
+from chimera.services.s04_router.handlers.outlook import Outlook
+from chimera.services.s04_router.handlers.planning import Planning
+from chimera.services.s04_router.handlers.spot_exit import SpotExit
+from chimera.services.s04_router.intents import Intents
+from chimera.services.s04_router.ledger import Filing, Ledger
+from chimera.services.s04_router.market import Market as MarketView
+from chimera.services.s04_router.runs import Run
+from chimera.services.s04_router.settings import Settings
+
+IDLE_MS = 60_000
+"""Of our own work: an intent that waits for nothing in particular is looked at this often."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Drive:
+    settings: Settings
+    instruments: dict[InstrumentKey, Instrument]
+    intents: Intents
+    ledger: Ledger
+    calls: Calls
+    planning: Planning
+    outlook: Outlook
+    spot_exit: SpotExit
+    market: MarketView
+    clock: Clock
+    randomness: Randomness
+    metrics: Metrics
+    teller: Teller
+    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _runs: dict[str, Run] = field(default_factory=dict)
+    _changed: dict[str, Changed] = field(default_factory=dict)
+    _calling: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def begin(self, record: IntentRecord, *, restored: bool = False) -> None:
+        """Lead the intent in a task of its own; one that is being led already is left alone. `restored`: by what is on
+        file of an earlier process."""
+        if record.intent_id in self._running:
+            return
+        run = Run(record=record, execution=record.execution)
+        if restored and (record.purpose.is_new_entry or _rests(record)):
+            run.stop_wanted = RESTART
+        changed = self._changed[record.intent_id] = Changed()
+        self._runs[record.intent_id] = run
+
+        def tell() -> None:
+            run.dirty = True
+            changed.tell()
+
+        self.ledger.watch(record.intent_id, tell)
+        task = asyncio.get_running_loop().create_task(self._drive(run, changed), name=f"s4!{record.intent_id}")
+        self._running[record.intent_id] = task
+        task.add_done_callback(lambda _: self._forget(record.intent_id))
+
+    def _forget(self, intent_id: str) -> None:
+        self._running.pop(intent_id, None)
+        self._runs.pop(intent_id, None)
+        self._changed.pop(intent_id, None)
+        self.ledger.unwatch(intent_id)
+
+    def halt(self, intent_id: str, why: str) -> None:
+        """Have an intent that is being led open nothing more; what rests of it is taken back."""
+        run = self._runs.get(intent_id)
+        if run is not None:
+            run.stop_wanted = run.stop_wanted or why
+            self._tell(run)
+
+    def leads(self, intent_id: str) -> bool:
+        return intent_id in self._runs
+
+    async def stop(self) -> None:
+        tasks = [*self._running.values(), *self._calling]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tell(self, run: Run) -> None:
+        run.dirty = True
+        changed = self._changed.get(run.intent_id)
+        if changed is not None:
+            changed.tell()
+
+    async def _drive(self, run: Run, changed: Changed) -> None:
+        """Try until the intent is final. What is on file decides where a new try begins."""
+        backoff = Backoff(
+            self.clock, self.randomness.fork(f"drive/{run.intent_id}"), max_ms=self.settings.retry_max_ms
+        )
+        told = False
+        while True:
+            try:
+                if await self._advance(run, changed):
+                    return
+                backoff.reset()
+                continue
+            except DependencyDown as down:
+                log.warning("an intent waits", intent=run.intent_id, why=str(down))
+                told = told or await self._tell_uncovered(run, str(down))
+            except Exception:
+                log.exception("leading an intent failed and is tried again", intent=run.intent_id)
+            await backoff.wait()
+            run.record = await self._reload(run.record)
+
+    async def _reload(self, record: IntentRecord) -> IntentRecord:
+        try:
+            return await self.intents.get(record.intent_id) or record
+        except DependencyDown:
+            return record
+
+    async def _advance(self, run: Run, changed: Changed) -> bool:
+        """One look, and what follows from it. True: the intent has ended."""
+        if run.record.state.is_final:
+            return True
+        run.dirty = False
+        flow = await self._flow(run)
+        step = lead(flow)
+        if step.look and not flow.seen.looked:
+            flow = replace(flow, seen=await self.outlook.look(run.record))
+            step = lead(flow)
+        moved = step.execution != run.record.execution or bool(step.files)
+        if moved:
+            await self._save(run, step, flow)
+        for alarm in step.alarms:
+            await self.teller.alert(
+                AlertCode.STOP_NOT_PLACED, Severity.FATAL, alarm.text, intent_id=run.intent_id, symbol=run.record.symbol
+            )
+        if step.end is not None:
+            await self._end(run, step.end, flow)
+            return True
+        for call in step.calls:
+            self._start(run, call)
+        if moved and not step.calls:
+            return False
+        await self._wait(run, changed, step.wake_ms)
+        return False
+
+    async def _wait(self, run: Run, changed: Changed, wake_ms: int | None) -> None:
+        if run.dirty:
+            return
+        now_ms = self.clock.now_ms()
+        await changed.wait_until(
+            self.clock, now_ms + self.clock.work_ms(IDLE_MS) if wake_ms is None else max(wake_ms, now_ms + 1)
+        )
+
+    async def _flow(self, run: Run) -> Flow:
+        """What is on file, as the machine sees it."""
+        instrument = self.instruments[run.record.intent.instrument]
+        if run.limits is None:
+            run.limits = await self.planning.limits(run.record)
+        if run.execution is None:
+            run.execution = await self.planning.plan(run.record, restored=run.stop_wanted == RESTART)
+        execution = run.execution
+        if run.stop_wanted is not None and execution.stopped is None:
+            execution = execution.but(stopped=run.stop_wanted)
+        return Flow(
+            intent=run.record.intent,
+            execution=execution,
+            orders=await run.orders(self.ledger),
+            instrument=instrument,
+            limits=run.limits,
+            seen=Seen(now_ms=self.clock.now_ms()),
+            busy=frozenset(run.busy),
+            unsent=frozenset(run.unsent),
+        )
+
+    async def _save(self, run: Run, step: Step, flow: Flow) -> None:
+        """The state and every order that it names, in one wait for the disk, before anything is sent."""
+        record = run.record
+        state = record.state
+        if any(file.leg.role in WORKING or file.leg.role is LegRole.REST for file in step.files):
+            state = IntentState.WORKING
+        elif step.files:
+            state = IntentState.PROTECTING
+        record = record.but(
+            state=state,
+            execution=step.execution,
+            order_ids=_ids(record, step),
+            filled_qty=flow.filled(*WORKING),
+            avg_price=flow.avg_price(*WORKING),
+            updated_at=self.clock.now_ms(),
+        )
+        await self.ledger.open(
+            [
+                Filing(
+                    new=self._fit(file.new),
+                    purpose=file.purpose,
+                    intent_id=run.intent_id,
+                    parent_id=record.intent.parent_id,
+                    rev=record.intent.risk.rcu_rev or 0,
+                )
+                for file in step.files
+            ],
+            sent=await self.market.seen(record.intent.instrument),
+            together_with=Put(INTENTS, record),
+        )
+        run.record, run.execution = record, step.execution
+        for file in step.files:
+            run.unsent.add(file.leg.n)
+            run.news[file.leg.n] = self._fit(file.new)
+
+    def _fit(self, new: "NewOrder") -> "NewOrder":
+        return replace(new, working_type=self.settings.working_type)
+
+    def _start(self, run: Run, call: Call) -> None:
+        n = {ArmPair: PAIR, Free: FREE}.get(type(call))
+        if n is None:
+            n = call.n  # type: ignore[union-attr]
+        if n in run.busy:
+            return
+        run.busy.add(n)
+        task = asyncio.get_running_loop().create_task(self._call(run, call, n))
+        self._calling.add(task)
+        task.add_done_callback(self._calling.discard)
+
+    async def _call(self, run: Run, call: Call, n: int) -> None:
+        """One call, however often it has to be begun again: each begins by looking at what is on file."""
+        backoff = Backoff(self.clock, self.randomness, max_ms=self.settings.retry_max_ms)
+        told = False
+        try:
+            while True:
+                try:
+                    await self._carry_out(run, call)
+                    return
+                except DependencyDown as down:
+                    log.warning("an order waits", intent=run.intent_id, call=str(call), why=str(down))
+                    told = told or await self._tell_uncovered(run, str(down))
+                except UnknownOrder as unknown:
+                    # Taken, answered for, and now unknown: only the reconciler's wider view can judge that.
+                    log.error("the exchange lost an order", intent=run.intent_id, why=str(unknown))
+                except Exception:
+                    log.exception("a call failed and is made again", intent=run.intent_id, call=str(call))
+                await backoff.wait()
+        finally:
+            run.busy.discard(n)
+            self._tell(run)
+
+    def _carry_out(self, run: Run, call: Call) -> Awaitable[None]:
+        match call:
+            case Place(n):
+                return self.calls.place(run, n)
+            case Settle(n):
+                return self.calls.settle(run, n)
+            case Cancel(n):
+                return self.calls.cancel(run, n)
+            case ArmPair():
+                return self.spot_exit.arm(run)
+            case Free():
+                return self.spot_exit.free(run)
+
+    async def _tell_uncovered(self, run: Run, why: str) -> bool:
+        """An entry that was sent and cannot be led on: what filled of it may have no stop, and a person must know."""
+        sent = self.ledger.present(run.record.intent.client_order_id) is not None
+        if run.record.market is not Market.FUT or not run.record.purpose.is_new_entry or not sent:
+            return False
+        with suppress(DependencyDown):
+            await self.teller.alert(
+                AlertCode.STOP_NOT_PLACED,
+                Severity.FATAL,
+                f"{run.record.intent.instrument}: what filled of {run.intent_id} may have no stop yet: {why}",
+                intent_id=run.intent_id,
+                symbol=run.record.symbol,
+            )
+            return True
+        return False
+
+    async def _end(self, run: Run, end: End, flow: Flow) -> None:
+        record = run.record
+        if end.state is IntentState.REJECTED and flow.orders:
+            await self.teller.event(
+                EventKind.ROUTER_ORDER_REJECTED, record.intent.instrument, run.intent_id, why=end.reason
+            )
+        if end.filled_qty and not _rests(record):
+            await self._tell_filled(run, end, flow)
+        run.record = await self.intents.advance(
+            record,
+            end.state,
+            reason=end.reason,
+            filled_qty=end.filled_qty,
+            avg_price=end.avg_price,
+            execution=run.execution,
+        )
+
+    async def _tell_filled(self, run: Run, end: End, flow: Flow) -> None:
+        record = run.record
+        stop = _last(flow, LegRole.STOP)
+        target = _last(flow, LegRole.TARGET)
+        if stop is not None and stop.is_listed:
+            first = next(order for _, order in flow.legs(*WORKING) if order.filled_qty)
+            self.metrics.observe_ms("unprotected_ms", max(0, self.clock.now_ms() - first.created_at))
+            await self.teller.event(
+                EventKind.TP_SL_PLACED,
+                record.intent.instrument,
+                run.intent_id,
+                stop_price=float(stop.stop_price or 0),
+                tp_price=float(target.stop_price) if target is not None and target.stop_price is not None else None,
+                qty=float(end.filled_qty),
+            )
+        await self.teller.event(
+            EventKind.ROUTER_ORDER_EXECUTED,
+            record.intent.instrument,
+            run.intent_id,
+            qty=float(end.filled_qty),
+            avg_price=float(end.avg_price or 0),
+            purpose=record.purpose.value,
+            why=end.reason,
+        )
+
+
+def _last(flow: Flow, role: LegRole) -> Order | None:
+    found = [order for _, order in flow.legs(role)]
+    return found[-1] if found else None
+
+
+def _rests(record: IntentRecord) -> bool:
+    return record.execution is not None and record.execution.style is ExecStyle.RESTING
+
+
+def _ids(record: IntentRecord, step: Step) -> tuple[str, ...]:
+    """All that may be sent: what was reserved at acceptance, and what has been added since."""
+    return tuple(dict.fromkeys((*record.order_ids, *(file.new.client_order_id for file in step.files))))
+
+
+__all__ = ["Drive", "ends_with_its_process"]

@@ -1,0 +1,69 @@
+"""One intent as this process leads it: what is on file, and what is under way."""
+
+from dataclasses import dataclass, field
+
+from chimera.contracts.documents import Execution, IntentRecord, Leg, Order
+from chimera.contracts.enums import LegRole, OrderType, TimeInForce
+from chimera.domain.execution.machine.flow import Limits, leg_name
+from chimera.domain.execution.orders import NewOrder
+from chimera.services.s04_router.ledger import Ledger
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """`busy` and `unsent` are the machine's words. `dirty` says that something changed since the last look; `calls` how
+    many calls are under way that may still write."""
+
+    record: IntentRecord
+    execution: Execution | None
+    limits: Limits | None = None
+    busy: set[int] = field(default_factory=set)
+    unsent: set[int] = field(default_factory=set)
+    news: dict[int, NewOrder] = field(default_factory=dict)
+    dirty: bool = True
+    stop_wanted: str | None = None
+    """Why somebody outside asked that nothing more be opened; on file with the next step."""
+    covered_at_ms: int | None = None
+
+    @property
+    def intent_id(self) -> str:
+        return self.record.intent_id
+
+    def name_of(self, n: int) -> str:
+        return leg_name(self.record.intent.client_order_id, n)
+
+    def leg(self, n: int) -> Leg:
+        assert self.execution is not None
+        return next(leg for leg in self.execution.legs if leg.n == n)
+
+    def role_of(self, n: int) -> LegRole:
+        return self.leg(n).role
+
+    async def orders(self, ledger: Ledger) -> dict[int, Order]:
+        found = {}
+        for leg in self.execution.legs if self.execution is not None else ():
+            name = self.name_of(leg.n)
+            order = ledger.present(name) or await ledger.order(name)
+            if order is not None:
+                found[leg.n] = order
+        return found
+
+    def new_order(self, n: int, order: Order) -> NewOrder:
+        """What was put on file, as it is sent. After a restart it is read from the file, which has all but the time in
+        force: nothing that needs it is sent any more then."""
+        known = self.news.get(n)
+        if known is not None:
+            return known
+        assert order.quantity is not None
+        return NewOrder(
+            client_order_id=order.order_id,
+            market=order.market,
+            symbol=order.symbol,
+            side=order.side,
+            type=order.type,
+            qty=order.quantity,
+            price=order.price,
+            stop_price=order.stop_price,
+            time_in_force=TimeInForce.IOC if order.type is OrderType.LIMIT else TimeInForce.GTC,
+            reduce_only=bool(order.reduce_only),
+        )
