@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chimera.contracts.enums import SliceShape
+from chimera.contracts.enums import Grade, Market, SliceShape
 from chimera.contracts.flags import Flags, TwapFlags
 from chimera.contracts.messages.orders import Twap
 from chimera.domain.execution.route import SLICES_MAX, RouteRow, RouteTable, WaitCurve
@@ -16,6 +16,7 @@ from chimera.domain.execution.slicing import (
     Parts,
     cut,
     due_offsets_ms,
+    fineness_of,
     how_many,
     misasked,
     parts_for,
@@ -223,3 +224,22 @@ def test_too_few_chances_are_a_bug() -> None:
 
 def test_a_bundle_without_buckets_does_not_slice() -> None:
     assert parts_for(D(9_000), TwapFlags(buckets=())).slices == 1
+
+
+@pytest.mark.parametrize(
+    ("grades", "market", "conservative", "wanted"),
+    [
+        ({}, Market.FUT, False, Fineness.USUAL),
+        ({"ib_rate": Grade.YELLOW, "maker_fill_ratio": Grade.YELLOW}, Market.SPOT, False, Fineness.USUAL),
+        ({"router_e2e_latency_p95": Grade.YELLOW}, Market.FUT, False, Fineness.FINER),
+        ({"maker_fill_ratio": Grade.ORANGE}, Market.FUT, False, Fineness.FINER),
+        ({}, Market.FUT, True, Fineness.FINER),
+        ({"ib_rate": Grade.ORANGE}, Market.SPOT, True, Fineness.FINEST),
+        ({"ib_rate": Grade.RED}, Market.FUT, False, Fineness.USUAL),
+        ({"model_auc": Grade.RED, "brier": Grade.NO_DATA}, Market.FUT, False, Fineness.USUAL),
+    ],
+)
+def test_which_grade_asks_for_finer_slices(
+    grades: dict[str, Grade], market: Market, conservative: bool, wanted: Fineness
+) -> None:
+    assert fineness_of(grades, market, conservative=conservative) is wanted

@@ -3,18 +3,19 @@
 Owns TWAP's numbers. Who sends them, and that none is lost or sent twice, is the machine's business. Pure: chance is
 passed in.
 
+    fineness_of   what health and the backtest guard make of it
     parts_for     the rule that holds for an order: bucket, table or what was asked for
     cut           the quantities
     due_offsets   when each is due
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from chimera.contracts.enums import SliceShape
+from chimera.contracts.enums import Grade, Market, SliceShape
 from chimera.contracts.flags import TwapBucket, TwapFlags
 from chimera.contracts.messages.orders import Twap
 from chimera.domain.execution.route import GAP_MS_MAX, SLICES_MAX, Route, RouteTable
@@ -27,6 +28,20 @@ class Fineness(StrEnum):
     USUAL = "USUAL"
     FINER = "FINER"
     FINEST = "FINEST"
+
+
+_BAD = (Grade.ORANGE, Grade.RED)
+
+
+def fineness_of(grades: Mapping[str, Grade], market: Market, *, conservative: bool) -> Fineness:
+    """Of the grades in `health:rolling`; a metric that is not among them asks for nothing. Source: SERVICES S11."""
+    if market is Market.SPOT and grades.get("ib_rate") in _BAD:
+        # Only spot runs short of balance, and only spot pays for it.
+        return Fineness.FINEST
+    late = grades.get("router_e2e_latency_p95") in (Grade.YELLOW, *_BAD)
+    if conservative or late or grades.get("maker_fill_ratio") in _BAD:
+        return Fineness.FINER
+    return Fineness.USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
