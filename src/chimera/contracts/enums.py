@@ -329,6 +329,13 @@ class CancelReason(StrEnum):
     EXPIRED = "EXPIRED"
 
 
+class SliceShape(StrEnum):
+    """How the slices of one order compare: all alike, or growing as the square root of their number."""
+
+    EQUAL = "EQUAL"
+    SQRT = "SQRT"
+
+
 class TakerFallback(StrEnum):
     """What follows a maker order that did not fill: MARKET at once, or IOC one tick through and its rest MARKET."""
 

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from chimera.contracts.base import Contract, Estimate, Number
-from chimera.contracts.enums import Market, SideMode, TakerFallback
+from chimera.contracts.enums import Market, SideMode, SliceShape, TakerFallback
 
 
 def _d(text: str) -> Decimal:
@@ -49,6 +49,16 @@ class TwapFlags(Contract):
         ge=0,
         le=1,
         description="Each gap is moved by up to this share, so that others cannot foresee it.",
+    )
+    shape: SliceShape = Field(
+        default=SliceShape.EQUAL, description="Equal slices, or growing with the square root of their number (003 5.2)."
+    )
+    finer_mult: Estimate = Field(
+        default=2.0,
+        ge=1,
+        le=10,
+        description="So many times the slices where finer ones are asked for: health YELLOW, conservative routing. Half"
+        " the size moves the book half as far.",
     )
 
 
@@ -145,6 +155,25 @@ class FeeFlags(Contract):
     )
 
 
+class CostFlags(Contract):
+    """What a maker order is expected to meet while no `cost_curves` document tells it."""
+
+    p_fill: Estimate = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="Chance that a maker order fills within its wait: a little above the 0.55 below which health turns"
+        " yellow.",
+    )
+    drift_bps: Estimate = Field(
+        default=2.0,
+        ge=0,
+        le=1_000,
+        description="How far the price has run where it did not fill: twice the usual move of 1.2 s at 50 % volatility"
+        " a year, because it is the worse half of the cases.",
+    )
+
+
 class RoutingFlags(Contract):
     spec_required: ClassVar[tuple[str, ...]] = ("twap", "maker_wait", "taker", "fees")
 
@@ -152,6 +181,7 @@ class RoutingFlags(Contract):
     maker_wait: MakerWaitFlags = Field(default=MakerWaitFlags(), description="How long a maker order may rest.")
     taker: TakerFlags = Field(default=TakerFlags(), description="What follows the wait.")
     fees: FeeFlags = Field(default=FeeFlags(), description="Used until the account's own rates are known.")
+    cost: CostFlags = Field(default=CostFlags(), description="Used where the cost curve is silent.")
 
 
 class ExecutionFlags(Contract):

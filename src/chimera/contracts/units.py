@@ -39,6 +39,7 @@ _SELDOM: dict[str, str] = {
     "from_minute": "min",
     "to_minute": "min",
     "constant_p": "probability",
+    "p_fill": "probability",
     "pos_net_roi_min": "fraction",
     "neg_net_roi_max": "fraction",
     "range": "USDT",

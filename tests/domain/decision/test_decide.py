@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.contracts.enums import Action, HealthLevel, Reason, Side, SideMode
-from chimera.domain.decision.decide import SLICES_MAX, Decision, decide, slices_for
+from chimera.domain.decision.decide import Decision, decide
 from chimera.domain.decision.gates import Limits
 from chimera.domain.decision.model import judge
 from chimera.domain.decision.trail import trail_of
@@ -141,14 +141,6 @@ def test_an_expensive_book_asks_for_finer_slices() -> None:
     # Half of 2 bps for each of the ten first levels that it needs are 10 bps, and 8 are allowed.
     assert decide(thin, config(limits=limits)).slices == 2
     assert decide(FACTS, config(limits=limits)).slices == 1
-
-
-@pytest.mark.parametrize(
-    ("slippage_bps", "slip_bp_max", "wanted"),
-    [(8.0, 8.0, 1), (8.1, 8.0, 2), (16.0, 8.0, 2), (24.0, 8.0, 3), (0.5, 0.0, SLICES_MAX), (0.0, 0.0, 1)],
-)
-def test_so_many_slices_that_one_stays_within_the_limit(slippage_bps: float, slip_bp_max: float, wanted: int) -> None:
-    assert slices_for(slippage_bps, slip_bp_max) == wanted
 
 
 def test_the_same_facts_give_the_same_decision() -> None:

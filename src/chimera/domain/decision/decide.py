@@ -8,7 +8,6 @@ counted and replayed.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from math import ceil
 from typing import Any
 
 from chimera.contracts.enums import Action, Market, Reason, Side, SideMode
@@ -25,10 +24,9 @@ from chimera.domain.decision.gates import (
 from chimera.domain.decision.model import judge
 from chimera.domain.decision.rules import RuleOutcome, RuleSet, clamp, evaluate, readable
 from chimera.domain.decision.sizing import Ask, Plan, Refusal, SizingParams, size
+from chimera.domain.execution.slicing import slices_for
 
 SIZE_MULT_TOTAL_RANGE = (0.0, 1.2)
-SLICES_MAX = 100
-"""The most that the routing flags know; S4 has a cap of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +189,6 @@ def _sized(
     slippage_bps = slippage_estimate_bps(features, config.limits)
     assert slippage_bps is not None, "the SLIPPAGE gate refuses what cannot be estimated"
     return answer(Reason.OK, "OK", ask, planned, slices=slices_for(slippage_bps, config.limits.slip_bp_max))
-
-
-def slices_for(slippage_bps: float, slip_bp_max: float) -> int:
-    """As many as it takes for one of them to stay within `slip_bp_max`: what a level costs grows with its share."""
-    if not slippage_bps > slip_bp_max:
-        return 1
-    return min(SLICES_MAX, ceil(slippage_bps / slip_bp_max)) if slip_bp_max > 0.0 else SLICES_MAX
 
 
 def total_size_mult(rules: float, model: float, health: float) -> float:
