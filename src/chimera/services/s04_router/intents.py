@@ -9,16 +9,11 @@ from chimera.contracts.enums import IntentState, OrderStatus
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_RESULT
+from chimera.domain.execution.machine.flow import leg_name
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.runtime.waiting import Changed
-
-ENTRY, STOP, TARGET, CLOSE, LIST = 0, 1, 2, 3, 4
-"""Legs of one intent: the order itself, its first stop, its target, the emergency close, the OCO list."""
-
-VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
-"""Why an intent failed of which the exchange has taken nothing, because it did not serve us."""
 
 FINAL_STATUS = {
     IntentState.DONE: OrderStatus.FILLED,
@@ -26,10 +21,6 @@ FINAL_STATUS = {
     IntentState.REJECTED: OrderStatus.REJECTED,
     IntentState.FAILED: OrderStatus.REJECTED,
 }
-
-
-def leg_id(client_order_id: str, leg: int) -> str:
-    return client_order_id if leg == ENTRY else f"{client_order_id}-{leg}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +49,7 @@ class Intents:
             market=intent.market,
             symbol=intent.symbol,
             purpose=intent.purpose,
-            order_ids=tuple(leg_id(intent.client_order_id, leg) for leg in range(legs)),
+            order_ids=tuple(leg_name(intent.client_order_id, n) for n in range(legs)),
             created_at=now_ms,
             updated_at=now_ms,
         )

@@ -121,6 +121,14 @@ class Ledger:
             return ()
         return sorted(entry.fills.values(), key=lambda fill: ids.fill_order(fill.timestamp, fill.fill_id))
 
+    async def of_intent(self, intent_id: str) -> list[Order]:
+        """Every order of one intent, in the order in which they were made."""
+        found = await self.documents.find(
+            Query(collection=ORDERS, index="by_intent", equal=(("intent_id", intent_id),))
+        )
+        present = [self.present(order.order_id) or order for order in found]
+        return sorted(present, key=lambda order: (order.created_at, order.order_id))
+
     async def open(self, filings: Sequence[Filing], *, sent: Sent, together_with: Put[Any] | None = None) -> None:
         """Write orders before they are sent, in one wait for the disk, and before them `together_with`: for callers who
         have another document that must be before anything is sent. One that is on file already stays as it stands."""
@@ -177,9 +185,7 @@ class Ledger:
             entry = await self._entry(client_order_id)
             assert entry is not None, f"order {client_order_id} was never opened"
             if not entry.order.status.is_final:
-                changed = entry.order.but(
-                    status=status, reason=reason, refusal=refusal, updated_at=self.clock.now_ms()
-                )
+                changed = entry.order.but(status=status, reason=reason, refusal=refusal, updated_at=self.clock.now_ms())
                 await self._save(entry, changed, ())
             return entry.order
 
@@ -300,6 +306,8 @@ class Ledger:
             venue_order_id=reported.venue_order_id or order.venue_order_id,
             venue_algo_id=reported.venue_algo_id or order.venue_algo_id,
             reason=order.reason or (reported.reason if status is not OrderStatus.FILLED else None),
+            # What was given up as never arrived, and filled all the same, was there.
+            refusal=None if filled_qty else order.refusal,
         )
         if changed == order and not fresh:
             return

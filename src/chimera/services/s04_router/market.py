@@ -7,6 +7,7 @@ from decimal import Decimal
 from chimera.contracts.documents import BookRow
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import MKT_SNAP
+from chimera.domain.execution.machine.flow import Touch
 from chimera.ports.state import Snapshots
 from chimera.services.s04_router.ledger import Sent
 
@@ -22,6 +23,19 @@ class Market:
         if not snap:
             return Sent(mid=None, book=())
         return Sent(mid=Decimal(snap["mid"]), book=rows_of(snap.get("top3", "")))
+
+    async def touch(self, key: InstrumentKey) -> Touch | None:
+        """Top of book now; None where S1 has said nothing lately."""
+        snap = await self.snapshots.get_hash(MKT_SNAP.name(self.env, key))
+        if not snap or not {"bid", "ask", "spread_bps"} <= snap.keys():
+            return None
+        depth = snap.get("depth_top1_usdt")
+        return Touch(
+            bid=Decimal(snap["bid"]),
+            ask=Decimal(snap["ask"]),
+            spread_bps=float(snap["spread_bps"]),
+            depth_top1_usdt=None if depth is None else float(depth),
+        )
 
     async def mid(self, key: InstrumentKey) -> Decimal | None:
         """Without the book: a look before an order need not read its rows."""

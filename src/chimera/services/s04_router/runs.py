@@ -1,8 +1,9 @@
 """One intent as this process leads it: what is on file, and what is under way."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from chimera.contracts.documents import Execution, IntentRecord, Leg, Order
+from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, Order, WorkSlice
 from chimera.contracts.enums import LegRole, OrderType, TimeInForce
 from chimera.domain.execution.machine.flow import Limits, leg_name
 from chimera.domain.execution.orders import NewOrder
@@ -23,7 +24,8 @@ class Run:
     dirty: bool = True
     stop_wanted: str | None = None
     """Why somebody outside asked that nothing more be opened; on file with the next step."""
-    covered_at_ms: int | None = None
+    told: list[Note] = field(default_factory=list)
+    """How calls that belong to no leg have ended; on file with the next step."""
 
     @property
     def intent_id(self) -> str:
@@ -38,6 +40,13 @@ class Run:
 
     def role_of(self, n: int) -> LegRole:
         return self.leg(n).role
+
+    def sellable(self, execution: Execution) -> tuple[WorkSlice, ...]:
+        """SPOT: what of an exit there is to sell, as soon as that is known; empty before."""
+        for note in self.told:
+            if "sellable" in note.detail:
+                return (execution.slices[0].but(qty=Decimal(note.detail["sellable"])),)
+        return ()
 
     async def orders(self, ledger: Ledger) -> dict[int, Order]:
         found = {}

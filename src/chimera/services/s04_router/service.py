@@ -20,10 +20,13 @@ from chimera.runtime.telling import Teller
 from chimera.services.s04_router.api import Api
 from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.account import Account
+from chimera.services.s04_router.handlers.calls import Calls
 from chimera.services.s04_router.handlers.cancel import Cancel
-from chimera.services.s04_router.handlers.execute import Execute
+from chimera.services.s04_router.handlers.drive import Drive
 from chimera.services.s04_router.handlers.holdings import Holdings
-from chimera.services.s04_router.handlers.protect import Protect
+from chimera.services.s04_router.handlers.margin import Margin
+from chimera.services.s04_router.handlers.outlook import Outlook
+from chimera.services.s04_router.handlers.planning import Planning
 from chimera.services.s04_router.handlers.recover import Recover
 from chimera.services.s04_router.handlers.send import Send
 from chimera.services.s04_router.handlers.spot_exit import SpotExit
@@ -85,17 +88,13 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         retry_max_ms=settings.retry_max_ms,
         ask_after_ms=settings.ask_after_ms,
     )
-    protect = Protect(
+    calls = Calls(
         settings=settings,
-        instruments=instruments,
-        ladders=Ladders(documents=world.documents),
         ledger=ledger,
         send=send,
         venue=world.venue,
-        market=market,
         clock=world.clock,
-        randomness=world.randomness.fork("s4/protect"),
-        metrics=world.metrics,
+        randomness=world.randomness.fork("s4/calls"),
         teller=teller,
     )
     spot_exit = SpotExit(
@@ -105,7 +104,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         ledger=ledger,
         holdings=holdings,
         venue=world.venue,
-        protect=protect,
+        calls=calls,
         market=market,
         snapshots=world.snapshots,
         clock=world.clock,
@@ -119,27 +118,35 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         settings.orders_per_second_max,
         settings.mid_distance_max,
     )
-    execute = Execute(
+    drive = Drive(
         settings=settings,
         instruments=instruments,
         intents=intents,
         ledger=ledger,
-        send=send,
-        protect=protect,
+        calls=calls,
+        planning=Planning(
+            settings=settings,
+            instruments=instruments,
+            ladders=Ladders(documents=world.documents),
+            ledger=ledger,
+            venue=world.venue,
+            clock=world.clock,
+        ),
+        outlook=Outlook(market=market, restraints=restraints, clock=world.clock),
         spot_exit=spot_exit,
-        venue=world.venue,
+        margin=Margin(venue=world.venue, clock=world.clock, believed_ms=settings.isolated_ms),
+        last_gate=last_gate,
         market=market,
         clock=world.clock,
-        randomness=world.randomness.fork("s4/execute"),
+        randomness=world.randomness.fork("s4/drive"),
+        metrics=world.metrics,
         teller=teller,
-        last_gate=last_gate,
-        restraints=restraints,
     )
     recover = Recover(
         documents=world.documents,
         venue=world.venue,
         ledger=ledger,
-        execute=execute,
+        drive=drive,
         holdings=holdings,
         last_gate=last_gate,
         clock=world.clock,
@@ -155,7 +162,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         ledger=ledger,
         venue=world.venue,
         market=market,
-        execute=execute,
+        drive=drive,
         restraints=restraints,
         snapshots=world.snapshots,
         clock=world.clock,
@@ -166,12 +173,12 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     cancel = Cancel(
         documents=world.documents,
         ledger=ledger,
-        venue=world.venue,
         accept=accept,
+        calls=calls,
+        drive=drive,
         clock=world.clock,
         randomness=world.randomness.fork("s4/cancel"),
         teller=teller,
-        lookup_lag_ms=settings.lookup_lag_ms,
     )
     account = Account(
         settings=settings,
@@ -216,7 +223,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         routes=api.routes(),
         produces=("ord:result", "recon:cmd", "alerts"),
         start=start,
-        stop=execute.stop,
+        stop=drive.stop,
         background=(account.listen, account.catch_up, account.report),
         checks=checks,
     )

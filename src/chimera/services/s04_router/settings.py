@@ -21,6 +21,7 @@ class Settings:
         stop_attempts: After so many, the position is closed at market.
         entry_tries: How often an entry is offered to an exchange that does not serve us. Its tries end before POST
             /orders answers, so that the caller is told 503.
+        taker_fee_ratio: What a target is reckoned with while the exchange does not say what it takes.
         exit_tries: The same for an exit; after so many whoever ordered it is told that it failed.
         holdings_ms: How often what is held is recorded.
         isolated_ms: How long margin type and leverage are believed to be what we set: a person may change them.
@@ -50,6 +51,7 @@ class Settings:
     stop_attempts: int = 3
     entry_tries: int = 2
     exit_tries: int = 6
+    taker_fee_ratio: Decimal = Decimal("0.001")
     fill_wait_ms: int = 400
     retry_max_ms: int = 1_000
     report_pause_ms: int = 1_000

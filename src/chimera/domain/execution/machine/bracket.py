@@ -15,6 +15,7 @@ from chimera.domain.exact import average
 from chimera.domain.execution.machine.flow import (
     CLOSE_N,
     LEAVING,
+    RESTART,
     STOP_N,
     TARGET_N,
     WORKING,
@@ -42,6 +43,12 @@ _ZERO = Decimal(0)
 
 CLOSE_AGAIN_MS = 500
 """After a close that found nobody to sell to."""
+
+VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
+"""Why an intent failed of which the exchange has taken nothing, because it did not serve us."""
+
+UNSENT = {RESTART: IntentState.CANCELED, VENUE_UNAVAILABLE: IntentState.FAILED}
+"""How an intent ends of which nothing was ever sent; REJECTED for any other reason."""
 
 LegOrder = tuple[Leg, Order]
 
@@ -102,9 +109,7 @@ def _wanted(draft: Draft, opened: Decimal) -> Protection:
     )
 
 
-def _cover(
-    draft: Draft, stops: Sequence[LegOrder], open_qty: Decimal, price: Decimal, *, worked: bool
-) -> bool:
+def _cover(draft: Draft, stops: Sequence[LegOrder], open_qty: Decimal, price: Decimal, *, worked: bool) -> bool:
     """One stop for `open_qty`. True: it is listed, and it is the only one."""
     side = draft.flow.intent.side
     live = [(leg, order) for leg, order in stops if not order.status.is_final]
@@ -113,7 +118,7 @@ def _cover(
     for leg, _ in unlisted:
         # One that was on its way when the process ended is sent again under its own name if nobody lists it.
         if leg.n not in draft.flow.unsent:
-            draft.call(leg.n, Place(leg.n))
+            draft.call(Place(leg.n))
     # A stop of an entry that still fills never gives way, whatever the average does.
     for _, order in stops:
         if order.is_listed and order.stop_price is not None and is_tighter(side, order.stop_price, price):
@@ -122,7 +127,7 @@ def _cover(
     if holds is not None:
         others = [leg for leg, order in listed if leg.n != holds[0].n]
         for leg in others:
-            draft.call(leg.n, Cancel(leg.n))
+            draft.call(Cancel(leg.n))
         return not others and not unlisted
     if unlisted:
         return False
@@ -197,7 +202,7 @@ def _closing(draft: Draft, *, worked: bool) -> None:
     for leg, order in flow.legs(LegRole.CLOSE):
         if not order.status.is_final:
             if leg.n not in flow.unsent:
-                draft.call(leg.n, Place(leg.n))
+                draft.call(Place(leg.n))
             return
     if not worked:
         return
@@ -221,7 +226,7 @@ def _flat(draft: Draft, *, worked: bool) -> None:
         draft.stop("EXITED")
         for leg, order in flow.legs(*LEAVING):
             if not order.status.is_final and leg.n not in flow.unsent:
-                draft.call(leg.n, Cancel(leg.n) if is_shown(order) else Settle(leg.n))
+                draft.call(Cancel(leg.n) if is_shown(order) else Settle(leg.n))
     live = [order for _, order in flow.legs() if not order.status.is_final]
     if not worked or live or flow.busy or draft.calls:
         return
@@ -249,7 +254,7 @@ def _target(draft: Draft, wanted: Protection) -> bool:
     leg, order = targets[-1]
     if not order.status.is_final and not is_shown(order):
         if leg.n not in flow.unsent:
-            draft.call(leg.n, Place(leg.n))
+            draft.call(Place(leg.n))
         return False
     if order.refusal is Refusal.WOULD_TRIGGER:
         return _rung(draft, order)
@@ -276,7 +281,7 @@ def _rung(draft: Draft, target: Order) -> bool:
     leg, order = rungs[-1]
     if not order.status.is_final:
         if leg.n not in flow.unsent:
-            draft.call(leg.n, Place(leg.n))
+            draft.call(Place(leg.n))
         return False
     return True
 
@@ -290,12 +295,11 @@ def ended(draft: Draft) -> End:
     orders = list(flow.legs(*WORKING))
     last = orders[-1][1] if orders else None
     if last is not None and last.refusal is Refusal.NOT_SERVED:
-        return _end(draft, IntentState.FAILED, "VENUE_UNAVAILABLE")
+        return _end(draft, IntentState.FAILED, VENUE_UNAVAILABLE)
     if last is not None and last.status is OrderStatus.REJECTED:
         return _end(draft, IntentState.REJECTED, last.reason)
     if last is None:
-        state = IntentState.CANCELED if stopped == "RESTART" else IntentState.REJECTED
-        return _end(draft, state, stopped)
+        return _end(draft, UNSENT.get(stopped or "", IntentState.REJECTED), stopped)
     return _end(draft, IntentState.CANCELED, stopped or last.reason or last.status.value)
 
 

@@ -14,9 +14,22 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from chimera.contracts.documents import Execution, Leg, Note, Order
-from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus, OrderType, Purpose, Side, TimeInForce
+from chimera.contracts.enums import (
+    ExecStyle,
+    IntentState,
+    LegRole,
+    Market,
+    OrderStatus,
+    OrderType,
+    Purpose,
+    Regime,
+    Side,
+    TimeInForce,
+)
 from chimera.contracts.ids import child_order_id
 from chimera.contracts.order_intent import OrderIntent
+from chimera.domain.execution.cost import Book, CostModel
+from chimera.domain.execution.liquidity import Limits as LiquidityLimits
 from chimera.domain.execution.orders import NewOrder
 from chimera.domain.market.instrument import Instrument
 
@@ -46,6 +59,15 @@ class Touch:
     def mid(self) -> Decimal:
         return (self.bid + self.ask) / 2
 
+    def book(self, qty: Decimal, regime: Regime) -> Book:
+        """What an order of `qty` meets."""
+        return Book(
+            notional_usdt=float(qty * self.mid),
+            spread_bps=self.spread_bps,
+            depth_top1_usdt=self.depth_top1_usdt,
+            regime=regime,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -63,25 +85,24 @@ class Limits:
     """Numbers that a person may change, as they stand for this intent. Times in ms of market time.
 
     Attributes:
-        spread_bps_max, depth_top1_usdt_min: A slice of an entry is sent into no wider or thinner book.
-        probe_max_delay_ms, probe_recheck_ms: How long it waits for a better one, and how often it looks.
-        min_slice_usdt: Nothing is cut smaller.
+        liquidity: Into which book a slice of an entry may be sent; None: into any.
+        cost: What taking is expected to cost; `regime` goes with it.
         quotes_max: How often a quote that would have taken is quoted again.
         look_ms: How often the world is looked at while something rests that must not outlive a change.
         funds_tries: How often an order is made smaller that cannot be paid.
+        min_slice_usdt: Nothing is made smaller than this.
         fee_ratio: The taker's.
         first_rung_share: Of the position that the first target closes; None: there is none.
         stops_max: How often a stop that somebody took away while the entry is worked is put back.
     """
 
-    spread_bps_max: float = 1e9
-    depth_top1_usdt_min: float = 0.0
-    probe_max_delay_ms: int = 3_000
-    probe_recheck_ms: int = 250
-    min_slice_usdt: Decimal = _ZERO
+    liquidity: LiquidityLimits | None = None
+    cost: CostModel | None = None
+    regime: Regime = Regime.EXTREME
     quotes_max: int = 3
     look_ms: int = 250
     funds_tries: int = 5
+    min_slice_usdt: Decimal = _ZERO
     fee_ratio: Decimal = _ZERO
     first_rung_share: Decimal | None = None
     leverage: int = 1
@@ -130,6 +151,10 @@ class Flow:
         return self.intent.purpose.is_new_entry
 
 
+PAIR, FREE = -1, -2
+"""What `busy` holds for the two calls that belong to no leg."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """An order that is to be on file before anything else happens with it."""
@@ -162,18 +187,19 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class ArmPair:
-    """SPOT: protect what was received by the exchange's own pair."""
+    """SPOT: protect what was received, by the exchange's own pair if it can be had."""
+
+    n: int = PAIR
 
 
 @dataclass(frozen=True, slots=True)
 class Free:
     """SPOT: have what this trade still rests on the book taken back, and know its end."""
 
+    n: int = FREE
+
 
 Call = Place | Settle | Cancel | ArmPair | Free
-
-PAIR, FREE = -1, -2
-"""What `busy` holds for the two calls that belong to no leg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +277,9 @@ class Draft:
             self.execution = self.execution.but(stopped=why)
             self.note("STOPPED", why=why)
 
-    def call(self, n: int, call: Call) -> None:
+    def call(self, call: Call) -> None:
         """Unless something is under way with it already."""
-        if n not in self.flow.busy:
+        if call.n not in self.flow.busy:
             self.calls.append(call)
 
     def file(
@@ -353,9 +379,7 @@ def absorb(flow: Flow, event: Event) -> Flow:
             return flow if flow.execution.stopped else replace(flow, execution=flow.execution.but(stopped=why))
         case Restarted():
             stopped = flow.execution.stopped or (RESTART if ends_with_its_process(flow) else None)
-            return replace(
-                flow, busy=frozenset(), unsent=frozenset(), execution=flow.execution.but(stopped=stopped)
-            )
+            return replace(flow, busy=frozenset(), unsent=frozenset(), execution=flow.execution.but(stopped=stopped))
 
 
 RESTART = "RESTART"

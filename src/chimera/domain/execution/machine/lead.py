@@ -1,18 +1,18 @@
 """What is to be done for an intent now: which machine leads it, and the one step that comes next.
 
-    entry     worked by slices, protected from the first fill on (FUT: bracket; SPOT: pair or guard)
-    exit      worked by slices, nothing behind it; SPOT frees first what rests for the same trade
-    resting   one stop or target, done when the exchange lists it
+entry     worked by slices, protected from the first fill on (FUT: bracket; SPOT: pair or guard)
+exit      worked by slices, nothing behind it; SPOT frees first what rests for the same trade
+resting   one stop or target, done when the exchange lists it
 """
 
 from decimal import Decimal
 
-from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus
+from chimera.contracts.documents import Note
+from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus, OrderType, Purpose
 from chimera.domain.execution.machine.bracket import bracket, ended
 from chimera.domain.execution.machine.flow import (
+    CLOSE_N,
     ENTRY_N,
-    FREE,
-    PAIR,
     WORKING,
     ArmPair,
     Draft,
@@ -20,6 +20,7 @@ from chimera.domain.execution.machine.flow import (
     Event,
     Flow,
     Free,
+    Place,
     Settle,
     Step,
     absorb,
@@ -29,9 +30,9 @@ from chimera.domain.execution.machine.work import work
 
 _ZERO = Decimal(0)
 
-FREED = "FREED"
-ARMED = "ARMED"
-"""Notes by which a call is known to have come to its end for good."""
+FREED, ARMED, SELL = "FREED", "ARMED", "SELL"
+"""Notes by which a call says how it ended for good: nothing of the trade rests any more; what was bought is protected;
+`qty` of it cannot be, and is sold."""
 
 
 def step(flow: Flow, event: Event) -> tuple[Flow, Step]:
@@ -55,6 +56,8 @@ def _enter(draft: Draft) -> None:
     flow = draft.flow
     if flow.seen.forbidden is not None:
         draft.stop(flow.seen.forbidden)
+    elif _stop_is_reached(flow):
+        draft.stop("STOP_REACHED")
     worked = work(draft)
     if flow.intent.market is Market.FUT:
         bracket(draft, worked=worked)
@@ -62,23 +65,55 @@ def _enter(draft: Draft) -> None:
         _after_buying(draft)
 
 
+def _stop_is_reached(flow: Flow) -> bool:
+    """SPOT: nothing of ours rests behind a buy that is still being worked, so its stop is watched here."""
+    oco, wish = flow.intent.exec_policy.oco, flow.intent.sl
+    price = oco.sl if oco is not None else wish.price if wish is not None else None
+    if flow.intent.market is not Market.SPOT or price is None or flow.seen.touch is None:
+        return False
+    return flow.seen.touch.mid <= price and any(True for _ in flow.legs(*WORKING))
+
+
 def _after_buying(draft: Draft) -> None:
-    """SPOT: what was received is protected by the exchange's pair, by our guard, or sold; the call finds out which."""
+    """SPOT: what was received is protected by the exchange's pair or our guard, or sold; the call finds out which."""
     flow = draft.flow
     if flow.busy:
         return
-    if flow.filled(*WORKING) == 0 or has_note(flow, ARMED):
+    sell = noted(flow, SELL)
+    if flow.filled(*WORKING) == 0 or noted(flow, ARMED) is not None:
         draft.end = ended(draft)
+    elif sell is None:
+        draft.call(ArmPair())
+    else:
+        _sell_off(draft, Decimal(str(sell.detail["qty"])), str(sell.detail["why"]))
+
+
+def _sell_off(draft: Draft, qty: Decimal, why: str) -> None:
+    """What nothing protects leaves at market."""
+    flow = draft.flow
+    legs = list(flow.legs(LegRole.CLOSE))
+    if not legs:
+        draft.stop(why)
+        draft.file(
+            LegRole.CLOSE,
+            OrderType.MARKET,
+            qty,
+            side=flow.intent.side.opposite,
+            purpose=Purpose.EXIT,
+            first_n=CLOSE_N,
+        )
         return
-    if PAIR not in flow.busy:
-        draft.calls.append(ArmPair())
+    leg, order = legs[-1]
+    if order.status.is_final:
+        draft.end = ended(draft)
+    elif leg.n not in flow.unsent:
+        draft.call(Place(leg.n))
 
 
 def _leave(draft: Draft) -> None:
     flow = draft.flow
-    if flow.intent.market is Market.SPOT and not has_note(flow, FREED):
-        if FREE not in flow.busy:
-            draft.calls.append(Free())
+    if flow.intent.market is Market.SPOT and noted(flow, FREED) is None:
+        draft.call(Free())
         return
     if work(draft) and not flow.busy:
         draft.end = ended(draft)
@@ -114,8 +149,8 @@ def _rest(draft: Draft) -> None:
     elif is_shown(order):
         draft.end = End(IntentState.DONE, None, order.filled_qty or _ZERO, order.avg_price)
     else:
-        draft.calls.append(Settle(leg.n))
+        draft.call(Settle(leg.n))
 
 
-def has_note(flow: Flow, what: str) -> bool:
-    return any(note.what == what for note in flow.execution.notes)
+def noted(flow: Flow, what: str) -> Note | None:
+    return next((note for note in flow.execution.notes if note.what == what), None)

@@ -19,8 +19,7 @@ from chimera.contracts.enums import (
     TakerFallback,
     TimeInForce,
 )
-from chimera.domain.execution.downsize import smaller
-from chimera.domain.execution.liquidity import Fail, Go, Halve, LookAgain, probe
+from chimera.domain.execution.liquidity import Fail, Go, Halve, LookAgain, Slice, look
 from chimera.domain.execution.machine.flow import ENTRY_N, WORKING, Cancel, Draft, Place, Settle, Touch, is_shown
 
 _ZERO = Decimal(0)
@@ -77,10 +76,10 @@ def _lead(draft: Draft, leg: Leg, order: Order) -> None:
         return
     if leg.role is LegRole.TAKE or not is_shown(order):
         # One that may never have arrived is sent again where it makes the position smaller, and given up elsewhere.
-        draft.call(leg.n, Settle(leg.n) if flow.is_entry else Place(leg.n))
+        draft.call(Settle(leg.n) if flow.is_entry else Place(leg.n))
         return
     if draft.execution.stopped is not None:
-        draft.call(leg.n, Cancel(leg.n))
+        draft.call(Cancel(leg.n))
         return
     if flow.is_entry:
         draft.look = True
@@ -90,7 +89,7 @@ def _lead(draft: Draft, leg: Leg, order: Order) -> None:
     part = next(each for each in draft.execution.slices if each.number == leg.slice)
     ends_ms = _window_ends_ms(draft, part)
     if flow.seen.now_ms >= ends_ms:
-        draft.call(leg.n, Cancel(leg.n))
+        draft.call(Cancel(leg.n))
     else:
         draft.wake_at(ends_ms)
 
@@ -98,9 +97,7 @@ def _lead(draft: Draft, leg: Leg, order: Order) -> None:
 def _window_ends_ms(draft: Draft, part: WorkSlice) -> int:
     """When a quote of the slice is taken back: at the end of the wait, or of the cap where most of it has filled."""
     execution = draft.execution
-    began_ms = min(
-        order.created_at for leg, order in draft.flow.legs(LegRole.QUOTE) if leg.slice == part.number
-    )
+    began_ms = min(order.created_at for leg, order in draft.flow.legs(LegRole.QUOTE) if leg.slice == part.number)
     filled = part.qty - rest_of(draft, part)
     most = part.qty > 0 and float(filled / part.qty) >= execution.need_fill_ratio > 0
     return began_ms + (execution.maker_cap_ms if most else execution.maker_wait_ms)
@@ -194,40 +191,40 @@ def _begin(draft: Draft, part: WorkSlice) -> None:
 def _fit(draft: Draft, part: WorkSlice, touch: Touch) -> bool:
     """Whether the slice may be sent now. A book that is too wide or too thin is waited for, then the slice is cut."""
     flow, limits = draft.flow, draft.flow.limits
+    if limits.liquidity is None or limits.cost is None:
+        return True
     since_ms = draft.execution.probed_from
-    found = probe(
+    found = look(
+        Slice(
+            qty=part.qty,
+            price=touch.ask if flow.intent.side is Side.BUY else touch.bid,
+            instrument=flow.instrument,
+        ),
+        touch.book(part.qty, limits.regime),
+        limits.cost,
+        limits.liquidity,
         waited_ms=0 if since_ms is None else flow.seen.now_ms - since_ms,
-        qty=part.qty,
-        price=touch.mid,
-        spread_bps=touch.spread_bps,
-        depth_top1_usdt=touch.depth_top1_usdt,
-        spread_bps_max=limits.spread_bps_max,
-        depth_top1_usdt_min=limits.depth_top1_usdt_min,
-        max_delay_ms=limits.probe_max_delay_ms,
-        recheck_ms=limits.probe_recheck_ms,
-        min_slice_usdt=limits.min_slice_usdt,
-        instrument=flow.instrument,
     )
     match found:
-        case Go():
+        case Go(_):
             if since_ms is not None:
                 draft.execution = draft.execution.but(probed_from=None)
             return True
-        case LookAgain(after_ms):
+        case LookAgain(at_waited_ms, why):
             if since_ms is None:
                 draft.execution = draft.execution.but(probed_from=flow.seen.now_ms)
-                draft.note("DELAYED", slice=part.number, spread_bps=touch.spread_bps, depth=touch.depth_top1_usdt)
+                draft.note("DELAYED", slice=part.number, why=why)
             draft.look = True
-            draft.wake_at(flow.seen.now_ms + after_ms)
-        case Halve(qty):
-            _split(draft, part, qty)
-            draft.wake_at(flow.seen.now_ms)
+            draft.wake_at((flow.seen.now_ms if since_ms is None else since_ms) + at_waited_ms)
+        case Halve(qty, why):
+            _split(draft, part, qty, why)
+            draft.wake_at(flow.seen.now_ms + limits.liquidity.recheck_ms)
         case Fail(reason):
             draft.stop(reason)
     return False
 
 
-def _split(draft: Draft, part: WorkSlice, qty: Decimal) -> None:
+def _split(draft: Draft, part: WorkSlice, qty: Decimal, why: str) -> None:
     """The slice becomes `qty`, and what is left of it one of its own right after."""
     parts = list(draft.execution.slices)
     place = next(at for at, each in enumerate(parts) if each.number == part.number)
@@ -236,9 +233,8 @@ def _split(draft: Draft, part: WorkSlice, qty: Decimal) -> None:
         part.but(qty=qty),
         WorkSlice(number=number, qty=part.qty - qty, due_at=part.due_at),
     ]
-    # The half waits anew: it may be what the book can bear.
-    draft.execution = draft.execution.but(slices=tuple(parts), probed_from=draft.flow.seen.now_ms)
-    draft.note("HALVED", slice=part.number, qty=float(qty))
+    draft.execution = draft.execution.but(slices=tuple(parts))
+    draft.note("HALVED", slice=part.number, qty=float(qty), why=why)
 
 
 def _pay_less(draft: Draft, part: WorkSlice, leg: Leg, last: Order, tries: int) -> bool:
@@ -249,17 +245,7 @@ def _pay_less(draft: Draft, part: WorkSlice, leg: Leg, last: Order, tries: int) 
         draft.look = True
         return False
     assert last.quantity is not None
-    qty = smaller(
-        market=flow.intent.market,
-        tries=tries,
-        tries_max=flow.limits.funds_tries,
-        qty=last.quantity,
-        free_usdt=flow.free_usdt,
-        price=price,
-        fee_ratio=flow.limits.fee_ratio,
-        instrument=flow.instrument,
-        min_slice_usdt=flow.limits.min_slice_usdt,
-    )
+    qty: Decimal | None = None
     if qty is None:
         draft.stop(f"INSUFFICIENT_FUNDS {last.reason or ''}".strip())
         return False

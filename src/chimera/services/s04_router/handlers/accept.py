@@ -19,6 +19,7 @@ from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import OrderCmd, OrderResult
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_RESULT
+from chimera.domain.execution.machine.bracket import VENUE_UNAVAILABLE
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
@@ -31,8 +32,8 @@ from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.answer import answer_of, intent_answer_of
 from chimera.services.s04_router.handlers.claims import Claims
-from chimera.services.s04_router.handlers.execute import Execute
-from chimera.services.s04_router.intents import VENUE_UNAVAILABLE, Intents
+from chimera.services.s04_router.handlers.drive import Drive
+from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market as MarketView
 from chimera.services.s04_router.protection import check_protection
@@ -68,7 +69,7 @@ class Accept:
     ledger: Ledger
     venue: Venue
     market: MarketView
-    execute: Execute
+    drive: Drive
     restraints: Restraints
     snapshots: Snapshots
     clock: Clock
@@ -151,7 +152,7 @@ class Accept:
         except DuplicateKey:
             return await self._lost_race(intent)
         # First of all: an intent on file that nobody drives would keep its instrument waiting for ever.
-        self.execute.begin(record)
+        self.drive.begin(record)
         await self.teller.event(
             EventKind.ROUTER_ORDER_ACCEPTED, intent.instrument, intent.intent_id, purpose=intent.purpose.value
         )
@@ -174,7 +175,7 @@ class Accept:
             )
         claims = Claims(self.documents)
         if intent.purpose.is_new_entry:
-            leverage_max = self.execute.settings.leverage_max
+            leverage_max = self.drive.settings.leverage_max
             check_protection(intent, instrument, mid or intent.entry_ref_price, leverage_max=leverage_max)
             await claims.check_free(intent)
             return
@@ -253,7 +254,7 @@ class Accept:
             )
         if not known.state.is_final:
             # Written although the store could not say so: nobody drives it. One that is driven is left alone.
-            self.execute.begin(known)
+            self.drive.begin(known)
         return known
 
     async def _until_final(self, record: IntentRecord, deadline_ms: int) -> IntentRecord:

@@ -5,8 +5,8 @@ from decimal import Decimal
 from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import AnswerStatus, IntentState, Result
 from chimera.contracts.http import IntentAnswer, OrderAnswer, OrderView
+from chimera.domain.execution.machine.flow import STOP_N, TARGET_N, leg_name
 from chimera.domain.execution.slippage import slippage_bps
-from chimera.services.s04_router.intents import STOP, TARGET, leg_id
 from chimera.services.s04_router.ledger import Ledger
 
 
@@ -15,7 +15,7 @@ async def answer_of(record: IntentRecord, ledger: Ledger) -> OrderAnswer:
     entry = next((order for order in orders if order.order_id == record.intent.client_order_id), None)
     failed = record.state in (IntentState.REJECTED, IntentState.FAILED)
     base = record.intent.client_order_id
-    pair = {leg_id(base, TARGET), leg_id(base, STOP)}
+    pair = {leg_name(base, TARGET_N), leg_name(base, STOP_N)}
     return OrderAnswer(
         result=Result.FAIL if failed else Result.OK,
         status=status_of(record, entry),

@@ -12,6 +12,7 @@ from chimera.contracts.documents import Order
 from chimera.contracts.enums import LegRole, Market, Refusal, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
+from chimera.domain.execution.machine.bracket import VENUE_UNAVAILABLE
 from chimera.domain.execution.machine.flow import is_shown
 from chimera.domain.execution.orders import NewOrder
 from chimera.ports.clock import Clock
@@ -20,7 +21,6 @@ from chimera.ports.venue import NothingToReduce, OutcomeUnknown, Refused, Unknow
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
-from chimera.services.s04_router.intents import VENUE_UNAVAILABLE
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-import structlog
-
 from chimera.contracts import ids
 from chimera.contracts.collections import ORDERS
 from chimera.contracts.documents import Order
@@ -16,29 +14,29 @@ from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.randomness import Randomness
-from chimera.ports.venue import OutcomeUnknown, Refused, UnknownOrder, Venue
+from chimera.ports.venue import Refused
 from chimera.runtime.retry import Backoff
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.accept import Accept
-from chimera.services.s04_router.ledger import Ledger, is_conditional
+from chimera.services.s04_router.handlers.calls import Calls
+from chimera.services.s04_router.handlers.drive import Drive
+from chimera.services.s04_router.ledger import Ledger
 
 ATTEMPTS = 3
 """How often one order is asked to go before the caller is told that it has not."""
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
     documents: Documents
     ledger: Ledger
-    venue: Venue
     accept: Accept
+    calls: Calls
+    drive: Drive
     clock: Clock
     randomness: Randomness
     teller: Teller
-    lookup_lag_ms: int
 
     async def cancel(self, request: CancelRequest) -> CancelAnswer:
         """
@@ -46,6 +44,9 @@ class Cancel:
             Problem: 404 nothing of that name, 409 it has filled already.
         """
         orders = await self._orders(request)
+        for intent_id in dict.fromkeys(order.intent_id for order in orders if order.intent_id is not None):
+            # Whoever leads it must not take what is taken back here.
+            self.drive.halt(intent_id, f"CANCELED {request.reason}")
         now = [order.order_id for order in orders if not order.status.is_final]
         ended = [order if order.status.is_final else await self._cancel_one(order) for order in orders]
         gone = [order.order_id for order in ended if order.status is OrderStatus.CANCELED]
@@ -100,28 +101,17 @@ class Cancel:
                 break
             if attempt:
                 await backoff.wait()
-            known = await self._try(key, known)
+            known = await self._try(known)
         if not known.status.is_final:
             raise Problem(503, "not-canceled", f"the exchange still holds {order.order_id}. Try again.")
         await self.teller.event(EventKind.CANCEL, key, order.order_id, purpose=order.purpose, status=known.status.value)
         return known
 
-    async def _try(self, key: InstrumentKey, order: Order) -> Order:
-        conditional = is_conditional(order)
+    async def _try(self, order: Order) -> Order:
         try:
-            reported = await self.venue.cancel(key, order.order_id, conditional=conditional)
-            return await self.ledger.book(reported) or order
-        except (UnknownOrder, OutcomeUnknown):
-            # Not open, or nobody knows: neither says that it did nothing.
-            log.info("a cancel is settled by asking", order=order.order_id)
+            return await self.calls.try_cancel(order)
         except Refused as refusal:
             raise Problem(503, "not-canceled", f"the exchange did not cancel {order.order_id}: {refusal}") from refusal
-        try:
-            return await self.ledger.refresh(key, order.order_id, conditional=conditional) or order
-        except UnknownOrder:
-            if self.clock.now_ms() - order.created_at < self.clock.work_ms(self.lookup_lag_ms):
-                return order
-            return await self.ledger.lose(order.order_id, "NOT_AT_EXCHANGE")
 
     async def _sell_rest(self, orders: Sequence[Order], why: str) -> None:
         """`escalate`: what the canceled exit orders would have closed is closed at market."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import structlog
 
@@ -16,9 +17,8 @@ from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import EventKind, ExecStyle, IntentState, LegRole, Market, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
+from chimera.domain.exact import average
 from chimera.domain.execution.machine.flow import (
-    FREE,
-    PAIR,
     RESTART,
     WORKING,
     ArmPair,
@@ -31,9 +31,9 @@ from chimera.domain.execution.machine.flow import (
     Seen,
     Settle,
     Step,
-    ends_with_its_process,
 )
 from chimera.domain.execution.machine.lead import lead
+from chimera.domain.execution.orders import NewOrder
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Put
@@ -45,12 +45,14 @@ from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.handlers.calls import Calls
+from chimera.services.s04_router.handlers.margin import Margin
 from chimera.services.s04_router.handlers.outlook import Outlook
 from chimera.services.s04_router.handlers.planning import Planning
 from chimera.services.s04_router.handlers.spot_exit import SpotExit
 from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market as MarketView
+from chimera.services.s04_router.rules import LastGate
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings
 
@@ -70,6 +72,8 @@ class Drive:
     planning: Planning
     outlook: Outlook
     spot_exit: SpotExit
+    margin: Margin
+    last_gate: LastGate
     market: MarketView
     clock: Clock
     randomness: Randomness
@@ -130,9 +134,7 @@ class Drive:
 
     async def _drive(self, run: Run, changed: Changed) -> None:
         """Try until the intent is final. What is on file decides where a new try begins."""
-        backoff = Backoff(
-            self.clock, self.randomness.fork(f"drive/{run.intent_id}"), max_ms=self.settings.retry_max_ms
-        )
+        backoff = Backoff(self.clock, self.randomness.fork(f"drive/{run.intent_id}"), max_ms=self.settings.retry_max_ms)
         told = False
         while True:
             try:
@@ -164,6 +166,11 @@ class Drive:
         if step.look and not flow.seen.looked:
             flow = replace(flow, seen=await self.outlook.look(run.record))
             step = lead(flow)
+        if step.files:
+            why_not = await self._may_not_leave(run, step)
+            if why_not is not None:
+                run.stop_wanted = why_not
+                return False
         moved = step.execution != run.record.execution or bool(step.files)
         if moved:
             await self._save(run, step, flow)
@@ -181,6 +188,26 @@ class Drive:
         await self._wait(run, changed, step.wake_ms)
         return False
 
+    async def _may_not_leave(self, run: Run, step: Step) -> str | None:
+        """The last look right before the exchange: why what the machine wants to send must not leave."""
+        intent = run.record.intent
+        entering = [file for file in step.files if file.leg.role in WORKING and run.record.purpose.is_new_entry]
+        if not entering:
+            return None
+        if run.record.state is IntentState.ACCEPTED and intent.market is Market.FUT:
+            why = await self.margin.make_isolated(intent.symbol, intent.leverage or self.settings.leverage_max)
+            if why is not None:
+                return why
+        mid = await self.market.mid(intent.instrument)
+        if mid is None:
+            return "NO_MARKET_DATA"
+        for file in entering:
+            believed = intent.price or intent.entry_ref_price
+            why = self.last_gate.refuses(self.clock.now_ms(), file.new.qty, mid, believed)
+            if why is not None:
+                return why
+        return None
+
     async def _wait(self, run: Run, changed: Changed, wake_ms: int | None) -> None:
         if run.dirty:
             return
@@ -197,6 +224,10 @@ class Drive:
         if run.execution is None:
             run.execution = await self.planning.plan(run.record, restored=run.stop_wanted == RESTART)
         execution = run.execution
+        if run.told:
+            execution = execution.but(
+                notes=(*execution.notes, *run.told), slices=run.sellable(execution) or execution.slices
+            )
         if run.stop_wanted is not None and execution.stopped is None:
             execution = execution.but(stopped=run.stop_wanted)
         return Flow(
@@ -223,7 +254,7 @@ class Drive:
             execution=step.execution,
             order_ids=_ids(record, step),
             filled_qty=flow.filled(*WORKING),
-            avg_price=flow.avg_price(*WORKING),
+            avg_price=_average(flow),
             updated_at=self.clock.now_ms(),
         )
         await self.ledger.open(
@@ -241,25 +272,23 @@ class Drive:
             together_with=Put(INTENTS, record),
         )
         run.record, run.execution = record, step.execution
+        run.told.clear()
         for file in step.files:
             run.unsent.add(file.leg.n)
             run.news[file.leg.n] = self._fit(file.new)
 
-    def _fit(self, new: "NewOrder") -> "NewOrder":
+    def _fit(self, new: NewOrder) -> NewOrder:
         return replace(new, working_type=self.settings.working_type)
 
     def _start(self, run: Run, call: Call) -> None:
-        n = {ArmPair: PAIR, Free: FREE}.get(type(call))
-        if n is None:
-            n = call.n  # type: ignore[union-attr]
-        if n in run.busy:
+        if call.n in run.busy:
             return
-        run.busy.add(n)
-        task = asyncio.get_running_loop().create_task(self._call(run, call, n))
+        run.busy.add(call.n)
+        task = asyncio.get_running_loop().create_task(self._call(run, call))
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
 
-    async def _call(self, run: Run, call: Call, n: int) -> None:
+    async def _call(self, run: Run, call: Call) -> None:
         """One call, however often it has to be begun again: each begins by looking at what is on file."""
         backoff = Backoff(self.clock, self.randomness, max_ms=self.settings.retry_max_ms)
         told = False
@@ -278,7 +307,7 @@ class Drive:
                     log.exception("a call failed and is made again", intent=run.intent_id, call=str(call))
                 await backoff.wait()
         finally:
-            run.busy.discard(n)
+            run.busy.discard(call.n)
             self._tell(run)
 
     def _carry_out(self, run: Run, call: Call) -> Awaitable[None]:
@@ -353,6 +382,11 @@ class Drive:
         )
 
 
+def _average(flow: Flow) -> Decimal | None:
+    price = flow.avg_price(*WORKING)
+    return None if price is None else average(price)
+
+
 def _last(flow: Flow, role: LegRole) -> Order | None:
     found = [order for _, order in flow.legs(role)]
     return found[-1] if found else None
@@ -365,6 +399,3 @@ def _rests(record: IntentRecord) -> bool:
 def _ids(record: IntentRecord, step: Step) -> tuple[str, ...]:
     """All that may be sent: what was reserved at acceptance, and what has been added since."""
     return tuple(dict.fromkeys((*record.order_ids, *(file.new.client_order_id for file in step.files))))
-
-
-__all__ = ["Drive", "ends_with_its_process"]

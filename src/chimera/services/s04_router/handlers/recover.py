@@ -17,7 +17,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.venue import UnknownOrder, Venue
 from chimera.runtime.service import Problem
-from chimera.services.s04_router.handlers.execute import Execute
+from chimera.services.s04_router.handlers.drive import Drive
 from chimera.services.s04_router.handlers.holdings import OPEN_STATUSES, Holdings
 from chimera.services.s04_router.ledger import Ledger, is_conditional
 from chimera.services.s04_router.rules import DAY_MS, LastGate
@@ -30,7 +30,7 @@ class Recover:
     documents: Documents
     venue: Venue
     ledger: Ledger
-    execute: Execute
+    drive: Drive
     holdings: Holdings
     last_gate: LastGate
     clock: Clock
@@ -41,7 +41,7 @@ class Recover:
         await self.catch_up()
         await self._count_the_day()
         for record in await self.open_intents():
-            await self.execute.resume(record)
+            self.drive.begin(record, restored=True)
         for key in self.keys:
             if key.market is Market.SPOT:
                 await self.holdings.refresh(key)

@@ -72,9 +72,7 @@ class Send:
     retry_max_ms: int
     ask_after_ms: int
 
-    async def place(
-        self, new: NewOrder, *, settle: bool = True, keep: type[Refused] | None = None
-    ) -> Sending:
+    async def place(self, new: NewOrder, *, settle: bool = True, keep: type[Refused] | None = None) -> Sending:
         """Send an order that `ledger.open` has on file, and settle what became of it. `settle` False: where the answer
         is lost, say so at once instead of asking for as long as the exchange's queries lag. After a refusal of kind
         `keep` the order stays open on file: the caller sends it again, or gives it up itself."""

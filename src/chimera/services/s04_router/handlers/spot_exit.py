@@ -1,20 +1,26 @@
-"""A spot buy gets its pair of sell orders; where the exchange refuses the pair, what was bought is sold at once.
+"""What rests for a spot trade: the pair that protects a buy, and that pair taken back before an exit.
 
-Until the guard stop comes, holding spot without a stop is not an option: a refused leg means market.
+Owns how the pair is priced, sent and found again. Where it cannot be had, what was bought is sold: holding spot without
+a stop is not an option.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 import structlog
 
-from chimera.contracts.documents import IntentRecord, Order
+from chimera.contracts.documents import IntentRecord, Note, Order
 from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_OCO_STATE
 from chimera.contracts.metrics import AlertCode
+from chimera.domain.exact import average
 from chimera.domain.execution.fit import BROKEN_RULES, fitted_pair
-from chimera.domain.execution.orders import NewOco, NewOrder
+from chimera.domain.execution.machine.bracket import target_wish
+from chimera.domain.execution.machine.flow import LIST_N, STOP_N, TARGET_N, leg_name
+from chimera.domain.execution.machine.lead import ARMED, FREED, SELL
+from chimera.domain.execution.orders import Balance, NewOco, NewOrder
 from chimera.domain.execution.protect import AtDistance, AtPrice, TargetWish, protect_spot
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
@@ -23,12 +29,12 @@ from chimera.ports.state import Snapshots
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.calls import Calls
 from chimera.services.s04_router.handlers.holdings import Holdings, received
-from chimera.services.s04_router.handlers.protect import Protect, target_wish
-from chimera.services.s04_router.intents import LIST, STOP, TARGET, leg_id
-from chimera.services.s04_router.ledger import Ledger
+from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rulebook import Rulebook
+from chimera.services.s04_router.runs import Run
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +47,7 @@ class SpotExit:
     ledger: Ledger
     holdings: Holdings
     venue: Venue
-    protect: Protect
+    calls: Calls
     market: Market
     snapshots: Snapshots
     clock: Clock
@@ -49,32 +55,34 @@ class SpotExit:
     teller: Teller
     lookup_lag_ms: int
 
-    async def arm(self, record: IntentRecord, entry: Order) -> str | None:
-        """Place the pair for what was received, and for the dust of earlier trades that this makes sellable.
-
-        Returns why what was received was sold instead, or None (also: no pair was asked).
-        """
+    async def arm(self, run: Run) -> None:
+        """Place the pair for what was received, and for the dust of earlier trades that this makes sellable. How it
+        ended is told to the run: protected (also: no pair was asked), or to be sold."""
+        record = run.record
         oco = record.intent.exec_policy.oco
-        if oco is None or not oco.enabled:
-            return None
         instrument = self.instruments[record.intent.instrument]
-        fills = await self.ledger.fills(entry.order_id)
+        fills = [fill for order in await self._bought(run) for fill in await self.ledger.fills(order.order_id)]
         arrived = sum((received(fill, instrument.base_asset) for fill in fills), Decimal(0))
         own = instrument.floor_qty(arrived)
-        if own == 0:
-            return None
+        if oco is None or not oco.enabled or own == 0:
+            self._tell(run, ARMED)
+            return
         if oco.tp is None or oco.sl is None:
-            return await self._sell(record, own, "OCO_WITHOUT_BOTH_PRICES")
-        pair = await self._pair(record, entry, arrived, tp=oco.tp, sl=oco.sl)
+            await self._sell(run, own, "OCO_WITHOUT_BOTH_PRICES")
+            return
+        pair = await self._pair(run, arrived, tp=oco.tp, sl=oco.sl)
         if pair.qty * pair.stop_price < instrument.min_notional:
-            return await self._sell(record, own, "OCO_BELOW_MIN_NOTIONAL")
+            await self._sell(run, own, "OCO_BELOW_MIN_NOTIONAL")
+            return
         met = await self._met_before(record.intent.instrument, pair)
         target, stop = await self._open(record, pair)
         if target.status.is_final or stop.status.is_final:
-            return await self._after_restart(record, own, target, stop)
+            await self._after_restart(run, own, target, stop)
+            return
         why = None if met else await self._place(record, pair)
         if why is not None:
-            return await self._sell(record, own, why)
+            await self._sell(run, own, why)
+            return
         await self._remember(record, pair, OcoStatus.ARMED)
         await self.teller.event(
             EventKind.OCO_ARMED,
@@ -85,12 +93,44 @@ class SpotExit:
             qty=float(pair.qty),
             dust_qty=float(max(Decimal(0), pair.qty - arrived)),
         )
-        return None
+        self._tell(run, ARMED)
 
-    async def _pair(self, record: IntentRecord, entry: Order, arrived: Decimal, *, tp: Decimal, sl: Decimal) -> NewOco:
+    async def free(self, run: Run) -> None:
+        """Before an exit: what still rests of its trade is taken back, for it holds the very quantity that is to be
+        sold. Then what there is to sell is known."""
+        intent = run.record.intent
+        instrument = self.instruments[intent.instrument]
+        if intent.parent_id is not None:
+            for order in await self.ledger.of_intent(intent.parent_id):
+                if order.side is intent.side and not order.status.is_final:
+                    await self.calls.take_back(order)
+        qty = intent.qty
+        try:
+            balances = await self.venue.balances()
+        except VenueUnavailable as down:
+            log.warning("what there is to sell is not known", intent=run.intent_id, why=str(down))
+        else:
+            free = _free(balances, intent.instrument, instrument.base_asset)
+            if intent.side is Side.SELL and free < qty:
+                qty = instrument.floor_qty(free)
+        if qty <= 0:
+            run.stop_wanted = "NOTHING_TO_SELL"
+        self._tell(run, FREED, sellable=str(qty))
+
+    async def _bought(self, run: Run) -> list[Order]:
+        return [order for order in (await run.orders(self.ledger)).values() if order.side is run.record.intent.side]
+
+    def _tell(self, run: Run, what: str, **detail: object) -> None:
+        run.told.append(Note(ts=self.clock.now_ms(), what=what, detail=detail))
+
+    async def _pair(self, run: Run, arrived: Decimal, *, tp: Decimal, sl: Decimal) -> NewOco:
         """`tp` and `sl` hold where the intent wishes no other: a distance, or a profit, kept from the average fill."""
+        record = run.record
         base = record.intent.client_order_id
-        on_file = await self.ledger.order(leg_id(base, TARGET))
+        on_file = await self.ledger.order(leg_name(base, TARGET_N))
+        bought = await self._bought(run)
+        bought_qty = sum((order.filled_qty or Decimal(0) for order in bought), Decimal(0))
+        cost = sum(((order.filled_qty or Decimal(0)) * (order.avg_price or Decimal(0)) for order in bought), Decimal(0))
         if on_file is None:
             qty, target = await self._with_dust(record, arrived), await self._target_wish(record, tp)
         else:
@@ -98,29 +138,27 @@ class SpotExit:
             assert on_file.quantity is not None
             assert on_file.price is not None
             qty, target = on_file.quantity, (AtPrice(on_file.price), Decimal(0))
-        assert entry.avg_price is not None
-        assert entry.filled_qty is not None
         stop = record.intent.sl
         kept = stop.distance if stop is not None and stop.price is None else None
         legs = protect_spot(
             self.instruments[record.intent.instrument],
-            avg_price=entry.avg_price,
-            bought_qty=entry.filled_qty,
-            fee_qty=entry.filled_qty - arrived,
-            fee_usdt=entry.fee_usdt or Decimal(0),
+            avg_price=average(cost / bought_qty),
+            bought_qty=bought_qty,
+            fee_qty=bought_qty - arrived,
+            fee_usdt=sum((order.fee_usdt or Decimal(0) for order in bought), Decimal(0)),
             fee_ratio=target[1],
             stop=AtPrice(sl) if kept is None else AtDistance(kept),
             target=target[0],
         )
         assert legs.target_price is not None
         return NewOco(
-            list_client_id=leg_id(base, LIST),
+            list_client_id=leg_name(base, LIST_N),
             symbol=record.symbol,
             side=Side.SELL,
             qty=qty,
-            target_client_id=leg_id(base, TARGET),
+            target_client_id=leg_name(base, TARGET_N),
             target_price=legs.target_price,
-            stop_client_id=leg_id(base, STOP),
+            stop_client_id=leg_name(base, STOP_N),
             stop_price=legs.stop_price,
         )
 
@@ -152,41 +190,40 @@ class SpotExit:
         except VenueUnavailable as down:
             log.warning("dust is left for a later exit", intent=record.intent_id, why=str(down))
             return own
-        free = sum(
-            (each.free for each in balances if (each.market, each.asset) == (key.market, instrument.base_asset)),
-            Decimal(0),
-        )
+        free = _free(balances, key, instrument.base_asset)
         return max(own, min(wanted, instrument.floor_qty(free)))
 
     async def _open(self, record: IntentRecord, pair: NewOco) -> tuple[Order, Order]:
-        sent = await self.market.seen(record.intent.instrument)
-        orders = []
-        for client_id, type, price, stop_price, purpose in (
+        legs = (
             (pair.target_client_id, OrderType.LIMIT_MAKER, pair.target_price, None, Purpose.TP),
             (pair.stop_client_id, OrderType.STOP_LOSS, None, pair.stop_price, Purpose.SL),
-        ):
-            leg = NewOrder(
-                client_order_id=client_id,
-                market=record.market,
-                symbol=record.symbol,
-                side=pair.side,
-                type=type,
-                qty=pair.qty,
-                price=price,
-                stop_price=stop_price,
+        )
+        filings = [
+            Filing(
+                new=NewOrder(
+                    client_order_id=client_id,
+                    market=record.market,
+                    symbol=record.symbol,
+                    side=pair.side,
+                    type=type,
+                    qty=pair.qty,
+                    price=price,
+                    stop_price=stop_price,
+                ),
+                purpose=purpose,
+                intent_id=record.intent_id,
+                parent_id=None,
+                rev=record.intent.risk.rcu_rev or 0,
+                oco_pair_id=pair.list_client_id,
             )
-            orders.append(
-                await self.ledger.open(
-                    leg,
-                    sent=sent,
-                    purpose=purpose,
-                    intent_id=record.intent_id,
-                    parent_id=None,
-                    rev=record.intent.risk.rcu_rev or 0,
-                    oco_pair_id=pair.list_client_id,
-                )
-            )
-        return orders[0], orders[1]
+            for client_id, type, price, stop_price, purpose in legs
+        ]
+        await self.ledger.open(filings, sent=await self.market.seen(record.intent.instrument))
+        target = await self.ledger.order(pair.target_client_id)
+        stop = await self.ledger.order(pair.stop_client_id)
+        assert target is not None
+        assert stop is not None
+        return target, stop
 
     async def _met_before(self, key: InstrumentKey, pair: NewOco) -> bool:
         """Whether a pair on file is at the exchange, or was. Asked before it is sent: the exchange would accept the
@@ -223,7 +260,7 @@ class SpotExit:
                     pair = fits
                     continue
                 for client_id in (pair.target_client_id, pair.stop_client_id):
-                    await self.ledger.refuse(client_id, refusal.text, code=refusal.code)
+                    await self.ledger.refuse(client_id, refusal)
                 return f"OCO_REFUSED {refusal}"
             except VenueUnavailable as down:
                 log.warning("pair not sent yet", list=pair.list_client_id, why=str(down))
@@ -271,20 +308,27 @@ class SpotExit:
                 since_ms = self.clock.now_ms()
             await backoff.wait()
 
-    async def _after_restart(self, record: IntentRecord, qty: Decimal, target: Order, stop: Order) -> str | None:
+    async def _after_restart(self, run: Run, qty: Decimal, target: Order, stop: Order) -> None:
         """The pair is on file and a leg has ended: sold, or refused while nobody was there to sell."""
-        if OrderStatus.FILLED in (target.status, stop.status):
-            return None
         sold = (target.filled_qty or Decimal(0)) + (stop.filled_qty or Decimal(0))
-        rest = self.instruments[record.intent.instrument].floor_qty(qty - sold)
-        return await self._sell(record, rest, "OCO_REFUSED") if rest > 0 else None
+        rest = self.instruments[run.record.intent.instrument].floor_qty(qty - sold)
+        if OrderStatus.FILLED in (target.status, stop.status) or rest <= 0:
+            self._tell(run, ARMED)
+        else:
+            await self._sell(run, rest, "OCO_REFUSED")
 
-    async def _sell(self, record: IntentRecord, qty: Decimal, why: str) -> str:
+    async def _sell(self, run: Run, qty: Decimal, why: str) -> None:
         await self.teller.event(
-            EventKind.OCO_FALLBACK, record.intent.instrument, record.intent_id, why=why, qty=float(qty)
+            EventKind.OCO_FALLBACK, run.record.intent.instrument, run.intent_id, why=why, qty=float(qty)
         )
-        await self.protect.sell_at_market(record, qty, why)
-        return why
+        await self.teller.alert(
+            AlertCode.STOP_NOT_PLACED,
+            Severity.ERROR,
+            f"{run.record.intent.instrument}: what {run.intent_id} bought cannot be protected ({why}); selling {qty}",
+            intent_id=run.intent_id,
+            symbol=run.record.symbol,
+        )
+        self._tell(run, SELL, qty=str(qty), why=why)
 
     async def _remember(self, record: IntentRecord, pair: NewOco, status: OcoStatus) -> None:
         await self.snapshots.set_hash(
@@ -296,3 +340,7 @@ class SpotExit:
                 )
             },
         )
+
+
+def _free(balances: Sequence[Balance], key: InstrumentKey, asset: str) -> Decimal:
+    return sum((each.free for each in balances if (each.market, each.asset) == (key.market, asset)), Decimal(0))
