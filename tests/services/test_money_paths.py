@@ -14,7 +14,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import PositionEvent
 from chimera.domain.execution.orders import NewOrder, VenueOrder
 from chimera.ports.documents import DocumentsUnavailable, Put
-from chimera.ports.venue import Refused, VenueUnavailable
+from chimera.ports.venue import Refused
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.trading_floor import FUT, HOUR_MS, SPOT, Floor
@@ -137,11 +137,13 @@ def test_a_position_whose_entry_is_stuck_gets_its_stop_from_the_reconciler() -> 
     async def scenario() -> None:
         floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
 
-        async def broken(ask: Any, market: Market) -> Decimal:
-            raise VenueUnavailable("one endpoint, for the test")
+        async def broken(place: Any, order: NewOrder) -> Any:
+            if order.client_order_id == "s3-btc-e1-1":
+                raise RuntimeError("a bug, for the test")
+            return await place(order)
 
         venue: Any = floor.world.venue
-        venue.instead["taker_fee_ratio"] = broken
+        venue.instead["place"] = broken
         await floor.enter(tp=None)
         await floor.settle(120_000)
 

@@ -44,7 +44,7 @@ from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
-from chimera.services.s04_router.ledger import Ledger, Sent
+from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.rules import LastGate, forbidden, now_of
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
@@ -301,14 +301,13 @@ def test_a_stop_is_told_of_and_measured_only_where_there_is_one(closed: bool) ->
     async def scenario() -> None:
         floor = await meddled_floor("s4", "s5", venue=Meddled)
 
-        async def while_a_person_acts(taker_fee_ratio: Any, market: Market) -> Decimal:
-            if closed:
+        async def while_a_person_acts(positions: Any) -> Any:
+            if closed and floor.position_qty():
                 await floor.by_hand("web_1", Side.SELL, "0.010", reduce_only=True)
-            ratio: Decimal = await taker_fee_ratio(market)
-            return ratio
+            return await positions()
 
         venue: Any = floor.world.venue
-        venue.instead["taker_fee_ratio"] = while_a_person_acts
+        venue.instead["positions"] = while_a_person_acts
         await floor.enter()
 
         told = await floor.world.documents.find(
@@ -1120,7 +1119,10 @@ async def booked(
         stop_price=D(59400),
         reduce_only=True,
     )
-    await ledger.open(new, sent=Sent(mid=D(60000), book=()), purpose=Purpose.SL, intent_id="E1", parent_id=None, rev=1)
+    await ledger.open(
+        [Filing(new=new, purpose=Purpose.SL, intent_id="E1", parent_id=None, rev=1)],
+        sent=Sent(mid=D(60000), book=()),
+    )
     for number in order:
         report, fill = every[number]
         await ledger.book(report, () if fill is None else (fill,))

@@ -8,7 +8,7 @@ resting   one stop or target, done when the exchange lists it
 from decimal import Decimal
 
 from chimera.contracts.documents import Note
-from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus, OrderType, Purpose
+from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus, OrderType, Purpose, Refusal
 from chimera.domain.execution.machine.bracket import bracket, ended
 from chimera.domain.execution.machine.flow import (
     CLOSE_N,
@@ -141,7 +141,7 @@ def _rest(draft: Draft) -> None:
     leg, order = legs[-1]
     if leg.n in flow.busy or leg.n in flow.unsent:
         return
-    if order.refusal is not None:
+    if order.refusal is not None and order.refusal is not Refusal.NOT_ARRIVED:
         state = IntentState.REJECTED if order.status is OrderStatus.REJECTED else IntentState.FAILED
         draft.end = End(state, order.reason, order.filled_qty or _ZERO, order.avg_price)
     elif order.status is OrderStatus.CANCELED and not order.filled_qty:

@@ -48,6 +48,8 @@ class Calls:
         fresh = n in run.unsent
         run.unsent.discard(n)
         match run.leg(n).role:
+            case LegRole.REST if not fresh:
+                await self.settle(run, n)
             case LegRole.STOP | LegRole.REST:
                 await self._until_listed(new, fresh=fresh, watches=run.leg(n).role is LegRole.STOP)
             case LegRole.TARGET:
@@ -131,7 +133,7 @@ class Calls:
             sending = await self.send.settle_unknown(new)
         else:
             sending = await self.send.place(new)
-        if sending.landing is Landing.UNAVAILABLE:
+        if sending.landing in (Landing.UNAVAILABLE, Landing.ABSENT):
             await self._lose(new)
 
     async def _lose(self, new: NewOrder) -> None:
@@ -150,9 +152,9 @@ class Calls:
                 sending = await self.send.place(new, keep=NothingToReduce if closing else None)
             else:
                 sending = await self.send.settle_unknown(new)
-                fresh = sending.landing is not Landing.TAKEN
-                if fresh and not entry:
-                    continue
+            if sending.landing is Landing.ABSENT and not entry:
+                fresh = True
+                continue
             if sending.landing is Landing.TAKEN:
                 await self.send.until_final(new.key, new.client_order_id)
                 return
@@ -167,7 +169,9 @@ class Calls:
                 if closing:
                     await self._tell_not_closed(run, new, sending.refusal)
                 return
-            elif not closing and tried >= (self.settings.entry_tries if entry else self.settings.exit_tries):
+            elif sending.landing is Landing.ABSENT or (
+                not closing and tried >= (self.settings.entry_tries if entry else self.settings.exit_tries)
+            ):
                 await self._lose(new)
                 if not entry:
                     await self._tell_given_up(new)
@@ -202,7 +206,7 @@ class Calls:
             await self.ledger.lose(new.client_order_id, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
             return
         sending = await self.send.place(new)
-        if sending.landing is Landing.UNAVAILABLE:
+        if sending.landing in (Landing.UNAVAILABLE, Landing.ABSENT):
             await self._lose(new)
             return
         if sending.landing is Landing.TAKEN:
@@ -219,11 +223,9 @@ class Calls:
         Queries by id lag longer than a position may be naked. The list of open orders does not, and the exchange
         refuses an id that is open: a stop that is not listed may be sent again under its own name.
         """
-        name, filled_at_ms = new.client_order_id, self.clock.now_ms()
-        if not fresh:
-            if await self._met_before(new):
-                return
-            filled_at_ms = 0
+        name = new.client_order_id
+        if not fresh and await self._met_before(new):
+            return
         backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=1_000)
         for attempt in range(self.settings.stop_attempts):
             order = await self.ledger.order(name)
@@ -231,7 +233,7 @@ class Calls:
                 return
             if attempt:
                 await backoff.wait()
-            if watches and (attempt or not fresh) and await self._is_flat(new.symbol, filled_at_ms):
+            if watches and await self._is_flat(new.symbol, order.created_at):
                 # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.
                 await self.ledger.lose(name, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
                 return
@@ -243,9 +245,6 @@ class Calls:
             listed_ms = within_ms(self.clock, self.settings.listed_within_ms)
             if await self.send.until_listed(new.key, name, listed_ms):
                 return
-        if watches and await self._is_flat(new.symbol, filled_at_ms):
-            await self.ledger.lose(name, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
-            return
         await self._take_back_unlisted(new)
 
     async def _take_back_unlisted(self, new: NewOrder) -> None:

@@ -48,6 +48,8 @@ class Landing(StrEnum):
     """Definitely not taken; the order document says why."""
     UNAVAILABLE = "UNAVAILABLE"
     """Definitely not taken, because the exchange did not serve us: the same order may be sent later."""
+    ABSENT = "ABSENT"
+    """Nobody knows whether it arrived, and the exchange has not known it for longer than its queries lag."""
     UNSURE = "UNSURE"
     """Nobody knows yet, and the caller finds out by itself."""
 
@@ -156,7 +158,7 @@ class Send:
                 now_ms = self.clock.now_ms()
                 unknown_since_ms = now_ms if unknown_since_ms is None else unknown_since_ms
                 if now_ms - unknown_since_ms >= self.clock.work_ms(self.lookup_lag_ms):
-                    return Sending(Landing.UNAVAILABLE)
+                    return Sending(Landing.ABSENT)
             except VenueUnavailable as down:
                 unknown_since_ms = None
                 log.warning("cannot ask for an order yet", order=new.client_order_id, why=str(down))
