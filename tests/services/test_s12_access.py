@@ -211,6 +211,8 @@ def test_success_forgets_the_failures() -> None:
         pytest.param("s12", "POST", "/kill-switch", {"state": "OFF"}, Role.ADMIN, id="releasing is not anybody's"),
         pytest.param("s12", "POST", "/halts/DRAWDOWN/release", {}, Role.ADMIN, id="releasing a halt"),
         pytest.param("s10", "POST", "/promote", {}, Role.ADMIN, id="promoting"),
+        pytest.param("s4", "POST", "/breaker/open", {"reason": "x"}, Role.OPERATOR, id="holding entries back"),
+        pytest.param("s4", "POST", "/breaker/close", {"reason": "x"}, Role.ADMIN, id="letting entries out again"),
         pytest.param("s12", "POST", "/pause", {}, Role.OPERATOR, id="pausing"),
     ],
 )

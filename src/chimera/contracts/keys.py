@@ -194,7 +194,7 @@ ROUTER_BREAKER = Key(
     "router:cb:state",
     KeyType.HASH,
     "s4",
-    "CLOSED, OPEN or HALF",
+    "CLOSED, OPEN or HALF; opened_at is 0 while it is closed",
     fields=("state", "opened_at", "error_rate"),
 )
 ROUTER_CURVES = Key("router:curves:INSTR", KeyType.HASH, "s10", "wait curve, or table by notional")

@@ -16,7 +16,7 @@ from chimera.contracts.base import (
     Number,
     seconds_of,
 )
-from chimera.contracts.enums import ReconcileStatus, Role, Severity, Switch
+from chimera.contracts.enums import BreakerState, ReconcileStatus, Role, Severity, Switch
 
 
 class SystemState(Document):
@@ -113,6 +113,18 @@ class EquityPeakState(SystemState):
     halted: dict[str, Halt] = Field(default_factory=dict)
 
 
+class BreakerRecord(SystemState):
+    """S4's breaker, written when it changes, so that a restart does not let entries out. `opened_at` absent: it is
+    closed. `by` is the person who opened it, or `errors`; what a person opened lasts until a person closes it."""
+
+    key: Literal["breaker"] = "breaker"
+    state: BreakerState
+    opened_at: EpochMs | None = None
+    by: str
+    reason: str = ""
+    error_rate: Estimate | None = None
+
+
 SYSTEM_STATES: dict[str, type[SystemState]] = {
     "kill_switch": KillSwitchState,
     "pauses": PausesState,
@@ -120,6 +132,7 @@ SYSTEM_STATES: dict[str, type[SystemState]] = {
     "recon": ReconState,
     "strangers": StrangersState,
     "equity_peak": EquityPeakState,
+    "breaker": BreakerRecord,
 }
 """Key to type; every `lease-…` is a `LeaseState`."""
 

@@ -1,5 +1,6 @@
 """The bodies of every HTTP call of CONTRACTS section 3, a module per service."""
 
+from chimera.contracts.http.breaker import BreakerAnswer, BreakerRequest
 from chimera.contracts.http.common import (
     PROBLEM_MEDIA_TYPE,
     PROBLEM_TYPE_BASE,
@@ -98,6 +99,8 @@ __all__ = [
     "AutopsyAnswer",
     "BackfillAnswer",
     "BackfillQuery",
+    "BreakerAnswer",
+    "BreakerRequest",
     "BundleAnswer",
     "BundleBody",
     "BundleDiff",

@@ -13,6 +13,7 @@ _RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
 _ADMIN_ONLY = {
     ("s10", "POST", "/promote"),
     ("s10", "POST", "/rollback"),
+    ("s4", "POST", "/breaker/close"),
     ("s12", "POST", "/auth/links"),
 }
 _HALT_RELEASE = re.compile(r"/halts/[^/]+/release")
