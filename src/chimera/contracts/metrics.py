@@ -102,6 +102,10 @@ class AlertCode(StrEnum):
     """Added to CONTRACTS 5: a limit of the account was reached."""
     MODEL_UNUSABLE = "MODEL_UNUSABLE"
     """Added to CONTRACTS 5: a bundle names a model that decides nothing."""
+    LAST_GATE = "LAST_GATE"
+    """Added to CONTRACTS 5: an order was stopped right before the exchange, so something above it is wrong."""
+    ROUTE_TABLE = "ROUTE_TABLE"
+    """Added to CONTRACTS 5: a route table, wait curve or cost curve cannot be used."""
     KEY_PERMISSIONS = "KEY_PERMISSIONS"
     DISK = "DISK"
     SLO_DECIDE_LATENCY = "SLO_DECIDE_LATENCY"
@@ -185,6 +189,12 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     _A.LIQUIDATION: AlertMeaning(Severity.FATAL, "The exchange liquidated a position, or is near to it."),
     _A.RISK_HALT: AlertMeaning(Severity.ERROR, "A loss limit was reached: no entries until a person releases it."),
     _A.MODEL_UNUSABLE: AlertMeaning(Severity.ERROR, "A bundle's model cannot be opened, or answers nonsense."),
+    _A.LAST_GATE: AlertMeaning(
+        Severity.ERROR, "An order was stopped right before the exchange: whoever made it is wrong, or a cap is too low."
+    ),
+    _A.ROUTE_TABLE: AlertMeaning(
+        Severity.WARN, "A route table, wait curve or cost curve cannot be used: what held before it stays."
+    ),
     _A.KEY_PERMISSIONS: AlertMeaning(Severity.ERROR, "The API key may do too little, or more than it should."),
     _A.DISK: AlertMeaning(Severity.ERROR, "The data folder is nearly full or cannot be written."),
     _A.SLO_DECIDE_LATENCY: AlertMeaning(Severity.WARN, "Decisions take longer than 500 ms (p95)."),

@@ -10,6 +10,8 @@ from decimal import Decimal
 from chimera.contracts.enums import HealthLevel, Market, OrderType, Purpose, Routing, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.order_intent import OrderIntent
+from chimera.domain.execution.last_gate import DAY_MS as DAY_MS
+from chimera.domain.execution.last_gate import LastGate as LastGate
 from chimera.domain.execution.orders import CONDITIONAL_FUT, VenuePosition
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
@@ -33,7 +35,6 @@ class Now:
 
 TRADING = "TRADING"
 """Status of an instrument that may be entered."""
-DAY_MS = 86_400_000
 
 
 def forbidden(now: Now) -> tuple[str, str] | None:
@@ -205,51 +206,6 @@ def prices_of(intent: OrderIntent) -> list[tuple[str, Decimal]]:
 def legs_of(intent: OrderIntent) -> int:
     """How many ids an intent may send: an entry carries its protection with it."""
     return 5 if intent.purpose in (Purpose.ENTRY, Purpose.ADD, Purpose.HEDGE) else 1
-
-
-@dataclass(slots=True)
-class LastGate:
-    """Right before the exchange, from the environment only: whatever the layers above believe.
-
-    Counts orders of the running second and the notional of the UTC day's entries, those from before a restart included
-    (`remember`). Exits are never stopped by it.
-    """
-
-    order_notional_usdt_max: Decimal
-    day_notional_usdt_max: Decimal
-    orders_per_second_max: int
-    mid_distance_max: float
-    _second: int = 0
-    _orders: int = 0
-    _day: int = 0
-    _notional: Decimal = Decimal(0)
-
-    def remember(self, sent_ms: int, notional_usdt: Decimal) -> None:
-        """An entry order that left at `sent_ms`, by whatever process."""
-        if sent_ms // DAY_MS > self._day:
-            self._day, self._notional = sent_ms // DAY_MS, Decimal(0)
-        if sent_ms // DAY_MS == self._day:
-            self._notional += notional_usdt
-
-    def refuses(self, now_ms: int, qty: Decimal, mid: Decimal, believed: Decimal | None) -> str | None:
-        """Count one entry order of `qty`; the reason if it must not leave. `believed` is the price it was made for."""
-        notional_usdt = qty * mid
-        if now_ms // 1_000 != self._second:
-            self._second, self._orders = now_ms // 1_000, 0
-        self.remember(now_ms, Decimal(0))
-        if believed is not None and abs(float(mid / believed) - 1) > self.mid_distance_max:
-            return (
-                f"LAST_GATE made for a price of {believed}, further than {self.mid_distance_max:g} from the mid {mid}"
-            )
-        if notional_usdt > self.order_notional_usdt_max:
-            return f"LAST_GATE order of {notional_usdt:.2f} USDT exceeds {self.order_notional_usdt_max}"
-        if self._notional + notional_usdt > self.day_notional_usdt_max:
-            return f"LAST_GATE entries of the day would exceed {self.day_notional_usdt_max} USDT"
-        if self._orders + 1 > self.orders_per_second_max:
-            return f"LAST_GATE more than {self.orders_per_second_max} entry orders in a second"
-        self._orders += 1
-        self._notional += notional_usdt
-        return None
 
 
 def now_of(standing: Standing, key: InstrumentKey) -> Now:
