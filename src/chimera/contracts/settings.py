@@ -325,6 +325,16 @@ class S4Settings(StoreSettings):
     route_table_path: str = Field(
         default="/etc/chimera/route.json", description="Wait and slices by notional (000 G); may be absent"
     )
+    route_poll_ms: int = Field(
+        default=5_000, ge=100, le=600_000, description="The route table and the curves are looked at so often"
+    )
+    snap_age_ms_max: int = Field(
+        default=5_000,
+        ge=100,
+        le=60_000,
+        description="An older book is none, and no entry slice leaves into it; as S3_MAX_FEATURE_AGE_MS, and never"
+        " below 2.5 tick intervals",
+    )
     cb_error_rate_window: DurationMs = Field(
         default=60_000, ge=1_000, le=3_600_000, description="Window of the breaker, as 60s"
     )
@@ -355,6 +365,12 @@ class S4Settings(StoreSettings):
     )
     stop_tries_max: int = Field(default=3, ge=1, le=20, description="Then the position is closed at market")
     funds_tries_max: int = Field(default=5, ge=1, le=20, description="Downsizing SPOT entries for lack of balance")
+    funds_retry_ms: int = Field(
+        default=200,
+        ge=0,
+        le=60_000,
+        description="Wait before the first smaller try; it doubles, so that five take 6 s, the life of a signal",
+    )
 
 
 class S5Settings(StoreSettings):

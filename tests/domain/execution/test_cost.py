@@ -15,9 +15,9 @@ from chimera.domain.execution.cost import (
     CostCurveError,
     CostModel,
     SlippageCurve,
+    by_newest,
     cost_model,
     expected,
-    newest,
     slippage_of,
 )
 
@@ -128,9 +128,9 @@ def test_the_newest_curve_of_the_instrument() -> None:
     mine = curve(version="3", at=5, instrument="FUT:BTCUSDT")
     other = curve(version="4", at=99, instrument="SPOT:ETHUSDT")
     fees = curve(CostCurveKind.FEES, version="5", at=100)
-    curves = {each.curve_id: each for each in (all_old, all_new, mine, other, fees)}
+    curves = (all_old, all_new, mine, other, fees)
 
-    assert newest(curves, CostCurveKind.SLIPPAGE, FUT) is mine
-    assert newest(curves, CostCurveKind.SLIPPAGE, SPOT) is all_new
-    assert newest(curves, CostCurveKind.FEES, SPOT) is fees
-    assert newest({}, CostCurveKind.FEES, SPOT) is None
+    assert by_newest(curves, CostCurveKind.SLIPPAGE, FUT) == [mine, all_new, all_old]
+    assert by_newest(curves, CostCurveKind.SLIPPAGE, SPOT) == [all_new, all_old]
+    assert by_newest(curves, CostCurveKind.FEES, SPOT) == [fees]
+    assert by_newest((), CostCurveKind.FEES, SPOT) == []

@@ -54,6 +54,18 @@ def content_of(
     )
 
 
+def book_limits(entries: Sequence[InstrumentEntry], instrument: Instrument, own: S3Settings) -> tuple[float, float]:
+    """(widest spread in bps, thinnest touch in USDT) at which the instrument may be entered: the bundle's entry, else
+    the registry's, else the environment's."""
+    listed = next((each for each in entries if each.doc_key() == instrument.key.doc_key), None)
+    spread_limit = listed.spread_bp_limit if listed else instrument.spread_bp_limit
+    depth_min = listed.depth_top1_usdt_min if listed else instrument.depth_top1_usdt_min
+    return (
+        own.spread_bp_limit_default if spread_limit is None else spread_limit,
+        own.depth_top1_usdt_min_default if depth_min is None else depth_min,
+    )
+
+
 def plan_of(content: Content, instrument: Instrument, own: S3Settings, *, feature_age_ms_max: int) -> DecisionConfig:
     """What `content` means for `instrument` on a machine with these variables.
 
@@ -61,9 +73,7 @@ def plan_of(content: Content, instrument: Instrument, own: S3Settings, *, featur
         feature_age_ms_max: older features decide nothing; never below 2.5 tick intervals of the venue.
     """
     flags, key = content.flags, instrument.key
-    listed = next((each for each in content.instruments if each.doc_key() == key.doc_key), None)
-    spread_limit = listed.spread_bp_limit if listed else instrument.spread_bp_limit
-    depth_min = listed.depth_top1_usdt_min if listed else instrument.depth_top1_usdt_min
+    spread_bp_limit, depth_top1_usdt_min = book_limits(content.instruments, instrument, own)
     futures = key.market is Market.FUT
     budget = flags.risk.budget
     leverage = min(own.leverage_default, instrument.max_leverage)
@@ -73,8 +83,8 @@ def plan_of(content: Content, instrument: Instrument, own: S3Settings, *, featur
         limits=Limits(
             max_feature_age_ms=feature_age_ms_max,
             max_funding_abs=own.max_funding_abs,
-            spread_bp_limit=own.spread_bp_limit_default if spread_limit is None else spread_limit,
-            depth_top1_usdt_min=own.depth_top1_usdt_min_default if depth_min is None else depth_min,
+            spread_bp_limit=spread_bp_limit,
+            depth_top1_usdt_min=depth_top1_usdt_min,
             slip_bp_max=flags.risk.slip_bp_max,
             slip_bp_hard=flags.risk.slip_bp_hard,
             max_entries_per_signal=flags.strategy.max_entries_per_signal,

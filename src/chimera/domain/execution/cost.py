@@ -11,7 +11,7 @@ A figure that no curve tells has the flags' default. Pure. Source: SERVICES S4, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,8 @@ class SlippageCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """The market that an order of `notional_usdt` meets. None: not known. `volatility` is `rv_1d`."""
+    """The market that an order of `notional_usdt` meets. None: not known. `volatility` is `rv_pctile_30d`, 0 to
+    1."""
 
     notional_usdt: float
     spread_bps: float | None
@@ -154,15 +155,26 @@ def cost_model(
     )
 
 
-def newest(curves: Mapping[str, CostCurve], kind: CostCurveKind, key: InstrumentKey) -> CostCurve | None:
-    """The newest of `kind` that holds for `key`: one of its own stands before one that holds for all."""
-    mine = [
-        curve for curve in curves.values() if curve.kind is kind and curve.params.get("instrument") in (None, str(key))
-    ]
-    return max(
+def check_curve(document: CostCurve) -> None:
+    """
+    Raises:
+        CostCurveError: it cannot be used, whatever the flags say.
+    """
+    flags = RoutingFlags()
+    if document.kind is CostCurveKind.FEES:
+        cost_model(flags, fees=document)
+    else:
+        cost_model(flags, slippage=document)
+
+
+def by_newest(curves: Iterable[CostCurve], kind: CostCurveKind, key: InstrumentKey) -> list[CostCurve]:
+    """Those of `kind` that hold for `key`, the best first: one of its own stands before one that holds for all, a newer
+    one before an older one."""
+    mine = [curve for curve in curves if curve.kind is kind and curve.params.get("instrument") in (None, str(key))]
+    return sorted(
         mine,
         key=lambda curve: (curve.params.get("instrument") is not None, curve.fitted_at, curve.version),
-        default=None,
+        reverse=True,
     )
 
 

@@ -1,8 +1,10 @@
 """The market as S4 last saw it: from the snapshot that S1 keeps, or from the exchange where that is missing."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from chimera.contracts.documents import BookRow
 from chimera.contracts.instrument_key import InstrumentKey
@@ -24,23 +26,39 @@ class Market:
             return Sent(mid=None, book=())
         return Sent(mid=Decimal(snap["mid"]), book=rows_of(snap.get("top3", "")))
 
-    async def touch(self, key: InstrumentKey) -> Touch | None:
-        """Top of book now; None where S1 has said nothing lately."""
-        snap = await self.snapshots.get_hash(MKT_SNAP.name(self.env, key))
-        if not snap or not {"bid", "ask", "spread_bps"} <= snap.keys():
-            return None
-        depth = snap.get("depth_top1_usdt")
-        return Touch(
-            bid=Decimal(snap["bid"]),
-            ask=Decimal(snap["ask"]),
-            spread_bps=float(snap["spread_bps"]),
-            depth_top1_usdt=None if depth is None else float(depth),
-        )
+    async def touch(self, key: InstrumentKey, *, oldest_ms: int = 0) -> Touch | None:
+        """Top of book now; None where S1 has said nothing since `oldest_ms`, or no price."""
+        return touch_of(await self.snapshots.get_hash(MKT_SNAP.name(self.env, key)), oldest_ms=oldest_ms)
 
     async def mid(self, key: InstrumentKey) -> Decimal | None:
         """Without the book: a look before an order need not read its rows."""
         mid = (await self.snapshots.get_hash(MKT_SNAP.name(self.env, key))).get("mid")
         return None if mid is None else Decimal(mid)
+
+
+def touch_of(snap: Mapping[str, str], *, oldest_ms: int = 0) -> Touch | None:
+    """`mkt:snap:INSTR` read; None where it is absent, older than `oldest_ms`, or says no price on either side."""
+    bid, ask = _price(snap.get("bid")), _price(snap.get("ask"))
+    spread_bps, ts = _figure(snap.get("spread_bps")), _figure(snap.get("ts"))
+    if bid is None or ask is None or spread_bps is None or (oldest_ms and (ts is None or ts < oldest_ms)):
+        return None
+    return Touch(bid=bid, ask=ask, spread_bps=spread_bps, depth_top1_usdt=_figure(snap.get("depth_top1_usdt")))
+
+
+def _price(text: str | None) -> Decimal | None:
+    try:
+        price = Decimal(text or "")
+    except InvalidOperation:
+        return None
+    return price if price.is_finite() and price > 0 else None
+
+
+def _figure(text: str | None) -> float | None:
+    try:
+        figure = float(text or "")
+    except ValueError:
+        return None
+    return figure if math.isfinite(figure) else None
 
 
 def rows_of(top3: str) -> tuple[BookRow, ...]:
