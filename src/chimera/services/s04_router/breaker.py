@@ -19,7 +19,8 @@ from chimera.contracts.http.breaker import BreakerAnswer, BreakerRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import ROUTER_BREAKER, ROUTER_RATE
 from chimera.contracts.metrics import AlertCode
-from chimera.domain.execution.breaker import Breaker, Standing
+from chimera.contracts.settings import S4Settings
+from chimera.domain.execution.breaker import Breaker, Policy, Standing
 from chimera.domain.execution.orders import (
     Balance,
     Income,
@@ -52,6 +53,17 @@ RETRY_MS = 1_000
 """What could not be written is tried again after this."""
 
 _GAUGE = {BreakerState.CLOSED: 0.0, BreakerState.HALF: 1.0, BreakerState.OPEN: 2.0}
+
+
+def policy_of(variables: S4Settings, clock: Clock) -> Policy:
+    """Limits on our own work: a market that runs faster than the wall stretches them."""
+    return Policy(
+        window_ms=clock.work_ms(variables.cb_error_rate_window),
+        error_ratio_max=variables.cb_error_rate_thresh,
+        calls_min=variables.cb_calls_min,
+        open_ms=clock.work_ms(variables.cb_open_ms),
+        probes=variables.cb_probes,
+    )
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import structlog
 from chimera.contracts.enums import Market, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
+from chimera.contracts.settings import S4Settings
 from chimera.domain.execution.last_gate import LAST_GATE, LastGate, nonsense, nonsense_pair, opens
 from chimera.domain.execution.orders import NewOco, NewOrder, VenueOrder
 from chimera.ports.clock import Clock
@@ -24,6 +25,16 @@ from chimera.services.s04_router.venue_through import VenueThrough
 MidOf = Callable[[InstrumentKey], Awaitable[Decimal | None]]
 
 log = structlog.get_logger(__name__)
+
+
+def gate_of(variables: S4Settings) -> LastGate:
+    """From the environment alone: no bundle says anything here."""
+    return LastGate(
+        variables.gate_notional_usdt_max,
+        variables.gate_day_notional_usdt_max,
+        variables.gate_orders_per_s_max,
+        variables.gate_mid_distance_max,
+    )
 
 
 class StoppedByGate(Refused):
