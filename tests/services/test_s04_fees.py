@@ -85,7 +85,7 @@ class Desk:
 
     async def shown(self, mid: str) -> None:
         """By S1."""
-        fields = {"mid": mid, "ts": str(self.clock.now_ms())}
+        fields = {"bid": mid, "ask": mid, "spread_bps": "0", "ts": str(self.clock.now_ms())}
         await self.snapshots.inner.set_hash(MKT_SNAP.name(ENV, BNB), fields, ttl_ms=MINUTE_MS)
 
     async def passes(self, ms: int) -> None:

@@ -13,7 +13,7 @@ from chimera.app.route_file import BYTES_MAX, route_file
 from chimera.contracts.collections import COST_CURVES, INSTRUMENT_REGISTRY
 from chimera.contracts.documents import CostCurve
 from chimera.contracts.documents.config import Instrument as Listed
-from chimera.contracts.enums import CostCurveKind, EntryStatus, HealthLevel, Market, Regime, Routing, Side
+from chimera.contracts.enums import CostCurveKind, EntryStatus, HealthLevel, Market, Regime, Routing
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, MKT_SNAP, REGIME_STATE, ROUTER_CURVES
 from chimera.contracts.messages import AlertEvent
@@ -22,12 +22,12 @@ from chimera.contracts.settings import S3Settings
 from chimera.contracts.streams import ALERTS
 from chimera.domain.config.lint import lint
 from chimera.domain.execution.choice import Style
+from chimera.domain.execution.machine.flow import Touch
 from chimera.domain.execution.maker_wait import WaitSource
 from chimera.ports.state import StateUnavailable
 from chimera.runtime.config_watch import ConfigUnavailable, ConfigWatch
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.market import Market as MarketView
-from chimera.services.s04_router.market import Touch
 from chimera.services.s04_router.terms import Terms, TermsKeeper
 from tests.domain.builders import BTC_FUT, BTC_SPOT
 from tests.services.config_desk import Config
@@ -396,32 +396,25 @@ SNAP = {
     "spread_bps": "0.0167",
     "depth_top1_usdt": "120000",
     "ts": "1000",
-    "top3": '{"bids":[[60000,2]],"asks":[[60000.1,3]]}',
 }
 
 
-async def seen(now_ms: int = 1_000, **changed: str) -> Touch | None:
+async def seen(oldest_ms: int = 0, **changed: str) -> Touch | None:
     desk = Config()
     await desk.here.snapshots.set_hash(MKT_SNAP.name(ENV, FUT), {**SNAP, **changed})
-    return await MarketView(env=ENV, snapshots=desk.here.world.snapshots).touch(FUT, now_ms=now_ms, age_ms_max=5_000)
+    return await MarketView(env=ENV, snapshots=desk.here.world.snapshots).touch(FUT, oldest_ms=oldest_ms)
 
 
 async def test_the_touch_of_the_market() -> None:
-    found = await seen()
-
-    assert found is not None
-    assert (found.of(Side.BUY), found.own(Side.BUY)) == (D("60000.1"), D(60_000))
-    assert (found.of(Side.SELL), found.own(Side.SELL)) == (D(60_000), D("60000.1"))
-    assert (found.mid, found.spread_bps, found.depth_top1_usdt) == (D("60000.05"), 0.0167, 120_000.0)
-    assert found.book[0].ask_qty == 3
+    assert await seen() == Touch(bid=D(60_000), ask=D("60000.1"), spread_bps=0.0167, depth_top1_usdt=120_000.0)
+    thin = await seen(depth_top1_usdt="")
+    assert thin is not None
+    assert thin.depth_top1_usdt is None
 
 
 async def test_a_touch_that_is_too_old_or_none_is_not_known() -> None:
-    assert await seen(6_000) is not None
-    assert await seen(6_001) is None
-    assert await seen(mid="NaN") is None
-    assert await seen(mid="0") is None
-    assert await seen(ts="") is None
-    half = await seen(bid="", ask="-1", spread_bps="nan", depth_top1_usdt="")
-    assert half is not None
-    assert (half.bid, half.ask, half.spread_bps, half.depth_top1_usdt) == (None, None, None, None)
+    assert await seen(1_000) is not None
+    assert await seen(1_001) is None
+    assert await seen(1, ts="") is None
+    for name, value in (("bid", "NaN"), ("ask", "0"), ("bid", "-1"), ("ask", ""), ("spread_bps", "nan"), ("bid", "x")):
+        assert await seen(**{name: value}) is None

@@ -120,7 +120,7 @@ class Fees:
             snap = await self.snapshots.get_hash(MKT_SNAP.name(self.env, pair))
         except DependencyDown:
             snap = {}
-        touch = touch_of(snap, now_ms=self.clock.now_ms(), age_ms_max=KEPT_MS)
+        touch = touch_of(snap, oldest_ms=self.clock.now_ms() - KEPT_MS)
         if touch is not None:
             return touch.mid
         try:
