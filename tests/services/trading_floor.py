@@ -28,7 +28,7 @@ from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.base import Message
 from chimera.contracts.collections import TRADES
 from chimera.contracts.documents import Trade
-from chimera.contracts.enums import Intent, Market, OrderType, Purpose, Side
+from chimera.contracts.enums import Intent, Market, OrderType, Purpose, Routing, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE
 from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
@@ -222,6 +222,7 @@ class Floor:
         tp: str | None = "60500",
         key: InstrumentKey = FUT,
         reserved: bool = True,
+        routing: Routing = Routing.DIRECT_TAKER,
     ) -> PeerAnswer:
         """Reserve as S3 would (or not, as somebody from outside), then order."""
         if reserved:
@@ -253,7 +254,7 @@ class Floor:
             sl=StopSpec(price=Decimal(sl)) if sl and fut else None,
             tp=TargetSpec(price=Decimal(tp)) if tp and fut else None,
             leverage=20 if fut else None,
-            exec_policy=ExecPolicy(oco=oco),
+            exec_policy=ExecPolicy(routing=routing, oco=oco),
             risk=RiskRef(rcu_rev=1),
         )
         answer = await self.call("s4", "POST", "/orders", intent)

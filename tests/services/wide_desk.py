@@ -199,7 +199,7 @@ class WideDesk(Desk):
             case "s3":
                 return s3.build(self.world, Settings(env=ENV, keys=self.keys, variables=self.s3_variables))
             case "s4":
-                return s4.build(self.world, RouterSettings(env=ENV, keys=self.keys, orders_per_second_max=1_000))
+                return s4.build(self.world, RouterSettings(env=ENV, keys=self.keys, variables=S4Settings(gate_orders_per_s_max=1_000)))
             case "s5":
                 return s5.build(self.world, ReconcilerSettings(env=ENV, keys=self.keys))
             case "s6":

@@ -6,6 +6,7 @@ The one place that knows every service. A capability that is not there yet is no
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chimera.app.route_file import route_file
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.settings import S1Settings, S2Settings, S3Settings, S4Settings, S10Settings
@@ -178,10 +179,10 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 sync_wait_ms=settings.s4.sync_wait_ms,
                 holdings_ms=pace.holdings_ms,
                 stop_attempts=settings.s4.stop_tries_max,
-                order_notional_usdt_max=settings.s4.gate_notional_usdt_max,
-                day_notional_usdt_max=settings.s4.gate_day_notional_usdt_max,
-                orders_per_second_max=settings.s4.gate_orders_per_s_max,
-                mid_distance_max=settings.s4.gate_mid_distance_max,
+                variables=settings.s4,
+                s3=settings.s3,
+                route_file=route_file(settings.s4.route_table_path),
+                tick_interval_ms=settings.tick_interval_ms,
             ),
             kill_file=settings.kill_file,
         ),

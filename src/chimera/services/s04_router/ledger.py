@@ -7,7 +7,7 @@ exchange's trade id, and an order is final only when every fill of it is on file
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -57,6 +57,14 @@ class Counted(Protocol):
     async def renew(self) -> None: ...
 
 
+class Worth(Protocol):
+    """What fees are worth that were taken in another asset."""
+
+    async def learn(self, fills: Iterable[VenueFill]) -> None: ...
+
+    def usdt(self, fill: VenueFill) -> Decimal | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filing:
     """An order to put on file, and whose it is."""
@@ -84,6 +92,7 @@ class Ledger:
     venue: Venue
     instruments: dict[InstrumentKey, Instrument]
     holdings: Counted
+    fees: Worth
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
     _watched: dict[str, Callable[[], None]] = field(default_factory=dict)
@@ -211,11 +220,24 @@ class Ledger:
 
     async def _book_told(self, reported: VenueOrder, fills: Sequence[VenueFill]) -> _Entry | None:
         """None: not ours."""
+        await self.fees.learn(fills)
         async with self._writing:
             entry = await self._entry(reported.client_order_id) or await self._adopt(reported)
             if entry is not None:
                 await self._take_in(entry, reported, self._new_fills(entry, fills))
             return entry
+
+    async def mend(self, fill: Fill) -> None:
+        """A fee whose worth has become known since it was booked."""
+        async with self._writing:
+            entry = await self._entry(fill.order_id)
+            known = None if entry is None else entry.fills.get(fill.fill_id)
+            if entry is None or known is None or known.fee_usdt is not None:
+                return
+            every = {**entry.fills, fill.fill_id: fill}
+            fee_usdt = sum((each.fee_usdt or Decimal(0) for each in every.values()), Decimal(0))
+            changed = entry.order.but(fee_usdt=fee_usdt, updated_at=self.clock.now_ms())
+            await self._save(entry, changed, (fill,), told=())
 
     async def refresh(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> Order | None:
         """Ask the exchange what became of an order, and book it.
@@ -269,8 +291,7 @@ class Ledger:
         return list(fresh.values())
 
     def _fill(self, order: Order, fill: VenueFill) -> Fill:
-        instrument = self.instruments[fill.key]
-        fee_usdt = fill.fee * fill.price if fill.fee_asset == instrument.base_asset else fill.fee
+        fee_usdt = self.fees.usdt(fill)
         reference = order.mid_at_send if order.stop_price is None else order.stop_price
         return Fill(
             fill_id=fill.fill_id,
@@ -282,7 +303,7 @@ class Ledger:
             side=fill.side,
             price=fill.price,
             qty=money(fill.qty),
-            fee_usdt=money(fee_usdt),
+            fee_usdt=None if fee_usdt is None else money(fee_usdt),
             fee_asset=fill.fee_asset,
             fee_qty=money(fill.fee),
             maker=fill.maker,
@@ -324,8 +345,10 @@ class Ledger:
             return reported.status
         return OrderStatus.PARTIALLY_FILLED if filled_qty else OrderStatus.NEW
 
-    async def _save(self, entry: _Entry, order: Order, fresh: Sequence[Fill]) -> None:
-        """Documents first, then memory, then everybody else."""
+    async def _save(
+        self, entry: _Entry, order: Order, fresh: Sequence[Fill], *, told: Sequence[Fill] | None = None
+    ) -> None:
+        """Documents first, then memory, then everybody else. `told` are the fills that are news, `fresh` where None."""
         await self.documents.put_many([*(Put(FILLS, fill) for fill in fresh), Put(ORDERS, order)])
         entry.order = order
         entry.fills |= {fill.fill_id: fill for fill in fresh}
@@ -333,7 +356,8 @@ class Ledger:
         if fresh and order.market is Market.SPOT:
             self.holdings.outdate(InstrumentKey(order.market, order.symbol))
         await self.bus.publish(
-            ORD_RESULT.name(self.env, InstrumentKey(order.market, order.symbol)), result_of(order, fresh)
+            ORD_RESULT.name(self.env, InstrumentKey(order.market, order.symbol)),
+            result_of(order, fresh if told is None else told),
         )
         changed = self._changed.get(order.order_id)
         if changed is not None:

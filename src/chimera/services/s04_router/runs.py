@@ -17,6 +17,7 @@ class Run:
 
     record: IntentRecord
     execution: Execution | None
+    restored: bool = False
     limits: Limits | None = None
     busy: set[int] = field(default_factory=set)
     unsent: set[int] = field(default_factory=set)

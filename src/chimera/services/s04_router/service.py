@@ -11,13 +11,19 @@ from collections.abc import Callable, Mapping
 from chimera.contracts.enums import ServiceHealth
 from chimera.contracts.messages import OrderCmd
 from chimera.contracts.streams import ORD_CMD
+from chimera.domain.config.lint import lint
+from chimera.domain.execution.breaker import Breaker
 from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
+from chimera.runtime.config_watch import ConfigWatch
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.api import Api
+from chimera.services.s04_router.breaker import BreakerKeeper, CountedVenue, policy_of
+from chimera.services.s04_router.fees import Fees
+from chimera.services.s04_router.gated_venue import GatedVenue, gate_of
 from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.account import Account
 from chimera.services.s04_router.handlers.calls import Calls
@@ -25,6 +31,7 @@ from chimera.services.s04_router.handlers.cancel import Cancel
 from chimera.services.s04_router.handlers.drive import Drive
 from chimera.services.s04_router.handlers.holdings import Holdings
 from chimera.services.s04_router.handlers.margin import Margin
+from chimera.services.s04_router.handlers.mend import FEES_MS, Mend
 from chimera.services.s04_router.handlers.outlook import Outlook
 from chimera.services.s04_router.handlers.planning import Planning
 from chimera.services.s04_router.handlers.recover import Recover
@@ -35,15 +42,50 @@ from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rulebook import Rulebook
-from chimera.services.s04_router.rules import LastGate
 from chimera.services.s04_router.settings import Settings
+from chimera.services.s04_router.terms import TermsKeeper
 
 
 def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
-    rulebook = Rulebook(keys=settings.keys, venue=world.venue, clock=world.clock)
-    instruments = rulebook.instruments
     teller = Teller(source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
     market = Market(env=settings.env, snapshots=world.snapshots)
+    breaker = BreakerKeeper(
+        env=settings.env,
+        breaker=Breaker(policy=policy_of(settings.variables, world.clock)),
+        documents=world.documents,
+        snapshots=world.snapshots,
+        metrics=world.metrics,
+        teller=teller,
+        clock=world.clock,
+    )
+    last_gate = gate_of(settings.variables)
+    venue = CountedVenue(
+        GatedVenue(world.venue, gate=last_gate, mid_of=market.mid, clock=world.clock, teller=teller), breaker
+    )
+    rulebook = Rulebook(keys=settings.keys, venue=venue, clock=world.clock)
+    instruments = rulebook.instruments
+    watch = ConfigWatch(world, settings.env, service="s4", check=lint)
+    terms = TermsKeeper(
+        env=settings.env,
+        keys=settings.keys,
+        watch=watch,
+        instruments=instruments,
+        documents=world.documents,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        teller=teller,
+        s3=settings.s3,
+        maker_max_wait_ms=settings.variables.maker_max_wait_ms,
+        route_file=settings.route_file,
+    )
+    fees = Fees(
+        env=settings.env,
+        venue=venue,
+        documents=world.documents,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        instruments=instruments,
+    )
     holdings = Holdings(
         env=settings.env,
         instruments=instruments,
@@ -57,9 +99,10 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         documents=world.documents,
         bus=world.bus,
         clock=world.clock,
-        venue=world.venue,
+        venue=venue,
         instruments=instruments,
         holdings=holdings,
+        fees=fees,
     )
     intents = Intents(env=settings.env, documents=world.documents, bus=world.bus, clock=world.clock)
     restraints = Restraints(
@@ -78,7 +121,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     send = Send(
         ledger=ledger,
         rulebook=rulebook,
-        venue=world.venue,
+        venue=venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/send"),
         metrics=world.metrics,
@@ -92,7 +135,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         settings=settings,
         ledger=ledger,
         send=send,
-        venue=world.venue,
+        venue=venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/calls"),
         teller=teller,
@@ -103,7 +146,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         rulebook=rulebook,
         ledger=ledger,
         holdings=holdings,
-        venue=world.venue,
+        venue=venue,
         calls=calls,
         market=market,
         snapshots=world.snapshots,
@@ -111,12 +154,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         randomness=world.randomness.fork("s4/spot"),
         teller=teller,
         lookup_lag_ms=settings.lookup_lag_ms,
-    )
-    last_gate = LastGate(
-        settings.order_notional_usdt_max,
-        settings.day_notional_usdt_max,
-        settings.orders_per_second_max,
-        settings.mid_distance_max,
     )
     drive = Drive(
         settings=settings,
@@ -129,13 +166,25 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             instruments=instruments,
             ladders=Ladders(documents=world.documents),
             ledger=ledger,
-            venue=world.venue,
+            venue=venue,
+            terms=terms,
+            restraints=restraints,
+            market=market,
+            snapshots=world.snapshots,
             clock=world.clock,
+            randomness=world.randomness.fork("s4/planning"),
         ),
-        outlook=Outlook(market=market, restraints=restraints, clock=world.clock),
+        outlook=Outlook(
+            env=settings.env,
+            market=market,
+            snapshots=world.snapshots,
+            restraints=restraints,
+            breaker=breaker,
+            clock=world.clock,
+            snap_age_ms_max=settings.snap_age_ms_max,
+        ),
         spot_exit=spot_exit,
-        margin=Margin(venue=world.venue, clock=world.clock, believed_ms=settings.isolated_ms),
-        last_gate=last_gate,
+        margin=Margin(venue=venue, clock=world.clock, believed_ms=settings.isolated_ms),
         market=market,
         clock=world.clock,
         randomness=world.randomness.fork("s4/drive"),
@@ -144,7 +193,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
     )
     recover = Recover(
         documents=world.documents,
-        venue=world.venue,
+        venue=venue,
         ledger=ledger,
         drive=drive,
         holdings=holdings,
@@ -160,10 +209,11 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         bus=world.bus,
         intents=intents,
         ledger=ledger,
-        venue=world.venue,
+        venue=venue,
         market=market,
         drive=drive,
         restraints=restraints,
+        breaker=breaker,
         snapshots=world.snapshots,
         clock=world.clock,
         metrics=world.metrics,
@@ -185,26 +235,31 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         ledger=ledger,
         recover=recover,
         bus=world.bus,
-        venue=world.venue,
+        venue=venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/account"),
         metrics=world.metrics,
         teller=teller,
     )
+    mend = Mend(fees=fees, ledger=ledger, clock=world.clock)
     api = Api(accept=accept, cancel=cancel, recover=recover, now_ms=world.clock.now_ms, id_prefix=settings.id_prefix)
 
     async def start() -> None:
         """Rules of the instruments first, then what happened while we were away."""
         await rulebook.load()
+        await breaker.load()
+        # Exits and stops need no configuration, so that none is waited for.
+        await watch.poll()
+        await terms.start()
         await recover.start()
 
     async def checks() -> Mapping[str, str]:
         try:
-            await world.venue.server_time_ms()
+            await venue.server_time_ms()
             exchange = ServiceHealth.OK
         except DependencyDown:
             exchange = ServiceHealth.DOWN
-        return {"redis": "OK", "exch": exchange.value, "cb_state": "CLOSED", "route_rev": "0"}
+        return {"redis": "OK", "exch": exchange.value, "cb_state": breaker.state.value, "route_rev": terms.route_rev}
 
     return Service(
         id="s4",
@@ -215,15 +270,19 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
                 payload=OrderCmd,
                 handle=accept.on_cmd,
             ),
+            watch.consume(),
         ),
         timers=(
             Every(name="holdings", interval_ms=settings.holdings_ms, run=holdings.snapshot),
             Every(name="rules", interval_ms=settings.rules_ms, run=rulebook.renew),
+            Every(name="routes", interval_ms=settings.variables.route_poll_ms, run=terms.refresh),
+            Every(name="fees", interval_ms=FEES_MS, run=mend.run),
+            watch.every(),
         ),
-        routes=api.routes(),
+        routes=(*api.routes(), *breaker.routes()),
         produces=("ord:result", "recon:cmd", "alerts"),
         start=start,
         stop=drive.stop,
-        background=(account.listen, account.catch_up, account.report),
+        background=(account.listen, account.catch_up, account.report, breaker.watch),
         checks=checks,
     )

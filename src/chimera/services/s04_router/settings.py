@@ -1,10 +1,16 @@
 """What S4 needs to know before it starts. Numbers a person changes at run time are in the bundle, not here."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts.enums import WorkingType
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.settings import S3Settings, S4Settings
+
+
+def no_file() -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +25,7 @@ class Settings:
         listed_within_ms: Venue time: how long a stop may take to be listed before the attempt counts as failed. Three
             attempts fit into invariant I2's 2 s.
         stop_attempts: After so many, the position is closed at market.
+        look_ms: Market time: how often what forbids an entry is looked at while something of it rests or waits.
         entry_tries: How often an entry is offered to an exchange that does not serve us. Its tries end before POST
             /orders answers, so that the caller is told 503.
         taker_fee_ratio: What a target is reckoned with while the exchange does not say what it takes.
@@ -33,10 +40,10 @@ class Settings:
         report_pause_max_ms: The pause doubles up to this while it goes on and on.
         fill_wait_ms: Venue time: how long the account stream has to tell the fills of an answered market order.
             Then we ask.
-        order_notional_usdt_max: Last gate: no single order is worth more, whatever the layers above believe.
-        day_notional_usdt_max: Last gate: nor all entries of a UTC day together.
-        orders_per_second_max: Last gate.
-        mid_distance_max: Last gate: nor may the mid be further than this from the price an entry was made for, a ratio.
+        variables: What the environment says of execution: hard caps, breaker, last gate, route table.
+        s3: S3's variables, for the limits of the book where a bundle is silent.
+        route_file: Reads the file at S4_ROUTE_TABLE_PATH.
+        tick_interval_ms: How often the exchange's top of book moves at most; a book may be so old without being stale.
     """
 
     env: str
@@ -49,6 +56,7 @@ class Settings:
     ask_after_ms: int = 400
     listed_within_ms: int = 600
     stop_attempts: int = 3
+    look_ms: int = 250
     entry_tries: int = 2
     exit_tries: int = 6
     taker_fee_ratio: Decimal = Decimal("0.001")
@@ -60,7 +68,12 @@ class Settings:
     rules_ms: int = 60_000
     isolated_ms: int = 60_000
     close_tries_max: int = 5
-    order_notional_usdt_max: Decimal = Decimal(20_000)
-    day_notional_usdt_max: Decimal = Decimal(200_000)
-    orders_per_second_max: int = 20
-    mid_distance_max: float = 0.05
+    variables: S4Settings = field(default_factory=S4Settings)
+    s3: S3Settings = field(default_factory=S3Settings)
+    route_file: Callable[[], str | None] = no_file
+    tick_interval_ms: int = 0
+
+    @property
+    def snap_age_ms_max(self) -> int:
+        """An older book is none."""
+        return max(self.variables.snap_age_ms_max, self.tick_interval_ms * 5 // 2)

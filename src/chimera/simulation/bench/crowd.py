@@ -34,7 +34,7 @@ from chimera.contracts.enums import BundleStatus, HealthLevel, Market, OrderType
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE, RECON_LAST_RUN, RISK_LIMITS
 from chimera.contracts.messages import DepthEvent, FeatureEvent, FundingEvent, OrderResult
-from chimera.contracts.settings import S3Settings
+from chimera.contracts.settings import S3Settings, S4Settings
 from chimera.domain.config.bundle import default_bundle, hash_of
 from chimera.domain.execution.orders import NewOrder, VenueOrder
 from chimera.domain.market.generator import FundingRate
@@ -416,9 +416,9 @@ async def _build(
             RouterSettings(
                 env=ENV,
                 keys=every,
-                order_notional_usdt_max=PLENTY,
-                day_notional_usdt_max=PLENTY,
-                orders_per_second_max=1_000,
+                variables=S4Settings(
+                    gate_notional_usdt_max=PLENTY, gate_day_notional_usdt_max=PLENTY, gate_orders_per_s_max=1_000
+                ),
             ),
         ),
         "s3": s3.build(

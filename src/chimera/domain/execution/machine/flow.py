@@ -72,12 +72,13 @@ class Touch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """The world at one moment. `forbidden` says why no new entry may be opened; `looked` whether that and the book
-    were asked for at all."""
+    were asked for at all. `free_usdt` is what the wallet has for an entry, None where nobody knows."""
 
     now_ms: int
     looked: bool = False
     touch: Touch | None = None
     forbidden: str | None = None
+    free_usdt: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Limits:
         cost: What taking is expected to cost; `regime` goes with it.
         quotes_max: How often a quote that would have taken is quoted again.
         look_ms: How often the world is looked at while something rests that must not outlive a change.
-        funds_tries: How often an order is made smaller that cannot be paid.
+        funds_tries, funds_retry_ms: How often an order is made smaller that cannot be paid, and the first wait between.
         min_slice_usdt: Nothing is made smaller than this.
         fee_ratio: The taker's.
         first_rung_share: Of the position that the first target closes; None: there is none.
@@ -102,6 +103,7 @@ class Limits:
     quotes_max: int = 3
     look_ms: int = 250
     funds_tries: int = 5
+    funds_retry_ms: int = 200
     min_slice_usdt: Decimal = _ZERO
     fee_ratio: Decimal = _ZERO
     first_rung_share: Decimal | None = None
@@ -124,8 +126,6 @@ class Flow:
     seen: Seen
     busy: frozenset[int] = frozenset()
     unsent: frozenset[int] = frozenset()
-    free_usdt: Decimal | None = None
-    received: Decimal = _ZERO
 
     def legs(self, *roles: LegRole) -> Iterator[tuple[Leg, Order]]:
         """In the order in which they were put on file."""

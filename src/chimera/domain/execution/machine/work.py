@@ -19,6 +19,7 @@ from chimera.contracts.enums import (
     TakerFallback,
     TimeInForce,
 )
+from chimera.domain.execution.downsize import GiveUp, Want, downsized
 from chimera.domain.execution.liquidity import Fail, Go, Halve, LookAgain, Slice, look
 from chimera.domain.execution.machine.flow import ENTRY_N, WORKING, Cancel, Draft, Place, Settle, Touch, is_shown
 
@@ -239,16 +240,43 @@ def _split(draft: Draft, part: WorkSlice, qty: Decimal, why: str) -> None:
 
 def _pay_less(draft: Draft, part: WorkSlice, leg: Leg, last: Order, tries: int) -> bool:
     """Refused for lack of funds: as much as can be paid, down to the smallest slice. True: the slice is given up."""
-    flow = draft.flow
-    price = flow.seen.touch.mid if flow.seen.touch is not None else flow.intent.entry_ref_price
-    if price is None:
+    flow, limits = draft.flow, draft.flow.limits
+    if not flow.is_entry:
+        # What is to be sold is not there: somebody moved it, or an order that is not ours holds it.
+        draft.stop(last.reason or str(last.refusal))
+        return False
+    if not flow.seen.looked:
         draft.look = True
         return False
-    assert last.quantity is not None
-    qty: Decimal | None = None
-    if qty is None:
-        draft.stop(f"INSUFFICIENT_FUNDS {last.reason or ''}".strip())
+    touch = flow.seen.touch
+    price = flow.intent.entry_ref_price if touch is None else touch.ask if flow.intent.side is Side.BUY else touch.bid
+    if price is None:
+        draft.stop("NO_MARKET_DATA")
         return False
+    assert last.quantity is not None
+    want = Want(
+        qty=last.quantity,
+        price=price,
+        fee_ratio=limits.fee_ratio,
+        leverage=limits.leverage if flow.intent.market is Market.FUT else 1,
+        instrument=flow.instrument,
+        min_slice_usdt=limits.min_slice_usdt,
+    )
+    found = downsized(
+        want, flow.seen.free_usdt, refusals=tries, tries_max=limits.funds_tries, retry_ms=limits.funds_retry_ms
+    )
+    if isinstance(found, GiveUp):
+        draft.stop(f"{found.reason}: {last.reason}")
+        return False
+    again_ms = (last.updated_at or last.created_at) + found.after_ms
+    if flow.seen.now_ms < again_ms:
+        draft.wake_at(again_ms)
+        return False
+    qty = found.qty
+    part = part.but(qty=part.qty - rest_of(draft, part) + qty)
+    draft.execution = draft.execution.but(
+        slices=tuple(part if each.number == part.number else each for each in draft.execution.slices)
+    )
     draft.note("DOWNSIZED", slice=part.number, before=float(last.quantity), qty=float(qty))
     if leg.role is LegRole.QUOTE and flow.seen.touch is not None and draft.execution.style is not ExecStyle.LIMIT:
         _quote(draft, part, qty, flow.seen.touch)

@@ -30,6 +30,7 @@ from chimera.ports.venue import Venue, VenueError
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
+from chimera.services.s04_router.breaker import BreakerKeeper
 from chimera.services.s04_router.handlers.answer import answer_of, intent_answer_of
 from chimera.services.s04_router.handlers.claims import Claims
 from chimera.services.s04_router.handlers.drive import Drive
@@ -71,6 +72,7 @@ class Accept:
     market: MarketView
     drive: Drive
     restraints: Restraints
+    breaker: BreakerKeeper
     snapshots: Snapshots
     clock: Clock
     metrics: Metrics
@@ -165,7 +167,8 @@ class Accept:
         mid = await self.market.mid(intent.instrument)
         if intent.purpose.is_new_entry:
             check_entry_sense(intent, instrument, intent.entry_ref_price or mid)
-            check_entry_allowed(now_of(await self.restraints.standing(), intent.instrument))
+            standing = await self.restraints.standing()
+            check_entry_allowed(now_of(standing, intent.instrument, breaker_open=self.breaker.forbids()))
             if is_late(intent, self.clock):
                 raise Expired
         holder = await self.documents.get(ORDERS, intent.client_order_id)

@@ -52,7 +52,6 @@ from chimera.services.s04_router.handlers.spot_exit import SpotExit
 from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market as MarketView
-from chimera.services.s04_router.rules import LastGate
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings
 
@@ -73,7 +72,6 @@ class Drive:
     outlook: Outlook
     spot_exit: SpotExit
     margin: Margin
-    last_gate: LastGate
     market: MarketView
     clock: Clock
     randomness: Randomness
@@ -89,7 +87,7 @@ class Drive:
         file of an earlier process."""
         if record.intent_id in self._running:
             return
-        run = Run(record=record, execution=record.execution)
+        run = Run(record=record, execution=record.execution, restored=restored)
         if restored and (record.purpose.is_new_entry or _rests(record)):
             run.stop_wanted = RESTART
         changed = self._changed[record.intent_id] = Changed()
@@ -189,21 +187,13 @@ class Drive:
         return False
 
     async def _may_not_leave(self, run: Run, step: Step) -> str | None:
-        """The last look right before the exchange: why what the machine wants to send must not leave."""
+        """Why what the machine wants to send cannot be sent as it must be."""
         intent = run.record.intent
         entering = [file for file in step.files if file.leg.role in WORKING and run.record.purpose.is_new_entry]
         if not entering:
             return None
         if run.record.state is IntentState.ACCEPTED and intent.market is Market.FUT:
             why = await self.margin.make_isolated(intent.symbol, intent.leverage or self.settings.leverage_max)
-            if why is not None:
-                return why
-        mid = await self.market.mid(intent.instrument)
-        if mid is None:
-            return "NO_MARKET_DATA"
-        for file in entering:
-            believed = intent.price or intent.entry_ref_price
-            why = self.last_gate.refuses(self.clock.now_ms(), file.new.qty, mid, believed)
             if why is not None:
                 return why
         return None
@@ -219,10 +209,9 @@ class Drive:
     async def _flow(self, run: Run) -> Flow:
         """What is on file, as the machine sees it."""
         instrument = self.instruments[run.record.intent.instrument]
-        if run.limits is None:
-            run.limits = await self.planning.limits(run.record)
-        if run.execution is None:
-            run.execution = await self.planning.plan(run.record, restored=run.stop_wanted == RESTART)
+        if run.limits is None or run.execution is None:
+            plan = await self.planning.of(run.record, restored=run.restored)
+            run.execution, run.limits = plan.execution, plan.limits
         execution = run.execution
         if run.told:
             execution = execution.but(
