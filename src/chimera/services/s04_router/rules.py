@@ -208,7 +208,7 @@ def legs_of(intent: OrderIntent) -> int:
     return 5 if intent.purpose in (Purpose.ENTRY, Purpose.ADD, Purpose.HEDGE) else 1
 
 
-def now_of(standing: Standing, key: InstrumentKey) -> Now:
+def now_of(standing: Standing, key: InstrumentKey, *, breaker_open: bool = False) -> Now:
     return Now(
         kill_switch_on=standing.kill_switch_on,
         health=standing.health,
@@ -217,4 +217,5 @@ def now_of(standing: Standing, key: InstrumentKey) -> Now:
         reconciled=standing.reconciled,
         clock_offset_ms=standing.clock_offset_ms,
         clock_offset_max_ms=standing.clock_offset_max_ms,
+        breaker_open=breaker_open,
     )
