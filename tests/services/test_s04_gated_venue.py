@@ -53,6 +53,7 @@ SPOT_PAIR = NewOco(
 
 @dataclass
 class Desk:
+    clock: LoopClock
     exchange: SimulatedVenue
     told: list[Message]
     mid: Decimal | Exception | None = Decimal(60_000)
@@ -73,7 +74,7 @@ class Desk:
         )
         exchange.apply(tick(D(60_000), clock.now_ms()))
         bus = MemoryBus(clock, observe=lambda _, message: told.append(message))
-        desk = cls(exchange, told)
+        desk = cls(clock, exchange, told)
         desk.venue = GatedVenue(
             exchange,
             gate=gate or LastGate(D(1_000), D(2_000), 5, 0.05),
@@ -160,6 +161,13 @@ def test_a_program_that_runs_away_is_stopped_and_its_exits_are_not() -> None:
                 pass
         assert passed == 5
         assert await desk.held() == D("0.005")
+        assert len(desk.told) == 1
+        await desk.clock.sleep_until_ms(BEGIN_MS + 1_000)
+        with pytest.raises(StoppedByGate):
+            await desk.venue.place(replace(ENTRY, qty=D("NaN")))
+        (_, alert) = desk.told
+        assert isinstance(alert, AlertEvent)
+        assert alert.message.endswith("(94 others since the last alert)")
 
         for number in range(5):
             await desk.venue.place(replace(EXIT, client_order_id=f"x{number}", qty=D("0.001")))
@@ -221,5 +229,19 @@ def test_a_pair_that_makes_no_sense_is_stopped() -> None:
         with pytest.raises(StoppedByGate, match="order of 60000"):
             await desk.venue.place_oco(buys)
         assert await desk.at_the_exchange() == 0
+
+    played(scenario)
+
+
+def test_exits_and_pairs_count_for_the_orders_of_a_second() -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.exchange.place(replace(ENTRY, qty=D("0.500")))
+        for number in range(3):
+            await desk.venue.place(replace(EXIT, client_order_id=f"x{number}", qty=D("0.001")))
+        # A pair is two orders.
+        await desk.venue.place_oco(SPOT_PAIR)
+
+        with pytest.raises(StoppedByGate, match="more than 5 orders in a second"):
+            await desk.venue.place(replace(ENTRY, client_order_id="e2", qty=D("0.001")))
 
     played(scenario)

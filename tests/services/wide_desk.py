@@ -31,7 +31,7 @@ from chimera.contracts.enums import IntentState, Market, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.messages import FeatureEvent
-from chimera.contracts.settings import S3Settings
+from chimera.contracts.settings import S3Settings, S4Settings
 from chimera.contracts.streams import FEAT_EVENTS
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.market.listing import listed
@@ -199,7 +199,10 @@ class WideDesk(Desk):
             case "s3":
                 return s3.build(self.world, Settings(env=ENV, keys=self.keys, variables=self.s3_variables))
             case "s4":
-                return s4.build(self.world, RouterSettings(env=ENV, keys=self.keys, variables=S4Settings(gate_orders_per_s_max=1_000)))
+                return s4.build(
+                    self.world,
+                    RouterSettings(env=ENV, keys=self.keys, variables=S4Settings(gate_orders_per_s_max=1_000)),
+                )
             case "s5":
                 return s5.build(self.world, ReconcilerSettings(env=ENV, keys=self.keys))
             case "s6":

@@ -197,7 +197,12 @@ ROUTER_BREAKER = Key(
     "CLOSED, OPEN or HALF; opened_at is 0 while it is closed",
     fields=("state", "opened_at", "error_rate"),
 )
-ROUTER_CURVES = Key("router:curves:INSTR", KeyType.HASH, "s10", "wait curve, or table by notional")
+ROUTER_CURVES = Key(
+    "router:curves:INSTR",
+    KeyType.HASH,
+    "s10",
+    "table by notional (`table`: JSON of 000 G), or wait_ms = a + b / spread_bps + c * ln(depth_top1_usdt)",
+)
 RATE_BUDGET = Key(
     "rate:budget:<exchange>:<address>",
     KeyType.HASH,

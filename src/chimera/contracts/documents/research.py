@@ -76,7 +76,8 @@ class Simulation(Document):
 
 
 class CostCurve(Document):
-    """`cost_curves`: a fitted model of fees or slippage. Schema: cost_curves.json."""
+    """`cost_curves`: a fitted model of fees or slippage. Schema: cost_curves.json, which leaves `params` open;
+    `domain.execution.cost` says what they are."""
 
     key_field: ClassVar[str] = "curve_id"
 

@@ -14,7 +14,7 @@ from chimera.contracts.enums import Market, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.settings import S4Settings
-from chimera.domain.execution.last_gate import LAST_GATE, LastGate, nonsense, nonsense_pair, opens
+from chimera.domain.execution.last_gate import LAST_GATE, SECOND_MS, LastGate, nonsense, nonsense_pair, opens
 from chimera.domain.execution.orders import NewOco, NewOrder, VenueOrder
 from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
@@ -59,6 +59,8 @@ class GatedVenue(VenueThrough):
         self._mid_of = mid_of
         self._clock = clock
         self._teller = teller
+        self._told_at_ms: int | None = None
+        self._untold = 0
 
     async def place(self, order: NewOrder) -> VenueOrder:
         """
@@ -113,11 +115,16 @@ class GatedVenue(VenueThrough):
             return
         why = why if why.startswith(LAST_GATE) else f"{LAST_GATE} {why}"
         log.error("the last gate stopped an order", order=name[:80], instrument=str(key), why=why)
-        with suppress(DependencyDown):
-            await self._teller.alert(
-                AlertCode.LAST_GATE,
-                Severity.ERROR,
-                f"{key}: order {name[:80]!r} was stopped before the exchange: {why}",
-                symbol=key.symbol,
-            )
+        await self._tell(f"{key}: order {name[:80]!r} was stopped before the exchange: {why}", key)
         raise StoppedByGate(why)
+
+    async def _tell(self, what: str, key: InstrumentKey) -> None:
+        """At most one alert a second: a program that runs away must not bury the alert that says so."""
+        now_ms = self._clock.now_ms()
+        if self._told_at_ms is not None and now_ms - self._told_at_ms < self._clock.work_ms(SECOND_MS):
+            self._untold += 1
+            return
+        before = f" ({self._untold} others since the last alert)" if self._untold else ""
+        self._told_at_ms, self._untold = now_ms, 0
+        with suppress(DependencyDown):
+            await self._teller.alert(AlertCode.LAST_GATE, Severity.ERROR, what + before, symbol=key.symbol)

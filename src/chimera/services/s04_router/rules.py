@@ -208,7 +208,7 @@ def legs_of(intent: OrderIntent) -> int:
     return 5 if intent.purpose in (Purpose.ENTRY, Purpose.ADD, Purpose.HEDGE) else 1
 
 
-def now_of(standing: Standing, key: InstrumentKey, *, breaker_open: bool) -> Now:
+def now_of(standing: Standing, key: InstrumentKey, *, breaker_open: bool = False) -> Now:
     return Now(
         kill_switch_on=standing.kill_switch_on,
         health=standing.health,

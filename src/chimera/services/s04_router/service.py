@@ -12,7 +12,6 @@ from chimera.contracts.enums import ServiceHealth
 from chimera.contracts.messages import OrderCmd
 from chimera.contracts.streams import ORD_CMD
 from chimera.domain.config.lint import lint
-from chimera.domain.execution.breaker import Breaker
 from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
@@ -21,9 +20,8 @@ from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.api import Api
-from chimera.services.s04_router.breaker import BreakerKeeper, CountedVenue, policy_of
 from chimera.services.s04_router.fees import Fees
-from chimera.services.s04_router.gated_venue import GatedVenue, gate_of
+from chimera.services.s04_router.guarded import guarded
 from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.account import Account
 from chimera.services.s04_router.handlers.calls import Calls
@@ -49,19 +47,8 @@ from chimera.services.s04_router.terms import TermsKeeper
 def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
     teller = Teller(source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
     market = Market(env=settings.env, snapshots=world.snapshots)
-    breaker = BreakerKeeper(
-        env=settings.env,
-        breaker=Breaker(policy=policy_of(settings.variables, world.clock)),
-        documents=world.documents,
-        snapshots=world.snapshots,
-        metrics=world.metrics,
-        teller=teller,
-        clock=world.clock,
-    )
-    last_gate = gate_of(settings.variables)
-    venue = CountedVenue(
-        GatedVenue(world.venue, gate=last_gate, mid_of=market.mid, clock=world.clock, teller=teller), breaker
-    )
+    guard = guarded(world, env=settings.env, variables=settings.variables, market=market, teller=teller)
+    venue, breaker = guard.venue, guard.keeper
     rulebook = Rulebook(keys=settings.keys, venue=venue, clock=world.clock)
     instruments = rulebook.instruments
     watch = ConfigWatch(world, settings.env, service="s4", check=lint)
@@ -197,7 +184,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         ledger=ledger,
         drive=drive,
         holdings=holdings,
-        last_gate=last_gate,
+        last_gate=guard.gate,
         clock=world.clock,
         keys=settings.keys,
         lookup_lag_ms=settings.lookup_lag_ms,
