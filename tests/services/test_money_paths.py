@@ -100,6 +100,7 @@ def test_a_loss_that_a_person_accepted_one_day_buys_no_larger_one_the_next() -> 
 
         await floor.settle(23 * HOUR_MS)
         await floor.healthy()
+        await floor.settle(1_000)
         await floor.enter("E2", sl="58790", tp=None)
         await floor.move("58780")
         await floor.settle(6_000)

@@ -35,8 +35,8 @@ from chimera.adapters.simulated_venue.journal import NoJournal
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.collections import FILLS, INTENTS, ORDERS, TRADES
-from chimera.contracts.enums import Intent, OrderType, Purpose, Side, TradeStatus
-from chimera.contracts.messages.orders import StopSpec
+from chimera.contracts.enums import Intent, OrderType, Purpose, Routing, Side, TradeStatus
+from chimera.contracts.messages.orders import ExecPolicy, StopSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
@@ -253,6 +253,7 @@ def enters_with_stop_at(distance: str) -> Step:
                 type=OrderType.MARKET,
                 sl=StopSpec(distance=Decimal(distance)),
                 leverage=20,
+                exec_policy=ExecPolicy(routing=Routing.DIRECT_TAKER),
             ),
         )
         await floor.settle()

@@ -66,13 +66,14 @@ def entry(**changes: Any) -> dict[str, Any]:
         "tp": {"type": "TAKE_PROFIT_MARKET", "price": 60500},
         "client_order_id": "s3-btc-1",
         "leverage": 20,
+        "exec_policy": {"routing": "DIRECT_TAKER"},
         **changes,
     }
     return {name: value for name, value in body.items() if value is not None}
 
 
 def spot_entry(**changes: Any) -> dict[str, Any]:
-    oco = {"type": "OCO", "tp_price": 60600, "sl_price": 59400}
+    oco = {"type": "OCO", "tp_price": 60600, "sl_price": 59400, "routing": "DIRECT_TAKER"}
     return entry(
         **{"market": "SPOT", "qty": 0.001, "sl": None, "tp": None, "leverage": None, "exec_policy": oco} | changes
     )
@@ -484,7 +485,7 @@ def test_an_exchange_that_does_not_serve_us_is_503_and_nothing_is_sent_later(twi
 
 def test_a_refusal_of_the_exchange_is_200_fail_with_its_code() -> None:
     async def scenario() -> None:
-        desk = await Desk.open(usdt="10")
+        desk = await Desk.open(usdt="0.1")
 
         answer = await desk.order(**entry())
 

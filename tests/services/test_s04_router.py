@@ -1,7 +1,7 @@
 """S4 on the simulated exchange: every order on file first, every fill followed by its stop, nothing sent twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -23,6 +23,7 @@ from chimera.contracts.enums import (
     OrderStatus,
     OrderType,
     Purpose,
+    Routing,
     Side,
     Switch,
 )
@@ -99,6 +100,7 @@ def entry(floor: Floor, name: str = "E1", *, qty: str = "0.010", **more: Any) ->
             "qty": D(qty),
             "sl": StopSpec(price=D(59400)),
             "leverage": 20,
+            "exec_policy": ExecPolicy(routing=Routing.DIRECT_TAKER),
             **more,
         }
     )
@@ -379,7 +381,7 @@ def test_the_legs_of_a_spot_pair_follow_the_average_fill(
         venue: Any = floor.world.venue
         if not fees_known:
             venue.instead["taker_fee_ratio"] = unknown
-        policy = ExecPolicy(oco=Oco(enabled=True, tp=D(60600), sl=D(59400)))
+        policy = ExecPolicy(routing=Routing.DIRECT_TAKER, oco=Oco(enabled=True, tp=D(60600), sl=D(59400)))
         order = entry(floor, market=Market.SPOT, qty="0.00083", leverage=None, exec_policy=policy, sl=None)
         await floor.call("s4", "POST", "/orders", order.but(**wishes))
         await floor.settle()
@@ -959,8 +961,8 @@ def test_a_restart_does_not_grant_the_days_entries_anew() -> None:
             side=Side.BUY,
             type=OrderType.MARKET,
             purpose=Purpose.ENTRY,
-            quantity=D("3.3"),
-            filled_qty=D("3.3"),
+            quantity=D("8.1"),
+            filled_qty=D("8.1"),
             avg_price=D(60_000),
             status=OrderStatus.FILLED,
             rcu_rev=1,
@@ -973,7 +975,7 @@ def test_a_restart_does_not_grant_the_days_entries_anew() -> None:
         answer = await floor.enter(qty="0.300")
 
         assert answer.body["status"] == "REJECTED"
-        assert answer.body["message"] == "LAST_GATE entries of the day would exceed 200000 USDT"
+        assert answer.body["message"] == "LAST_GATE entries of the day would exceed 500000 USDT"
         await floor.stop()
 
     run_virtual(scenario())
@@ -1001,7 +1003,7 @@ def test_last_gate(orders: list[tuple[int, int]], refused: str | None) -> None:
 
 def test_an_order_that_the_exchange_refuses_ends_with_its_code() -> None:
     async def scenario() -> None:
-        floor = await Floor.open(*ROUTER, usdt="10")
+        floor = await Floor.open(*ROUTER, usdt="0.1")
 
         answer = await floor.enter()
 
@@ -1028,6 +1030,15 @@ class ToldFills:
 
     async def order(self, key: Any, client_order_id: str, *, conditional: bool) -> VenueOrder:
         raise UnknownOrder(-2013, "Order does not exist.")
+
+
+class InUsdt:
+    """Fees are taken in USDT here."""
+
+    async def learn(self, fills: Iterable[VenueFill]) -> None: ...
+
+    def usdt(self, fill: VenueFill) -> Decimal | None:
+        return fill.fee
 
 
 class NothingHeld:
@@ -1108,6 +1119,7 @@ async def booked(
         venue=ToldFills([fill for _, fill in every if fill is not None]),
         instruments={FUT: FUT_RULES},
         holdings=NothingHeld(),
+        fees=InUsdt(),
     )
     new = NewOrder(
         client_order_id="o-1",

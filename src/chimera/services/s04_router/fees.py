@@ -110,7 +110,9 @@ class Fees:
         return None if worth is None else fill.but(fee_usdt=worth)
 
     def _is_third(self, fill: VenueFill) -> bool:
-        return is_third(fill.fee_asset, self.instruments[fill.key])
+        # Of an instrument that is not ours nothing is booked.
+        instrument = self.instruments.get(fill.key)
+        return instrument is not None and is_third(fill.fee_asset, instrument)
 
     async def _price_now(self, asset: str) -> Decimal | None:
         pair = pair_of(asset)

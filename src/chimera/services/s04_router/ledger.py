@@ -182,7 +182,8 @@ class Ledger:
 
     async def refuse(self, client_order_id: str, refusal: Refused) -> Order:
         """The exchange definitely did not take it."""
-        reason = f"{refusal.code} {refusal.text}"
+        # Without a code it was not the exchange that said so.
+        reason = f"{refusal.code} {refusal.text}" if refusal.code else refusal.text
         return await self._end(client_order_id, OrderStatus.REJECTED, reason, refusal_of(refusal))
 
     async def lose(self, client_order_id: str, reason: str, refusal: Refusal | None = None) -> Order:

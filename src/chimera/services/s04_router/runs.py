@@ -25,6 +25,8 @@ class Run:
     dirty: bool = True
     stop_wanted: str | None = None
     """Why somebody outside asked that nothing more be opened; on file with the next step."""
+    broken: set[str] = field(default_factory=set)
+    """What has failed by a bug of ours, so that it is logged in full once."""
     told: list[Note] = field(default_factory=list)
     """How calls that belong to no leg have ended; on file with the next step."""
 

@@ -143,8 +143,8 @@ class Drive:
             except DependencyDown as down:
                 log.warning("an intent waits", intent=run.intent_id, why=str(down))
                 told = told or await self._tell_uncovered(run, str(down))
-            except Exception:
-                log.exception("leading an intent failed and is tried again", intent=run.intent_id)
+            except Exception as broken:
+                self._log(run, "lead", broken)
             await backoff.wait()
             run.record = await self._reload(run.record)
 
@@ -292,12 +292,20 @@ class Drive:
                 except UnknownOrder as unknown:
                     # Taken, answered for, and now unknown: only the reconciler's wider view can judge that.
                     log.error("the exchange lost an order", intent=run.intent_id, why=str(unknown))
-                except Exception:
-                    log.exception("a call failed and is made again", intent=run.intent_id, call=str(call))
+                except Exception as broken:
+                    self._log(run, f"call {call}", broken)
                 await backoff.wait()
         finally:
             run.busy.discard(call.n)
             self._tell(run)
+
+    def _log(self, run: Run, what: str, broken: Exception) -> None:
+        """A bug of ours: where it is once in full, then that it is still there."""
+        if what in run.broken:
+            log.error("an intent fails again", intent=run.intent_id, what=what, why=str(broken))
+        else:
+            run.broken.add(what)
+            log.exception("an intent failed and is tried again", intent=run.intent_id, what=what)
 
     def _carry_out(self, run: Run, call: Call) -> Awaitable[None]:
         match call:

@@ -9,7 +9,7 @@ from decimal import Decimal
 import structlog
 
 from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, WorkSlice
-from chimera.contracts.enums import ExecStyle, LegRole, Market, OrderType
+from chimera.contracts.enums import ExecStyle, LegRole, Market, OrderType, Routing
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import wallet
 from chimera.contracts.order_intent import OrderIntent
@@ -142,7 +142,9 @@ class Planning:
         parts = terms.parts(qty * touch.mid, intent.market, twap)
         style = self._style(record)
         resting = style is ExecStyle.LIMIT
-        quantities = (qty,) if resting else cut(qty, price, instrument, parts, self.settings.variables.twap_max_slices)
+        # At market and at once: only slices that were asked for by name cut it.
+        whole = resting or (intent.exec_policy.routing is Routing.DIRECT_TAKER and twap is None)
+        quantities = (qty,) if whole else cut(qty, price, instrument, parts, self.settings.variables.twap_max_slices)
         book = terms.book(quantities[0] * touch.mid, touch.spread_bps, touch.depth_top1_usdt)
         why, stopped = f"{intent.type.value} at {intent.price}", None
         wait_ms = 0
