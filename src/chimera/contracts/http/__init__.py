@@ -66,7 +66,19 @@ from chimera.contracts.http.orders import (
     OrderView,
     ShareRequest,
 )
-from chimera.contracts.http.positions import ManageAnswer, ManageRequest, PositionsAnswer, PositionView
+from chimera.contracts.http.positions import (
+    LeaveAllAnswer,
+    LeaveAllInstrument,
+    LeaveAllRequest,
+    LeaveAnswer,
+    LeaveRequest,
+    ManageAnswer,
+    ManageRequest,
+    PositionsAnswer,
+    PositionView,
+    PutStopAnswer,
+    PutStopRequest,
+)
 from chimera.contracts.http.reconcile import ReconcileAnswer, ReconcileRequest, ReconcileStatusAnswer
 from chimera.contracts.http.research import (
     AutopsyAnswer,
@@ -140,6 +152,11 @@ __all__ = [
     "KillSwitchAnswer",
     "KillSwitchRequest",
     "LastDecision",
+    "LeaveAllAnswer",
+    "LeaveAllInstrument",
+    "LeaveAllRequest",
+    "LeaveAnswer",
+    "LeaveRequest",
     "LintAnswer",
     "LintFinding",
     "LoginAnswer",
@@ -159,6 +176,8 @@ __all__ = [
     "Problem",
     "PromoteAnswer",
     "PromoteRequest",
+    "PutStopAnswer",
+    "PutStopRequest",
     "ReadyAnswer",
     "RecomputeAnswer",
     "RecomputeQuery",

@@ -16,6 +16,10 @@ from chimera.domain.positions.roe import price_at_roe, roe
 from chimera.domain.positions.stops import TierParams, protective, ratchet, would_trigger
 
 LIQUIDATION_BUFFER = "LIQUIDATION_BUFFER"
+LADDER = "LADDER"
+STOP_PASSED = "STOP_PASSED"
+PERSON = "PERSON"
+"""Why a part or all of a position is closed at market."""
 _HALF = Decimal("0.5")
 
 
@@ -35,7 +39,8 @@ class TradeView:
     `open_qty` is unsigned; `stop_price` the last stop ordered (durable), `stop_qty` what a listed stop covers (0: none
     is listed); `tier` the tier of that stop. `rungs_filled` counts ladder rungs, `target_rests` whether the next one is
     at the exchange, `first_target_price` where the router put rung 1. The `…_pending` flags say that an order for it is
-    on its way and not settled. `orders_resting` counts every order of this trade on both books.
+    on its way and not settled. `orders_resting` counts every order of this trade on both books. `leaving`: a person
+    wants it to end.
     """
 
     instrument: Instrument
@@ -57,6 +62,7 @@ class TradeView:
     exit_pending: bool = False
     orders_resting: int = 0
     liquidation_price: Decimal | None = None
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class PlaceTarget:
 
 @dataclass(frozen=True, slots=True)
 class ReduceAtMarket:
-    """Close `qty` now. `reason`: LADDER, LIQUIDATION_BUFFER, STOP_PASSED."""
+    """Close `qty` now. `reason`: LADDER, LIQUIDATION_BUFFER, STOP_PASSED, PERSON."""
 
     qty: Decimal
     reason: str
@@ -103,13 +109,20 @@ class CloseTrade:
     """Flat, and nothing rests: release the reservation, say EXIT, close the trade."""
 
 
-Effect = MoveStop | ResizeStop | PlaceTarget | ReduceAtMarket | CancelResting | CloseTrade
+@dataclass(frozen=True, slots=True)
+class TakeBackEntry:
+    """A person wants it to end while more of it is being bought: nothing of the entry may be sent any more."""
+
+
+Effect = MoveStop | ResizeStop | PlaceTarget | ReduceAtMarket | CancelResting | CloseTrade | TakeBackEntry
 
 
 def manage(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:
-    """What should be done now. Nothing while the entry is not final."""
-    if view.closed or not view.entry_final:
+    """What should be done now. While the entry is not final only this: a person who wants the end has it taken back."""
+    if view.closed:
         return ()
+    if not view.entry_final:
+        return (TakeBackEntry(),) if view.leaving else ()
     if view.open_qty == 0:
         return (CancelResting(),) if view.orders_resting else (CloseTrade(),)
     if view.exit_pending:
@@ -122,8 +135,10 @@ def manage(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect
 
 
 def _urgent_exit(view: TradeView, mark: Decimal, params: ManageParams) -> ReduceAtMarket | None:
+    if view.leaving:
+        return ReduceAtMarket(view.open_qty, PERSON)
     if view.stop_qty == 0 and not view.stop_pending and would_trigger(view.side, view.stop_price, mark):
-        return ReduceAtMarket(view.open_qty, "STOP_PASSED")
+        return ReduceAtMarket(view.open_qty, STOP_PASSED)
     if view.liquidation_price is not None and inside_buffer(
         price=mark,
         entry_price=view.entry_price,
@@ -182,5 +197,5 @@ def _target(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effec
         price = view.instrument.ceil_price(raw) if view.side is Side.BUY else view.instrument.floor_price(raw)
     if view.side.sign * (mark - price) >= 0:
         # The exchange would refuse it (-2021): the price is already there, so take it.
-        return (ReduceAtMarket(qty, "LADDER"),)
+        return (ReduceAtMarket(qty, LADDER),)
     return (PlaceTarget(view.rungs_filled + 1, price, qty),)

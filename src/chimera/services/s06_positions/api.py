@@ -4,10 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chimera.contracts.enums import Market
-from chimera.contracts.http import ManageAnswer, ManageRequest, PositionsAnswer
+from chimera.contracts.http import (
+    LeaveAllAnswer,
+    LeaveAllRequest,
+    LeaveAnswer,
+    LeaveRequest,
+    ManageAnswer,
+    ManageRequest,
+    PositionsAnswer,
+    PutStopAnswer,
+    PutStopRequest,
+)
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.runtime.service import Problem, Reply, Request, Route
 from chimera.services.s06_positions.handlers.manage import Manage
+from chimera.services.s06_positions.handlers.person import Person
 from chimera.services.s06_positions.handlers.show import view
 from chimera.services.s06_positions.memory import Memory
 
@@ -15,6 +26,7 @@ from chimera.services.s06_positions.memory import Memory
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     manage: Manage
+    person: Person
     memory: Memory
     keys: tuple[InstrumentKey, ...]
     now_ms: Callable[[], int]
@@ -36,6 +48,33 @@ class Api:
                 answer=ManageAnswer,
                 summary="Read every open trade from the documents and do now what the tick would do.",
                 errors=(404, 503),
+            ),
+            Route(
+                method="POST",
+                path="/positions/close",
+                handle=self.person.leave,
+                body=LeaveRequest,
+                answer=LeaveAnswer,
+                summary="Leave one position at market. Asking again leaves it once.",
+                errors=(404, 503),
+            ),
+            Route(
+                method="POST",
+                path="/positions/stop",
+                handle=self.person.put_stop,
+                body=PutStopRequest,
+                answer=PutStopAnswer,
+                summary="Put the stop of a futures position where a person wants it, within what may be lost.",
+                errors=(404, 409, 422, 503),
+            ),
+            Route(
+                method="POST",
+                path="/positions/flatten",
+                handle=self.person.leave_all,
+                body=LeaveAllRequest,
+                answer=LeaveAllAnswer,
+                summary="Take back every entry under way and leave every position.",
+                errors=(503,),
             ),
         )
 

@@ -1,7 +1,8 @@
 """S6, the keeper of positions.
 
 Consumes   ord:result (every change of every order), mkt:funding (what was settled), cfg:events
-Produces   pos:events, alerts; documents trades, positions_snapshots, strategy_events, equity peak and halts
+Produces   pos:events, alerts, ops:events (what a person told it); documents trades, positions_snapshots,
+           strategy_events, equity peak and halts
 Owns       a trade from its first fill to flat: its stop and targets once the entry intent is final, its end, its
            result and the release of its risk budget; the account's daily loss and drawdown
 Never      opens anything; moves a stop away from profit; cancels a stop before its successor is listed
@@ -22,6 +23,7 @@ from chimera.services.s06_positions.api import Api
 from chimera.services.s06_positions.handlers.limits import Limits
 from chimera.services.s06_positions.handlers.manage import Manage
 from chimera.services.s06_positions.handlers.ordering import Ordering
+from chimera.services.s06_positions.handlers.person import Person
 from chimera.services.s06_positions.handlers.refresh import Refresh
 from chimera.services.s06_positions.handlers.show import Show
 from chimera.services.s06_positions.market import Market as MarketView
@@ -63,11 +65,12 @@ def build(world: World, settings: Settings) -> Service:
         clock=world.clock,
         teller=teller,
     )
+    ordering = Ordering(documents=world.documents, peers=world.peers, clock=world.clock)
     manage = Manage(
         settings=settings,
         documents=world.documents,
         refresh=refresh,
-        ordering=Ordering(documents=world.documents, peers=world.peers, clock=world.clock),
+        ordering=ordering,
         market=market,
         show=Show(settings=settings, documents=world.documents, snapshots=world.snapshots, clock=world.clock),
         limits=limits,
@@ -75,6 +78,19 @@ def build(world: World, settings: Settings) -> Service:
         clock=world.clock,
         teller=teller,
     )
+
+    person = Person(
+        keys=settings.keys,
+        documents=world.documents,
+        refresh=refresh,
+        manage=manage,
+        ordering=ordering,
+        market=market,
+        memory=memory,
+        clock=world.clock,
+        teller=teller,
+    )
+    api = Api(manage=manage, person=person, memory=memory, keys=settings.keys, now_ms=world.clock.now_ms)
 
     async def start() -> None:
         """The configuration and the instruments' rules first, then what is open. Orders wait for the first tick."""
@@ -114,8 +130,8 @@ def build(world: World, settings: Settings) -> Service:
             Every(name="rules", interval_ms=settings.heal_ms, run=registered.load),
             watch.every(),
         ),
-        routes=Api(manage=manage, memory=memory, keys=settings.keys, now_ms=world.clock.now_ms).routes(),
-        produces=("pos:events", "alerts"),
+        routes=api.routes(),
+        produces=("pos:events", "alerts", "ops:events"),
         start=start,
         background=(manage.follow,),
         checks=checks,

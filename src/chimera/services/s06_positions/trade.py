@@ -16,6 +16,8 @@ from chimera.contracts.documents import (
     Fill,
     IntentRecord,
     Order,
+    PersonsLeave,
+    PersonsStop,
     Trade,
     TradeExit,
     TradeFill,
@@ -24,7 +26,7 @@ from chimera.contracts.enums import Market, OrderType, Purpose, Side, TradeStatu
 from chimera.domain.exact import average, money
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.positions.liquidation import liquidation_price
-from chimera.domain.positions.manage import ManageParams, TradeView
+from chimera.domain.positions.manage import PERSON, Effect, ManageParams, ReduceAtMarket, TakeBackEntry, TradeView
 from chimera.domain.positions.stops import first_stop, is_tighter, tier_price
 from chimera.domain.positions.trade_book import BookExit, BookFill, TradeBook, book_of
 
@@ -33,6 +35,8 @@ TIER_MAX = 10_000
 
 NETTED = "NETTED"
 """All that the entry bought closed what somebody else held."""
+BY_A_PERSON = "EXIT"
+"""A person left it through us."""
 STRANGERS_STOP = "STRANGERS_STOP"
 """The stop of what a person held on the same instrument closed some of ours."""
 FOREIGN = (LIQUIDATION, MANUAL)
@@ -107,7 +111,10 @@ def is_flat(facts: Facts, book: TradeBook) -> bool:
 
 
 def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_ms: int) -> Trade | None:
-    """The trade as the documents tell it; None before its first fill. `before` is only asked whether it had ended."""
+    """The trade as the documents tell it; None before its first fill. `before` is only asked whether it had ended, and
+    for what a person told us to do with it."""
+    leave = None if before is None else before.persons_leave
+    put = None if before is None else before.persons_stop
     book = book_of_facts(facts)
     if book is None:
         return None
@@ -117,7 +124,7 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
     ended = flat and record.state.is_final
     was_closed = before is not None and before.status is TradeStatus.CLOSED
     closed = ended and (was_closed or not any(is_open(order) for order in facts.own_orders))
-    stop_price = stop_price_of(facts, book)
+    stop_price = stop_price_of(facts, book, put)
     stops = [order for order in open_stops(facts.own_orders) if order.stop_price == stop_price]
     targets = [order for order in facts.own_orders if order.purpose is Purpose.TP and is_open(order)]
     return Trade(
@@ -130,7 +137,7 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         qty_open=money(book.qty_open),
         entry_price_avg=book.entry_price_avg,
         entries=tuple(_trade_fill(fill, by_id.get(fill.order_id)) for fill in book.entries),
-        exits=tuple(_trade_exit(exit, by_id[exit.order_id], record, book) for exit in book.exits),
+        exits=tuple(_trade_exit(exit, by_id[exit.order_id], record, book, leave) for exit in book.exits),
         realized_pnl_usdt=money(book.realized_pnl_usdt),
         fees_usdt=money(book.fees_usdt),
         entry_fees_usdt=money(book.entry_fees_usdt),
@@ -142,12 +149,14 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         tp_price=(targets[-1].stop_price or targets[-1].price) if targets else None,
         tp_order_id=targets[-1].order_id if targets else None,
         first_loss_usdt=_first_loss(facts, book),
-        tier=tier_of(facts, book, stop_price),
+        tier=max(tier_of(facts, book, stop_price), put.tier if put is not None else 0),
         rung=rungs_filled(facts.own_orders) if record.market is Market.FUT else 0,
         opened_at=book.opened_at,
         closed_at=book.last_fill_at if closed else None,
-        reason=_end_reason(book, by_id, record) if flat else None,
+        reason=_end_reason(book, by_id, record, leave) if flat else None,
         signal_id=record.intent.signal_id,
+        persons_stop=put,
+        persons_leave=leave,
         updated_at=now_ms,
     )
 
@@ -164,7 +173,9 @@ def _trade_fill(fill: BookFill, order: Order | None) -> TradeFill:
     )
 
 
-def _trade_exit(exit: BookExit, order: Order, record: IntentRecord, book: TradeBook) -> TradeExit:
+def _trade_exit(
+    exit: BookExit, order: Order, record: IntentRecord, book: TradeBook, leave: PersonsLeave | None
+) -> TradeExit:
     return TradeExit(
         ts=exit.ts,
         qty=money(exit.qty),
@@ -173,18 +184,18 @@ def _trade_exit(exit: BookExit, order: Order, record: IntentRecord, book: TradeB
         fee_usdt=money(exit.fee_usdt),
         purpose=order.purpose or Purpose.EXIT,
         order_id=exit.order_id,
-        reason=_reason(order, record, book),
+        reason=_reason(order, record, book, leave),
     )
 
 
-def _end_reason(book: TradeBook, by_id: dict[str, Order], record: IntentRecord) -> str:
+def _end_reason(book: TradeBook, by_id: dict[str, Order], record: IntentRecord, leave: PersonsLeave | None) -> str:
     if not book.exits:
         return NETTED
     last = book.exits[-1]
-    return _reason(by_id[last.order_id], record, book)
+    return _reason(by_id[last.order_id], record, book, leave)
 
 
-def _reason(order: Order, record: IntentRecord, book: TradeBook) -> str:
+def _reason(order: Order, record: IntentRecord, book: TradeBook, leave: PersonsLeave | None) -> str:
     if order.reason in FOREIGN:
         return str(order.reason)
     if order.is_nobodys_stop:
@@ -201,14 +212,19 @@ def _reason(order: Order, record: IntentRecord, book: TradeBook) -> str:
         return record.reason or "EXIT"
     # The keeper leaves at market for nothing else: a stop that was passed or cannot be placed, a liquidation near.
     by_keeper = (order.intent_id or "").startswith(f"{record.intent_id}-{Purpose.EXIT.value}-")
-    return "FORCED_EXIT" if by_keeper else "EXIT"
+    if not by_keeper or (leave is not None and order.created_at >= leave.at):
+        return BY_A_PERSON
+    return "FORCED_EXIT"
 
 
-def stop_price_of(facts: Facts, book: TradeBook) -> Decimal | None:
-    """Where the stop belongs: the tightest that was ever listed, else where the entry wanted it."""
+def stop_price_of(facts: Facts, book: TradeBook, put: PersonsStop | None = None) -> Decimal | None:
+    """Where the stop belongs: the tightest that was ever listed, else where the entry wanted it. Where a person put it,
+    it belongs there, or at the tightest that was ordered since."""
     side = facts.record.intent.side
-    best: Decimal | None = None
+    best = None if put is None else put.price
     for order in facts.own_orders:
+        if put is not None and order.order_id in put.instead_of:
+            continue
         if order.purpose is Purpose.SL and order.is_listed and order.stop_price is not None:
             best = order.stop_price if best is None or is_tighter(side, order.stop_price, best) else best
     return first_stop_price(facts, book) if best is None else best
@@ -293,6 +309,22 @@ def liquidation_of(facts: Facts, trade: Trade) -> Decimal | None:
     return average(price) if price > 0 else None
 
 
+def exit_pending(orders: Iterable[Order]) -> bool:
+    return any(
+        order.type is OrderType.MARKET and order.purpose in (Purpose.EXIT, Purpose.TP) and is_open(order)
+        for order in orders
+    )
+
+
+def spot_effects(facts: Facts, trade: Trade) -> tuple[Effect, ...]:
+    """A spot trade lives by its pair or guard, which are the router's, until a person wants it to end."""
+    if trade.persons_leave is None or not is_held(trade) or exit_pending(facts.own_orders):
+        return ()
+    if not facts.record.state.is_final:
+        return (TakeBackEntry(),)
+    return (ReduceAtMarket(facts.instrument.floor_qty(trade.qty_open), PERSON),)
+
+
 def view_of(facts: Facts, trade: Trade) -> TradeView:
     """What `manage` looks at. Needs a stop price: a futures entry without one is never accepted."""
     assert trade.stop_price is not None, f"trade {trade.trade_id} has no stop price"
@@ -320,10 +352,8 @@ def view_of(facts: Facts, trade: Trade) -> TradeView:
         target_rests=any(order.is_listed for order in targets),
         target_pending=any(not order.is_listed for order in targets),
         first_target_price=next((price for price in first_targets if price is not None), None),
-        exit_pending=any(
-            order.type is OrderType.MARKET and order.purpose in (Purpose.EXIT, Purpose.TP) and is_open(order)
-            for order in orders
-        ),
+        exit_pending=exit_pending(orders),
         orders_resting=sum(map(is_open, orders)),
         liquidation_price=liquidation_of(facts, trade),
+        leaving=trade.persons_leave is not None,
     )

@@ -17,7 +17,9 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import FundingEvent, OrderResult
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.positions.manage import (
+    LADDER,
     LIQUIDATION_BUFFER,
+    PERSON,
     CancelResting,
     CloseTrade,
     Effect,
@@ -25,6 +27,7 @@ from chimera.domain.positions.manage import (
     PlaceTarget,
     ReduceAtMarket,
     ResizeStop,
+    TakeBackEntry,
     manage,
 )
 from chimera.ports.clock import Clock
@@ -38,7 +41,14 @@ from chimera.services.s06_positions.handlers.show import Show
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Held, Memory, Wait
 from chimera.services.s06_positions.settings import Settings
-from chimera.services.s06_positions.trade import FOREIGN, covering_stop, is_open, open_stops, view_of
+from chimera.services.s06_positions.trade import (
+    FOREIGN,
+    covering_stop,
+    is_open,
+    open_stops,
+    spot_effects,
+    view_of,
+)
 
 PASSES_MAX = 12
 """Effects of one look; more than these are left to the next tick."""
@@ -48,6 +58,8 @@ RETRY_FIRST_MS = 500
 RETRY_MAX_MS = 60_000
 NAKED_RETRY_MAX_MS = 1_000
 """Waits of our own work's time: for a result that may be lost, and after refusals, longer while a stop holds."""
+REDUCE_RETRY_MAX_MS = {LADDER: RETRY_MAX_MS, PERSON: 5_000}
+"""A person waits for it, and the stop holds meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -156,9 +168,11 @@ class Manage:
     def _effects(self, held: Held) -> tuple[Effect, ...]:
         """What the market and the documents ask for. Without a price only what needs none."""
         trade = held.trade
-        if trade.market is not Market.FUT or trade.stop_price is None:
+        if trade.market is not Market.FUT:
+            return spot_effects(held.facts, trade)
+        if trade.stop_price is None:
             return ()
-        if held.mark_text is None and trade.status is TradeStatus.ACTIVE:
+        if held.mark_text is None and trade.status is TradeStatus.ACTIVE and trade.persons_leave is None:
             return ()
         view = view_of(held.facts, trade)
         if self._halve_again_at(held) is not None:
@@ -173,7 +187,7 @@ class Manage:
     async def _act(self, held: Held) -> bool:
         """Do one thing. False: nothing is to be done, or it has to be waited for."""
         if not held.facts.record.state.is_final:
-            return False
+            return await self._take_back_entry(held)
         if held.trade.status is not TradeStatus.ACTIVE:
             held.waits = {kind: wait for kind, wait in held.waits.items() if kind is CancelResting}
             return await self._cancel_all(
@@ -215,6 +229,14 @@ class Manage:
             return False
         return bool(gone)
 
+    async def _take_back_entry(self, held: Held) -> bool:
+        """Where a person wants the trade to end. S4 ends the entry with what it filled; then the exit is ordered."""
+        if held.trade.persons_leave is None or self._was_refused(held, TakeBackEntry):
+            return False
+        await self.ordering.take_back(held.trade.trade_id, CancelReason.MANUAL)
+        self._look_again_after(held, TakeBackEntry, PENDING_LOOK_MS, refused=1)
+        return True
+
     async def _cancel_surplus(self, held: Held) -> bool:
         """Once one stop covers everything, older ones go."""
         covering = covering_stop(held.trade, held.facts.instrument, held.facts.own_orders)
@@ -232,8 +254,9 @@ class Manage:
                 return await self._target(held, price, qty)
             case ReduceAtMarket(qty, reason):
                 return await self._reduce(held, qty, reason)
-            case CancelResting() | CloseTrade():
-                # A flat trade was seen to before its effects were asked for, and the reading itself closes it.
+            case CancelResting() | CloseTrade() | TakeBackEntry():
+                # A flat trade, and one whose entry is under way, were seen to before their effects were asked for, and
+                # the reading itself closes it.
                 return False
 
     async def _stop(self, held: Held, kind: type[Effect], price: Decimal, qty: Decimal) -> bool:
@@ -257,15 +280,15 @@ class Manage:
         if self._went_well(held, PlaceTarget, asked):
             return asked.outcome is Outcome.DONE
         self._refused(held, PlaceTarget, RETRY_MAX_MS)
-        if not asked.price_is_passed or not await self._reduce(held, qty, "LADDER"):
+        if not asked.price_is_passed or not await self._reduce(held, qty, LADDER):
             return False
         held.waits.pop(PlaceTarget, None)
         return True
 
     async def _reduce(self, held: Held, qty: Decimal, reason: str) -> bool:
         """Close `qty` at market. A rung that is taken so is a target that filled."""
-        ladder, near = reason == "LADDER", reason == LIQUIDATION_BUFFER
-        if not ladder:
+        ladder, near = reason == LADDER, reason == LIQUIDATION_BUFFER
+        if reason not in (LADDER, PERSON):
             await self.teller.alert(
                 AlertCode.LIQUIDATION if near else AlertCode.STOP_NOT_PLACED,
                 Severity.FATAL,
@@ -279,7 +302,7 @@ class Manage:
                 held.halved_at_ms = self.clock.now_ms()
             return asked.outcome is Outcome.DONE
         log.warning("not reduced yet", trade=held.trade.trade_id, why=asked.why)
-        self._refused(held, ReduceAtMarket, RETRY_MAX_MS if ladder else NAKED_RETRY_MAX_MS)
+        self._refused(held, ReduceAtMarket, REDUCE_RETRY_MAX_MS.get(reason, NAKED_RETRY_MAX_MS))
         return False
 
     def _went_well(self, held: Held, kind: type[Effect], asked: Asked) -> bool:

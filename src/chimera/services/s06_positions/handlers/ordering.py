@@ -8,7 +8,7 @@ import structlog
 
 from chimera.contracts import ids
 from chimera.contracts.collections import INTENTS
-from chimera.contracts.documents import Order
+from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import CancelReason, Intent, IntentState, Market, OrderType, Purpose
 from chimera.contracts.http import CancelRequest
 from chimera.contracts.messages.orders import RiskRef
@@ -92,19 +92,35 @@ class Ordering:
 
     async def cancel(self, order: Order, reason: CancelReason) -> bool:
         """True when it is gone, whoever was faster; False when S4 could not say."""
-        request = CancelRequest(order_id=order.order_id, reason=reason)
+        return await self._cancel(CancelRequest(order_id=order.order_id, reason=reason)) is None
+
+    async def take_back(self, intent_id: str, reason: CancelReason) -> str | None:
+        """An entry that is under way: why it is not gone yet, or None. What it filled stays, and stays protected."""
+        return await self._cancel(CancelRequest(intent_id=intent_id, reason=reason))
+
+    async def newest(self, held: Held, purpose: Purpose) -> IntentRecord | None:
+        """The last order of this kind that S4 accepted."""
+        return (await self._counted(held, purpose))[1]
+
+    async def _cancel(self, request: CancelRequest) -> str | None:
+        why = ""
         try:
             answer = await self.peers.call(PeerCall("s4", "POST", "/cancel", body=request, actor="s6"))
+            if answer.ok or answer.status in (404, 409):
+                return None
+            why = str(answer.body)
         except PeerUnavailable as down:
-            log.warning("not canceled yet", order=order.order_id, why=str(down))
-            return False
-        if not answer.ok and answer.status not in (404, 409):
-            log.warning("not canceled yet", order=order.order_id, why=answer.body)
-            return False
-        return True
+            why = str(down)
+        log.warning("not canceled yet", order=request.order_id, intent=request.intent_id, why=why)
+        return why
 
     async def _next(self, held: Held, purpose: Purpose) -> tuple[int, bool]:
-        """The number of the next order of this kind, and whether the last one is unfinished. Counted on file."""
+        """The number of the next order of this kind, and whether the last one is unfinished."""
+        k, last = await self._counted(held, purpose)
+        return k + 1, last is not None and not last.state.is_final
+
+    async def _counted(self, held: Held, purpose: Purpose) -> tuple[int, IntentRecord | None]:
+        """How many of this kind there were, counted on file, and the last."""
         start = f"{held.trade.trade_id}-{purpose.value}-"
         used = [
             int(number)
@@ -116,7 +132,7 @@ class Ordering:
         last = await self.documents.get(INTENTS, f"{start}{k}") if k else None
         while (following := await self.documents.get(INTENTS, f"{start}{k + 1}")) is not None:
             k, last = k + 1, following
-        return k + 1, last is not None and not last.state.is_final
+        return k, last
 
     async def _became(self, intent_id: str, why: str) -> Asked:
         """What the documents say, whatever the answer was."""
