@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from chimera.contracts.flags import PositionFlags
+from chimera.domain.positions.adds import AddParams
 from chimera.domain.positions.ladder import rungs_of
 from chimera.domain.positions.manage import ManageParams
 from chimera.domain.positions.stops import Tier, TierParams
@@ -20,6 +21,7 @@ def params_of(flags: PositionFlags) -> ManageParams:
         ),
         ladder=rungs_of(flags),
         liquidation_buffer_min=flags.liquidation_buffer_min,
+        adds=AddParams(roe_min=flags.adds.roe_min, size_ratio=flags.adds.size_ratio, max_adds=flags.adds.max_adds),
     )
 
 

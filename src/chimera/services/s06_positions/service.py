@@ -17,9 +17,13 @@ from chimera.domain.config.lint import lint
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.runtime.instruments import Registered
+from chimera.runtime.kill_switch import KillSwitch, no_file
+from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s06_positions.api import Api
+from chimera.services.s06_positions.exposures import Exposures
+from chimera.services.s06_positions.handlers.adding import Adding
 from chimera.services.s06_positions.handlers.limits import Limits
 from chimera.services.s06_positions.handlers.manage import Manage
 from chimera.services.s06_positions.handlers.ordering import Ordering
@@ -66,11 +70,36 @@ def build(world: World, settings: Settings) -> Service:
         teller=teller,
     )
     ordering = Ordering(documents=world.documents, peers=world.peers, clock=world.clock)
+    exposures = Exposures(env=env, keys=settings.keys, snapshots=world.snapshots, memory=memory)
+    adding = Adding(
+        env=env,
+        ordering=ordering,
+        exposures=exposures,
+        restraints=Restraints(
+            env=env,
+            snapshots=world.snapshots,
+            documents=world.documents,
+            clock=world.clock,
+            kill_switch=KillSwitch(
+                snapshots=world.snapshots,
+                documents=world.documents,
+                clock=world.clock,
+                env=env,
+                # The file is S4's to look at, before every send.
+                file_present=no_file,
+            ),
+        ),
+        snapshots=world.snapshots,
+        reservations=world.reservations,
+        watch=watch,
+        clock=world.clock,
+    )
     manage = Manage(
         settings=settings,
         documents=world.documents,
         refresh=refresh,
         ordering=ordering,
+        adding=adding,
         market=market,
         show=Show(settings=settings, documents=world.documents, snapshots=world.snapshots, clock=world.clock),
         limits=limits,

@@ -20,7 +20,9 @@ from chimera.domain.positions.manage import (
     LADDER,
     LIQUIDATION_BUFFER,
     PERSON,
+    AddToPosition,
     CancelResting,
+    CancelTarget,
     CloseTrade,
     Effect,
     MoveStop,
@@ -34,6 +36,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.errors import DependencyDown
 from chimera.runtime.telling import Teller
+from chimera.services.s06_positions.handlers.adding import Adding
 from chimera.services.s06_positions.handlers.limits import Limits
 from chimera.services.s06_positions.handlers.ordering import Asked, Ordering, Outcome
 from chimera.services.s06_positions.handlers.refresh import Refresh
@@ -58,6 +61,9 @@ RETRY_FIRST_MS = 500
 RETRY_MAX_MS = 60_000
 NAKED_RETRY_MAX_MS = 1_000
 """Waits of our own work's time: for a result that may be lost, and after refusals, longer while a stop holds."""
+ADD_LOOK_MS = 5_000
+ADD_RETRY_MAX_MS = 300_000
+"""An add that may not be yet is looked at again; one that was refused waits longer each time: nothing is at risk."""
 REDUCE_RETRY_MAX_MS = {LADDER: RETRY_MAX_MS, PERSON: 5_000}
 """A person waits for it, and the stop holds meanwhile."""
 
@@ -70,6 +76,7 @@ class Manage:
     documents: Documents
     refresh: Refresh
     ordering: Ordering
+    adding: Adding
     market: MarketView
     show: Show
     limits: Limits
@@ -186,8 +193,11 @@ class Manage:
 
     async def _act(self, held: Held) -> bool:
         """Do one thing. False: nothing is to be done, or it has to be waited for."""
+        leaving = held.trade.persons_leave is not None
         if not held.facts.record.state.is_final:
-            return await self._take_back_entry(held)
+            return leaving and await self._take_back(held, [held.trade.trade_id])
+        if held.facts.adds_under_way and (leaving or held.trade.status is not TradeStatus.ACTIVE):
+            return await self._take_back(held, [add.intent_id for add in held.facts.adds_under_way])
         if held.trade.status is not TradeStatus.ACTIVE:
             held.waits = {kind: wait for kind, wait in held.waits.items() if kind is CancelResting}
             return await self._cancel_all(
@@ -196,7 +206,8 @@ class Manage:
         if await self._cancel_surplus(held):
             return True
         effects = self._effects(held)
-        wanted = {CancelResting, *(type(effect) for effect in effects)}
+        # An add that was refused is not wanted while its intent ends, and is right after: it waits all the same.
+        wanted = {CancelResting, AddToPosition, *(type(effect) for effect in effects)}
         held.waits = {kind: wait for kind, wait in held.waits.items() if kind in wanted}
         for effect in effects:
             if not self._was_refused(held, type(effect)):
@@ -229,21 +240,22 @@ class Manage:
             return False
         return bool(gone)
 
-    async def _take_back_entry(self, held: Held) -> bool:
-        """Where a person wants the trade to end. S4 ends the entry with what it filled; then the exit is ordered."""
-        if held.trade.persons_leave is None or self._was_refused(held, TakeBackEntry):
+    async def _take_back(self, held: Held, intent_ids: Sequence[str]) -> bool:
+        """What is still being bought. S4 ends it with what it filled and keeps that covered until then."""
+        if self._was_refused(held, TakeBackEntry):
             return False
-        await self.ordering.take_back(held.trade.trade_id, CancelReason.MANUAL)
+        for intent_id in intent_ids:
+            await self.ordering.take_back(intent_id, CancelReason.MANUAL)
         self._look_again_after(held, TakeBackEntry, PENDING_LOOK_MS, refused=1)
         return True
 
     async def _cancel_surplus(self, held: Held) -> bool:
         """Once one stop covers everything, older ones go."""
-        covering = covering_stop(held.trade, held.facts.instrument, held.facts.own_orders)
+        covering = covering_stop(held.facts, held.trade)
         if covering is None or held.trade.market is not Market.FUT:
             held.waits.pop(CancelResting, None)
             return False
-        surplus = [order for order in open_stops(held.facts.own_orders) if order.order_id != covering.order_id]
+        surplus = [order for order in open_stops(held.facts.keepers_orders) if order.order_id != covering.order_id]
         return await self._cancel_all(held, surplus, CancelReason.REPLACED)
 
     async def _carry_out(self, held: Held, effect: Effect) -> bool:
@@ -252,6 +264,10 @@ class Manage:
                 return await self._stop(held, type(effect), price, qty)
             case PlaceTarget(_, price, qty):
                 return await self._target(held, price, qty)
+            case CancelTarget():
+                return await self._cancel_targets(held)
+            case AddToPosition(qty, stop_price):
+                return await self._add(held, qty, stop_price)
             case ReduceAtMarket(qty, reason):
                 return await self._reduce(held, qty, reason)
             case CancelResting() | CloseTrade() | TakeBackEntry():
@@ -284,6 +300,28 @@ class Manage:
             return False
         held.waits.pop(PlaceTarget, None)
         return True
+
+    async def _cancel_targets(self, held: Held) -> bool:
+        targets = [order for order in held.facts.keepers_orders if order.purpose is Purpose.TP and is_open(order)]
+        if all([await self.ordering.cancel(order, CancelReason.REPLACED) for order in targets]):
+            held.waits.pop(CancelTarget, None)
+            return bool(targets)
+        self._refused(held, CancelTarget, RETRY_MAX_MS)
+        return False
+
+    async def _add(self, held: Held, qty: Decimal, stop_price: Decimal) -> bool:
+        why = await self.adding.forbidden(held)
+        if why is not None:
+            self._look_again_after(held, AddToPosition, ADD_LOOK_MS, refused=1)
+            return False
+        asked = await self.adding.add(held, qty, stop_price)
+        if asked is None:
+            self._look_again_after(held, AddToPosition, ADD_LOOK_MS, refused=1)
+            return False
+        if self._went_well(held, AddToPosition, asked):
+            return asked.outcome is Outcome.DONE
+        self._refused(held, AddToPosition, ADD_RETRY_MAX_MS)
+        return False
 
     async def _reduce(self, held: Held, qty: Decimal, reason: str) -> bool:
         """Close `qty` at market. A rung that is taken so is a target that filled."""

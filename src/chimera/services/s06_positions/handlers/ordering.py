@@ -11,8 +11,8 @@ from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import CancelReason, Intent, IntentState, Market, OrderType, Purpose
 from chimera.contracts.http import CancelRequest
-from chimera.contracts.messages.orders import RiskRef
-from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.messages.orders import RiskRef, StopSpec
+from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.peers import PeerCall, Peers, PeerUnavailable
@@ -36,9 +36,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
+    """`definite`: what was refused will never be carried out; else nobody could say."""
+
     outcome: Outcome
     intent_id: str = ""
     why: str = ""
+    definite: bool = False
 
     @property
     def price_is_passed(self) -> bool:
@@ -63,7 +66,7 @@ class Ordering:
         k, unfinished = await self._next(held, purpose)
         if unfinished:
             return Asked(Outcome.PENDING)
-        intent_id = f"{trade.trade_id}-{purpose.value}-{k}"
+        intent_id = intent_id_of(trade.trade_id, purpose, k)
         intent = OrderIntent(
             intent_id=intent_id,
             signal_id=trade.signal_id,
@@ -81,14 +84,43 @@ class Ordering:
             reduce_only=trade.market is Market.FUT,
             risk=RiskRef(rcu_rev=trade.config_rev or None),
         )
-        why = ""
+        return await self._send(intent)
+
+    def addition(self, held: Held, k: int, qty: Decimal, *, stop_price: Decimal, price: Decimal) -> OrderIntent:
+        """The `k`-th order by which the trade grows: at `price` now, with the stop of the whole."""
+        trade, now_ms = held.trade, self.clock.now_ms()
+        return OrderIntent(
+            intent_id=intent_id_of(trade.trade_id, Purpose.ADD, k),
+            signal_id=trade.signal_id,
+            parent_id=trade.trade_id,
+            client_order_id=ids.addition_order_id(held.facts.record.intent.client_order_id, k),
+            ts=now_ms,
+            market=trade.market,
+            symbol=trade.symbol,
+            side=trade.side,
+            intent=Intent.ADD,
+            purpose=Purpose.ADD,
+            qty=qty,
+            type=OrderType.MARKET,
+            sl=StopSpec(price=stop_price),
+            entry_ref_price=price,
+            expires_at=now_ms + ENTRY_TTL_MS,
+            leverage=trade.leverage,
+            risk=RiskRef(rcu_rev=trade.config_rev or None),
+        )
+
+    async def add(self, intent: OrderIntent) -> Asked:
+        return await self._send(intent)
+
+    async def _send(self, intent: OrderIntent) -> Asked:
+        why, definite = "", False
         try:
             answer = await self.peers.call(PeerCall("s4", "POST", "/orders", body=intent, actor="s6"))
             if not answer.ok:
-                why = str(answer.body)
+                why, definite = str(answer.body), answer.status < 500
         except PeerUnavailable as down:
             why = str(down)
-        return await self._became(intent_id, why)
+        return await self._became(intent.intent_id, why, definite=definite)
 
     async def cancel(self, order: Order, reason: CancelReason) -> bool:
         """True when it is gone, whoever was faster; False when S4 could not say."""
@@ -134,13 +166,18 @@ class Ordering:
             k, last = k + 1, following
         return k, last
 
-    async def _became(self, intent_id: str, why: str) -> Asked:
+    async def _became(self, intent_id: str, why: str, *, definite: bool) -> Asked:
         """What the documents say, whatever the answer was."""
         record = await self.documents.get(INTENTS, intent_id)
         if record is None:
-            return Asked(Outcome.REFUSED, intent_id, why or "not accepted")
+            return Asked(Outcome.REFUSED, intent_id, why or "not accepted", definite)
         if not record.state.is_final:
             return Asked(Outcome.PENDING, intent_id)
         if record.state is IntentState.DONE:
             return Asked(Outcome.DONE, intent_id)
-        return Asked(Outcome.REFUSED, intent_id, record.reason or record.state.value)
+        return Asked(Outcome.REFUSED, intent_id, record.reason or record.state.value, definite=True)
+
+
+def intent_id_of(trade_id: str, purpose: Purpose, k: int) -> str:
+    """The `k`-th order of its kind that the keeper asks for."""
+    return f"{trade_id}-{purpose.value}-{k}"

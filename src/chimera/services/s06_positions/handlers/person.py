@@ -156,6 +156,8 @@ class Person:
         mark = await self.market.mark(held.key)
         if mark is None:
             raise Problem(503, "no-price", f"there is no price of {held.key} now to hold a stop against; try again")
+        if facts.adds_under_way:
+            raise Problem(409, "add-under-way", f"{held.key} is just growing; try again once that has ended")
         pending = any(order.purpose is Purpose.SL and is_open(order) and not order.is_listed for order in facts.orders)
         newest = await self.ordering.newest(held, Purpose.SL)
         if pending or (newest is not None and not newest.state.is_final):
@@ -265,7 +267,7 @@ def _told(
 
 def _stop_answer(held: Held, before: Decimal | None, wanted: PutStopRequest) -> PutStopAnswer:
     trade = held.trade
-    listed = is_held(trade) and covering_stop(trade, held.facts.instrument, held.facts.own_orders) is not None
+    listed = is_held(trade) and covering_stop(held.facts, trade) is not None
     stop_price = trade.stop_price or wanted.price
     return PutStopAnswer(
         trade_id=trade.trade_id,
