@@ -362,7 +362,8 @@ class Trade(Document):
     `side` is the entry's. realized_pnl_usdt is before fees and funding; fees_usdt > 0 was paid; funding_usdt is
     received +, paid -. `tier` is the stop tier reached, `rung` the ladder rungs closed, `first_loss_usdt` the price
     loss that the first stop allowed. `config_rev` stays that of the entry. `persons_stop` and `persons_leave` are what
-    a person told S6 to do with it.
+    a person told S6 to do with it. `still_since` is when its ROE came near 0 and stayed, `stagnated_at` when that was
+    told, once.
     """
 
     key_field: ClassVar[str] = "trade_id"
@@ -398,6 +399,8 @@ class Trade(Document):
     signal_id: str | None = None
     persons_stop: PersonsStop | None = None
     persons_leave: PersonsLeave | None = None
+    still_since: EpochMs | None = None
+    stagnated_at: EpochMs | None = None
     updated_at: EpochMs
 
 

@@ -67,6 +67,7 @@ from chimera.contracts.http.orders import (
     ShareRequest,
 )
 from chimera.contracts.http.positions import (
+    ExposureView,
     LeaveAllAnswer,
     LeaveAllInstrument,
     LeaveAllRequest,
@@ -139,6 +140,7 @@ __all__ = [
     "DryRunRule",
     "ExperimentAnswer",
     "ExperimentRequest",
+    "ExposureView",
     "FieldProblem",
     "FlattenAnswer",
     "FlattenRequest",

@@ -33,10 +33,27 @@ class PositionView(Contract):
     updated_at: EpochMs | None = None
 
 
+class ExposureView(Contract):
+    """What a move of a symbol's price moves: futures (signed, in contracts) and spot together, in base asset.
+
+    `net_delta_qty` is futures less spot. `exposure_usdt` is without sign, at the mark; above `exposure_usdt_max`
+    nothing is added.
+    """
+
+    symbol: str
+    fut_qty: Number
+    spot_qty: Number
+    exposure_qty: Number
+    net_delta_qty: Number
+    exposure_usdt: Number | None = None
+    exposure_usdt_max: Number | None = None
+
+
 class PositionsAnswer(Contract):
-    """`GET /positions`."""
+    """`GET /positions`. `exposures`: of every symbol that is held in either market."""
 
     positions: tuple[PositionView, ...] = ()
+    exposures: tuple[ExposureView, ...] = ()
     ts: EpochMs
 
 

@@ -14,6 +14,7 @@ from chimera.domain.positions.adds import AddParams, Growing, add_for, stop_of_w
 from chimera.domain.positions.ladder import DEFAULT_RUNGS, Rung, rung_qty
 from chimera.domain.positions.liquidation import inside_buffer
 from chimera.domain.positions.roe import price_at_roe, roe
+from chimera.domain.positions.stagnation import StagnationParams
 from chimera.domain.positions.stops import TierParams, is_tighter, protective, ratchet, would_trigger
 
 LIQUIDATION_BUFFER = "LIQUIDATION_BUFFER"
@@ -31,6 +32,7 @@ class ManageParams:
     tiers: TierParams = field(default_factory=TierParams)
     ladder: tuple[Rung, ...] = DEFAULT_RUNGS
     adds: AddParams = field(default_factory=AddParams)
+    stagnation: StagnationParams = field(default_factory=StagnationParams)
     liquidation_buffer_min: Decimal = Decimal("0.25")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chimera.contracts.enums import Market
 from chimera.contracts.http import (
+    ExposureView,
     LeaveAllAnswer,
     LeaveAllRequest,
     LeaveAnswer,
@@ -16,10 +17,14 @@ from chimera.contracts.http import (
     PutStopRequest,
 )
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.exact import money
+from chimera.runtime.config_watch import ConfigWatch
 from chimera.runtime.service import Problem, Reply, Request, Route
+from chimera.services.s06_positions.exposures import Exposure, Exposures
 from chimera.services.s06_positions.handlers.manage import Manage
 from chimera.services.s06_positions.handlers.person import Person
 from chimera.services.s06_positions.handlers.show import view
+from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Memory
 
 
@@ -28,6 +33,9 @@ class Api:
     manage: Manage
     person: Person
     memory: Memory
+    exposures: Exposures
+    market: MarketView
+    watch: ConfigWatch
     keys: tuple[InstrumentKey, ...]
     now_ms: Callable[[], int]
 
@@ -79,7 +87,29 @@ class Api:
         )
 
     async def _positions(self, request: Request) -> Reply:
-        return Reply(PositionsAnswer(positions=tuple(map(view, self.memory.open_trades())), ts=self.now_ms()))
+        return Reply(
+            PositionsAnswer(
+                positions=tuple(map(view, self.memory.open_trades())),
+                exposures=tuple([await self._exposure(each) for each in await self.exposures.all()]),
+                ts=self.now_ms(),
+            )
+        )
+
+    async def _exposure(self, now: Exposure) -> ExposureView:
+        """At the futures mark, else at spot's price."""
+        keys = [key for key in self.keys if key.symbol == now.symbol]
+        prices = [await self.market.mark(key) for key in sorted(keys, key=lambda key: key.market is not Market.FUT)]
+        mark = next((price for price in prices if price is not None), None)
+        limit = self.watch.current().flags.risk.exposure_usdt_max if self.watch.loaded else None
+        return ExposureView(
+            symbol=now.symbol,
+            fut_qty=now.fut_qty,
+            spot_qty=now.spot_qty,
+            exposure_qty=now.qty,
+            net_delta_qty=now.net_delta,
+            exposure_usdt=None if mark is None else money(abs(now.qty) * mark),
+            exposure_usdt_max=limit,
+        )
 
     async def _manage(self, request: Request) -> Reply:
         looked = await self.manage.run_all(self._wanted(request.body))

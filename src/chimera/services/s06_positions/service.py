@@ -30,6 +30,7 @@ from chimera.services.s06_positions.handlers.ordering import Ordering
 from chimera.services.s06_positions.handlers.person import Person
 from chimera.services.s06_positions.handlers.refresh import Refresh
 from chimera.services.s06_positions.handlers.show import Show
+from chimera.services.s06_positions.handlers.stagnation import Stagnation
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Memory
 from chimera.services.s06_positions.policy import Policies
@@ -101,7 +102,14 @@ def build(world: World, settings: Settings) -> Service:
         ordering=ordering,
         adding=adding,
         market=market,
-        show=Show(settings=settings, documents=world.documents, snapshots=world.snapshots, clock=world.clock),
+        show=Show(
+            settings=settings,
+            documents=world.documents,
+            snapshots=world.snapshots,
+            exposures=exposures,
+            clock=world.clock,
+        ),
+        stagnation=Stagnation(documents=world.documents, refresh=refresh, memory=memory, clock=world.clock),
         limits=limits,
         memory=memory,
         clock=world.clock,
@@ -119,7 +127,16 @@ def build(world: World, settings: Settings) -> Service:
         clock=world.clock,
         teller=teller,
     )
-    api = Api(manage=manage, person=person, memory=memory, keys=settings.keys, now_ms=world.clock.now_ms)
+    api = Api(
+        manage=manage,
+        person=person,
+        memory=memory,
+        exposures=exposures,
+        market=market,
+        watch=watch,
+        keys=settings.keys,
+        now_ms=world.clock.now_ms,
+    )
 
     async def start() -> None:
         """The configuration and the instruments' rules first, then what is open. Orders wait for the first tick."""

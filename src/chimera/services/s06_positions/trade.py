@@ -132,8 +132,8 @@ def is_flat(facts: Facts, book: TradeBook) -> bool:
 
 
 def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_ms: int) -> Trade | None:
-    """The trade as the documents tell it; None before its first fill. `before` is only asked whether it had ended, and
-    for what a person told us to do with it."""
+    """The trade as the documents tell it; None before its first fill. `before` is asked whether it had ended, and for
+    what no order says: what a person told us, and whether it stagnates."""
     leave = None if before is None else before.persons_leave
     put = None if before is None else before.persons_stop
     book = book_of_facts(facts)
@@ -181,6 +181,8 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         signal_id=record.intent.signal_id,
         persons_stop=put,
         persons_leave=leave,
+        still_since=None if before is None else before.still_since,
+        stagnated_at=None if before is None else before.stagnated_at,
         updated_at=now_ms,
     )
 

@@ -41,6 +41,7 @@ from chimera.services.s06_positions.handlers.limits import Limits
 from chimera.services.s06_positions.handlers.ordering import Asked, Ordering, Outcome
 from chimera.services.s06_positions.handlers.refresh import Refresh
 from chimera.services.s06_positions.handlers.show import Show
+from chimera.services.s06_positions.handlers.stagnation import Stagnation
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Held, Memory, Wait
 from chimera.services.s06_positions.settings import Settings
@@ -79,6 +80,7 @@ class Manage:
     adding: Adding
     market: MarketView
     show: Show
+    stagnation: Stagnation
     limits: Limits
     memory: Memory
     clock: Clock
@@ -122,6 +124,7 @@ class Manage:
             text = await self.market.mark_text(held.key)
             due = held.look_again_at_ms is not None and self.clock.now_ms() >= held.look_again_at_ms
             if text == held.mark_text and not due:
+                await self._whatever_happens(held, self.stagnation.look(held))
                 continue
             held.mark_text = text
             await self._whatever_happens(held, self._look(held, due=due))
@@ -130,6 +133,7 @@ class Manage:
         # What is on its way or was refused is waited for; a moving market may still ask for something else.
         if due or any(type(effect) not in held.waits for effect in self._effects(held)):
             await self.lead(held.trade.trade_id)
+        await self.stagnation.look(held)
         await self.show.position(held)
 
     async def heal(self) -> None:

@@ -216,7 +216,7 @@ class Person:
     async def _open_on(self, key: InstrumentKey) -> str:
         """The open trade of an instrument, by the documents."""
         for trade_id in await self._open_trade_ids():
-            held = self.memory.get(trade_id) or await self.refresh.run(trade_id)
+            held = self.memory.get(trade_id) or await self._read(trade_id)
             if held is not None and held.key == key and held.trade.status is not TradeStatus.CLOSED:
                 return trade_id
         raise _nothing_open(key)
@@ -224,8 +224,12 @@ class Person:
     async def _open_trade_ids(self) -> list[str]:
         """Those whose entry a crash kept from being written as a trade as well, oldest first."""
         for trade_id in await self.refresh.unseen_entries():
-            await self.refresh.run(trade_id)
+            await self._read(trade_id)
         return await self.refresh.open_trade_ids()
+
+    async def _read(self, trade_id: str) -> Held | None:
+        async with self.memory.lock(trade_id):
+            return await self.refresh.run(trade_id)
 
     async def _entries_under_way(self) -> Sequence[IntentRecord]:
         found: list[IntentRecord] = []

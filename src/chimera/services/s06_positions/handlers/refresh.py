@@ -258,12 +258,12 @@ class Refresh:
     async def _tell(self, facts: Facts, before: Trade | None, after: Trade) -> None:
         """Events first, the trade second: a crash between tells the same events again."""
         if before is None:
-            await self._event(PositionEventKind.ENTRY, after, after.opened_at, price=after.entry_price_avg)
+            await self.event(PositionEventKind.ENTRY, after, after.opened_at, price=after.entry_price_avg)
         elif before.stop_order_id is not None and _moved(before, after):
             moved_at = next(
                 (order.created_at for order in facts.orders if order.order_id == after.stop_order_id), after.updated_at
             )
-            await self._event(
+            await self.event(
                 PositionEventKind.STOP_MOVE,
                 after,
                 moved_at,
@@ -271,7 +271,7 @@ class Refresh:
                 stop_before=float(before.stop_price or 0),
             )
         for add in facts.adds_done[before.add_on_count if before else 0 :]:
-            await self._event(
+            await self.event(
                 PositionEventKind.ADD,
                 after,
                 add.updated_at,
@@ -281,11 +281,11 @@ class Refresh:
             )
         if after.rung > (before.rung if before else 0) and after.status is TradeStatus.ACTIVE:
             part = next(exit for exit in reversed(after.exits) if exit.purpose is Purpose.TP)
-            await self._event(PositionEventKind.TP_PARTIAL, after, part.ts, price=part.price, part=float(part.qty))
+            await self.event(PositionEventKind.TP_PARTIAL, after, part.ts, price=part.price, part=float(part.qty))
         if after.status is TradeStatus.CLOSED and (before is None or before.status is not TradeStatus.CLOSED):
             assert after.closed_at is not None
             net = after.realized_pnl_usdt - after.fees_usdt + after.funding_usdt
-            await self._event(
+            await self.event(
                 PositionEventKind.EXIT,
                 after,
                 after.closed_at,
@@ -296,7 +296,8 @@ class Refresh:
                 funding_usdt=float(after.funding_usdt),
             )
 
-    async def _event(self, kind: PositionEventKind, trade: Trade, ts: int, *, price: Decimal, **more: Any) -> None:
+    async def event(self, kind: PositionEventKind, trade: Trade, ts: int, *, price: Decimal, **more: Any) -> None:
+        """To `strategy_events` and `pos:events`; of the same moment and kind it is the same event."""
         key = InstrumentKey(trade.market, trade.symbol)
         detail = {
             "trade_id": trade.trade_id,
