@@ -1,18 +1,20 @@
 """S6, the keeper of positions.
 
-Consumes   ord:result (every change of every order), mkt:funding (what was settled), cfg:events
+Consumes   ord:result (every change of every order), mkt:funding (what was settled), treasury:transfers, cfg:events
 Produces   pos:events, alerts, ops:events (what a person told it); documents trades, positions_snapshots,
-           strategy_events, equity peak and halts
-Owns       a trade from its first fill to flat: its stop and targets once the entry intent is final, its end, its
-           result and the release of its risk budget; the account's daily loss and drawdown
-Never      opens anything; moves a stop away from profit; cancels a stop before its successor is listed
+           strategy_events, treasury_transfers (proposed), equity peak and halts
+Owns       a trade from its first fill to flat: its stop and targets once the entry intent is final, its growth, its
+           end, its result and the release of its risk budget; the account's daily loss and drawdown; what a wallet
+           that runs short asks of the other
+Never      opens a trade; moves a stop away from profit, unless a person does; cancels a stop before its successor is
+           listed
 """
 
 from collections.abc import Mapping
 
 from chimera.contracts.enums import Market, ServiceHealth
-from chimera.contracts.messages import FundingEvent, OrderResult
-from chimera.contracts.streams import MKT_FUNDING, ORD_RESULT
+from chimera.contracts.messages import FundingEvent, OrderResult, TransferEvent
+from chimera.contracts.streams import MKT_FUNDING, ORD_RESULT, TREASURY_TRANSFERS
 from chimera.domain.config.lint import lint
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
@@ -31,6 +33,7 @@ from chimera.services.s06_positions.handlers.person import Person
 from chimera.services.s06_positions.handlers.refresh import Refresh
 from chimera.services.s06_positions.handlers.show import Show
 from chimera.services.s06_positions.handlers.stagnation import Stagnation
+from chimera.services.s06_positions.handlers.treasury import Treasury
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Memory
 from chimera.services.s06_positions.policy import Policies
@@ -138,6 +141,19 @@ def build(world: World, settings: Settings) -> Service:
         now_ms=world.clock.now_ms,
     )
 
+    treasury = Treasury(
+        settings=settings,
+        owner=f"s6-{world.randomness.fork('s6/treasury').token_hex(8)}",
+        documents=world.documents,
+        snapshots=world.snapshots,
+        reservations=world.reservations,
+        locks=world.locks,
+        peers=world.peers,
+        watch=watch,
+        clock=world.clock,
+        teller=teller,
+    )
+
     async def start() -> None:
         """The configuration and the instruments' rules first, then what is open. Orders wait for the first tick."""
         await watch.start()
@@ -168,10 +184,12 @@ def build(world: World, settings: Settings) -> Service:
                 payload=FundingEvent,
                 handle=manage.on_funding,
             ),
+            On(streams=(TREASURY_TRANSFERS.name(env),), payload=TransferEvent, handle=treasury.on_transfer),
             watch.consume(),
         ),
         timers=(
             Every(name="limits", interval_ms=settings.limits_ms, run=limits.check),
+            Every(name="treasury", interval_ms=settings.treasury_ms, run=treasury.check),
             Every(name="heal", interval_ms=settings.heal_ms, run=manage.heal),
             Every(name="rules", interval_ms=settings.heal_ms, run=registered.load),
             watch.every(),
