@@ -1,6 +1,7 @@
 """S6 adds to a winner, with the real router on the simulated exchange."""
 
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from chimera.ports.venue import InsufficientFunds
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Instead, Meddled, meddled_floor
 from tests.services.test_s06_positions import venue_net
+from tests.services.test_s06_under_fire import I2_MS, LOOKUP_MS, OF_PLACING, Answer, under_fire
 from tests.services.trading_floor import DAY_MS, ENV, FUT, SPOT, Floor
 
 D = Decimal
@@ -298,6 +300,74 @@ def test_an_add_that_filled_while_s6_was_away_is_led_as_one_position() -> None:
         trade = await floor.trade()
         assert (trade.qty_open, trade.add_on_count) == (D("0.015"), 1)
         assert [qty for qty, _ in stops(floor)] == [D("0.015")]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(OF_PLACING, (Answer.OK, Answer.LATE, Answer.LOST))))
+def test_while_it_grows_every_part_is_covered_in_time_whatever_the_exchange_answers(
+    first: Answer, second: Answer
+) -> None:
+    async def scenario() -> None:
+        fire = await under_fire([Answer.OK, first, second], [second])
+        await calm(fire.floor)
+
+        # The first answer is the tier's; then come the stop of what is added, and that of the whole.
+        await fire.move("60310", 20_000)
+        trade = await fire.floor.trade()
+        grown = (trade.add_on_count, abs(fire.floor.position_qty()))
+        await fire.move("59000", 30_000)
+
+        # Refused for good, what is added is closed at market, and the first part goes on.
+        assert grown in ((1, D("0.015")), (1, D("0.010")))
+        assert fire.naked_ms <= I2_MS + LOOKUP_MS
+        if {first, second} <= {Answer.OK, Answer.LATE, Answer.DONE_UNKNOWN, Answer.REFUSED}:
+            assert fire.naked_ms <= I2_MS
+        assert (fire.floor.position_qty(), fire.floor.resting()) == (D(0), {})
+        assert (await fire.floor.trade()).status is TradeStatus.CLOSED
+        assert await fire.floor.world.reservations.all() == []
+        await fire.floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "closes"),
+    [
+        pytest.param("leave", "EXIT", id="a person leaves"),
+        pytest.param("59300", None, id="the stop fills"),
+    ],
+)
+def test_what_ends_while_it_grows_ends_whole(meanwhile: str, closes: str | None) -> None:
+    async def scenario() -> None:
+        slow: list[str] = []
+
+        async def slowly(place: Instead, new: NewOrder) -> Any:
+            if new.client_order_id.endswith("-a1"):
+                slow.append(new.client_order_id)
+                await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 3_000)
+            return await place(new)
+
+        floor = await calm(await meddled_floor("s4", "s6", "s5", venue=Meddled))
+        await floor.enter(tp="63000")
+        floor.world.venue.instead["place"] = slowly
+        await floor.move("60310", settle_ms=3_000)
+        assert slow == ["s3-btc-e1-a1"]
+        if meanwhile == "leave":
+            asked = await floor.call("s6", "POST", "/positions/close", {"market": "FUT", "symbol": "BTCUSDT"})
+            assert asked.ok
+        else:
+            await floor.move(meanwhile, settle_ms=1_000)
+        await floor.settle(30_000)
+
+        trade = await floor.trade()
+        assert (floor.position_qty(), floor.resting()) == (D(0), {})
+        assert trade.status is TradeStatus.CLOSED
+        assert closes is None or trade.reason == closes
+        net = trade.realized_pnl_usdt - trade.fees_usdt + trade.funding_usdt
+        assert abs(net - venue_net(floor)) <= D("1e-8")
+        assert await floor.world.reservations.all() == []
         await floor.stop()
 
     run_virtual(scenario())
