@@ -13,7 +13,7 @@ from chimera.ports.peers import PeerAnswer
 from chimera.ports.venue import VenueUnavailable
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Instead, Meddled, meddled_floor
-from tests.services.trading_floor import FUT, Floor
+from tests.services.trading_floor import FUT, SPOT, Floor
 
 D = Decimal
 CLOSE = {"market": "FUT", "symbol": "BTCUSDT"}
@@ -208,6 +208,47 @@ def test_flatten_leaves_everything_and_says_so_by_instrument() -> None:
         assert again.body == {"flat": True, "instruments": []}
         assert (floor.position_qty(), floor.resting()) == (D(0), {})
         assert [event.action for event in audited(floor)] == ["POSITIONS_FLATTEN", "POSITION_CLOSE"]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_flatten_takes_back_what_is_being_entered_and_leaves_what_it_filled() -> None:
+    async def scenario() -> None:
+        async def slowly(place: Instead, new: Any) -> Any:
+            if new.client_order_id == "s3-btc-e1":
+                await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 1_000)
+            return await place(new)
+
+        floor = await meddled_floor("s4", "s6", "s5", venue=Meddled)
+        floor.world.venue.instead["place"] = slowly
+        entering = asyncio.ensure_future(floor.enter())
+        await asyncio.sleep(0.5)
+        answer = await floor.call("s6", "POST", "/positions/flatten", {})
+        await entering
+        await floor.settle(10_000)
+
+        (told,) = answer.body["instruments"]
+        assert told["symbol"] == "BTCUSDT"
+        assert answer.body["flat"]
+        assert (floor.position_qty(), floor.resting()) == (D(0), {})
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_spot_position_is_closed_with_its_pair() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, qty="0.00500", tp="66000", sl="57000")
+
+        answer = await floor.call("s6", "POST", "/positions/close", {"market": "SPOT", "symbol": "BTCUSDT"})
+        await floor.settle(10_000)
+
+        assert answer.ok, answer.body
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "EXIT")
+        assert floor.resting() == {}
         await floor.stop()
 
     run_virtual(scenario())

@@ -35,6 +35,10 @@ from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Held, Memory
 from chimera.services.s06_positions.trade import covering_stop, is_held, is_open, liquidation_of
 
+ENDING_MS = 3_000
+ENDING_LOOK_MS = 100
+"""How long flatten waits for entries that it has taken back, our own work's time: longer than a lookup takes."""
+
 STATUS_OF = {
     "price-off-tick": 400,
     "stop-would-trigger": 422,
@@ -79,6 +83,7 @@ class Person:
         not_gone = {
             record.intent_id: await self.ordering.take_back(record.intent_id, CancelReason.MANUAL) for record in entries
         }
+        await self._until_ended(entries)
         leaving: dict[InstrumentKey, LeaveAnswer] = {}
         # Asked for anew: an entry that was taken back may have filled in part.
         for trade_id in await self._open_trade_ids():
@@ -226,6 +231,15 @@ class Person:
         for trade_id in await self.refresh.unseen_entries():
             await self._read(trade_id)
         return await self.refresh.open_trade_ids()
+
+    async def _until_ended(self, entries: Sequence[IntentRecord]) -> None:
+        """An entry that is being taken back may fill meanwhile: what it filled is to be left as well."""
+        deadline_ms = self.clock.now_ms() + self.clock.work_ms(ENDING_MS)
+        waiting = {record.intent_id for record in entries}
+        while waiting and self.clock.now_ms() < deadline_ms:
+            waiting &= {record.intent_id for record in await self._entries_under_way()}
+            if waiting:
+                await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(ENDING_LOOK_MS))
 
     async def _read(self, trade_id: str) -> Held | None:
         async with self.memory.lock(trade_id):
