@@ -9,6 +9,7 @@ import pytest
 from chimera.contracts.collections import INTENTS, SIGNALS
 from chimera.contracts.documents import Decision, Signal
 from chimera.contracts.enums import Action, IntentState, Market, PositionEventKind, Purpose, Side, TradeStatus
+from chimera.contracts.http import CancelRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_STATE, POS_ADDS, REGIME_STATE
 from chimera.contracts.messages import PositionEvent
@@ -342,6 +343,12 @@ def test_while_it_grows_every_part_is_covered_in_time_whatever_the_exchange_answ
 def test_what_ends_while_it_grows_ends_whole(meanwhile: str, closes: str | None) -> None:
     async def scenario() -> None:
         slow: list[str] = []
+        taken_back: list[str | None] = []
+
+        async def heard(call: Instead, asked: PeerCall) -> Any:
+            if isinstance(asked.body, CancelRequest) and asked.body.intent_id is not None:
+                taken_back.append(asked.body.intent_id)
+            return await call(asked)
 
         async def slowly(place: Instead, new: NewOrder) -> Any:
             if new.client_order_id.endswith("-a1"):
@@ -349,9 +356,10 @@ def test_what_ends_while_it_grows_ends_whole(meanwhile: str, closes: str | None)
                 await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 3_000)
             return await place(new)
 
-        floor = await calm(await meddled_floor("s4", "s6", "s5", venue=Meddled))
+        floor = await calm(await meddled_floor("s4", "s6", "s5", venue=Meddled, peers=Meddled))
         await floor.enter(tp="63000")
         floor.world.venue.instead["place"] = slowly
+        floor.world.peers.instead["call"] = heard
         await floor.move("60310", settle_ms=3_000)
         assert slow == ["s3-btc-e1-a1"]
         if meanwhile == "leave":
@@ -365,9 +373,66 @@ def test_what_ends_while_it_grows_ends_whole(meanwhile: str, closes: str | None)
         assert (floor.position_qty(), floor.resting()) == (D(0), {})
         assert trade.status is TradeStatus.CLOSED
         assert closes is None or trade.reason == closes
+        assert taken_back[:1] == ["E1-ADD-1"]
         net = trade.realized_pnl_usdt - trade.fees_usdt + trade.funding_usdt
         assert abs(net - venue_net(floor)) <= D("1e-8")
         assert await floor.world.reservations.all() == []
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_the_router_is_still_covering_is_left_to_it() -> None:
+    async def scenario() -> None:
+        async def slowly(place: Instead, new: NewOrder) -> Any:
+            if new.client_order_id.endswith("-a1-1"):
+                await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 900)
+            return await place(new)
+
+        async def heard(cancel: Instead, key: InstrumentKey, client_order_id: str, **more: Any) -> Any:
+            record = await floor.world.documents.get(INTENTS, "E1-ADD-1")
+            if record is not None and not record.state.is_final:
+                canceled.append(client_order_id)
+            return await cancel(key, client_order_id, **more)
+
+        canceled: list[str] = []
+        floor = await calm(await meddled_floor("s4", "s6", "s5", venue=Meddled))
+        await floor.enter(tp="63000")
+        await floor.move("60200")
+        floor.world.venue.instead |= {"place": slowly, "cancel": heard}
+        floor.price = D(60_310)
+        seen_growing = 0
+        for _ in range(60):
+            await floor.settle(100)
+            assert (await floor.call("s6", "POST", "/positions/manage", {})).ok
+            record = await floor.world.documents.get(INTENTS, "E1-ADD-1")
+            growing = record is not None and not record.state.is_final
+            seen_growing += growing
+            if growing and floor.position_qty() == D("0.015"):
+                first = [qty for name, (_, qty, _) in floor.resting().items() if "-a1" not in name]
+                assert D("0.010") in first, "the first part keeps its own stop"
+
+        assert seen_growing >= 3
+        assert not [name for name in canceled if "-a1" in name]
+        assert (await floor.trade()).add_on_count == 1
+        assert [qty for qty, _ in stops(floor)] == [D("0.015")]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("limit", "grown"), [(900, "0.010"), (910, "0.015")])
+def test_nothing_is_added_beyond_the_exposure_of_a_symbol(limit: int, grown: str) -> None:
+    async def scenario() -> None:
+        floor = await calm(await Floor.open())
+        body = {"flags": {"risk": {"exposure_usdt_max": limit}}}
+        made = (await floor.call("s10", "POST", "/bundles", body)).body["bundle_id"]
+        assert (await floor.call("s10", "POST", f"/bundles/{made}/stage")).ok
+        assert (await floor.call("s10", "POST", "/promote", {"bundle_id": made, "mode": "FULL"})).ok
+
+        await winning(floor)
+
+        assert (await floor.trade()).qty_open == D(grown)
         await floor.stop()
 
     run_virtual(scenario())
