@@ -65,6 +65,7 @@ from chimera.contracts.http.orders import (
     OrderAnswer,
     OrderView,
     ShareRequest,
+    TimelineEntry,
 )
 from chimera.contracts.http.positions import (
     ExposureView,
@@ -194,6 +195,7 @@ __all__ = [
     "SimulateRequest",
     "StatusAnswer",
     "StopPriceRequest",
+    "TimelineEntry",
     "TransferAnswer",
     "TransferDecision",
     "TransferRequest",
