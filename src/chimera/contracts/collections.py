@@ -265,7 +265,11 @@ COST_CURVES = Collection("cost_curves", CostCurve, (Index("by_kind_ver", ("kind"
 APPROVALS = Collection(
     "approvals",
     Approval,
-    (Index("by_status_exp", ("status", "expires_at")),),
+    (
+        Index("by_status_exp", ("status", "expires_at")),
+        Index("by_token", ("token",), unique=True),
+        Index("by_time", ("created_at",)),
+    ),
     # v3.2 says expireAfter 0 and "kept 7-30 d"; the record of who allowed what outlives the token by the longer one.
     ttl=Ttl("expires_at_sec", 30 * DAY_S),
 )

@@ -2,6 +2,7 @@
 
 from chimera.contracts.documents.accounts import (
     Approval,
+    ApprovalSubject,
     BalanceSnapshot,
     FundingRecord,
     HoldingSnapshot,
@@ -80,6 +81,7 @@ __all__ = [
     "Alert",
     "Applies",
     "Approval",
+    "ApprovalSubject",
     "AuditRecord",
     "AutopsyReport",
     "BalanceSnapshot",

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pydantic import Field, SecretStr
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Number
-from chimera.contracts.enums import Action, HealthLevel, Market, Role, Switch
+from chimera.contracts.enums import Action, ApprovalStatus, HealthLevel, Market, Role, Side, Switch
 from chimera.contracts.http.common import Asked
 from chimera.contracts.http.positions import PositionView
 
@@ -99,6 +99,52 @@ class FlattenRequest(Asked):
 
 class FlattenAnswer(Contract):
     closing: tuple[PositionOrderAnswer, ...] = ()
+
+
+class ApprovalRequest(Asked):
+    """`POST /approvals`: a token for one entry above `compliance.large_order_usdt_threshold`, and what it is for."""
+
+    market: Market
+    symbol: str = Field(min_length=1)
+    side: Side
+    notional_usdt_max: Number = Field(gt=0)
+    qty_max: Number | None = Field(default=None, gt=0)
+    reason: str = Field(min_length=1)
+
+
+class ApprovalDecision(Asked):
+    """`POST /approvals/{id}/approve` and `/revoke`."""
+
+    reason: str | None = None
+
+
+class ApprovalView(Contract):
+    """An approval as people see it. `token` is told to who asked for it, and only while it can be used."""
+
+    approval_id: str
+    status: ApprovalStatus
+    market: Market | None = None
+    symbol: str | None = None
+    side: Side | None = None
+    notional_usdt_max: Number | None = None
+    qty_max: Number | None = None
+    reason: str | None = None
+    requested_by: str | None = None
+    decided_by: str | None = None
+    created_at: EpochMs
+    expires_at: EpochMs
+    consumed_by: str | None = None
+    consumed_at: EpochMs | None = None
+    token: str | None = None
+
+
+class ApprovalsAnswer(Contract):
+    """`GET /approvals`: the newest first, and when one is needed. Amounts in USDT, `ttl_sec` a token's life."""
+
+    enabled: bool
+    large_order_usdt_threshold: Number
+    ttl_sec: int
+    approvals: tuple[ApprovalView, ...] = ()
 
 
 class TransferDecision(Contract):

@@ -2,6 +2,10 @@
 
 from chimera.contracts.http.exchange import TransferAnswer, TransferRequest
 from chimera.contracts.http.gateway import (
+    ApprovalDecision,
+    ApprovalRequest,
+    ApprovalsAnswer,
+    ApprovalView,
     HaltReleaseAnswer,
     HaltReleaseRequest,
     KillSwitchAnswer,
@@ -12,6 +16,7 @@ from chimera.contracts.http.gateway import (
     TransferDecision,
 )
 from chimera.runtime.service import Route
+from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
@@ -19,7 +24,7 @@ from chimera.services.s12_gateway.handlers.treasury import MoveMoney
 
 
 def routes(
-    kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellStatus, treasury: MoveMoney
+    kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellStatus, treasury: MoveMoney, approve: Approve
 ) -> tuple[Route, ...]:
     return (
         Route(
@@ -98,6 +103,47 @@ def routes(
             summary="Allow a transfer that waits for a person, or refuse it.",
             body=TransferDecision,
             answer=TransferAnswer,
+            errors=(404, 409, 503),
+        ),
+        *_approvals(approve),
+    )
+
+
+def _approvals(approve: Approve) -> tuple[Route, ...]:
+    return (
+        Route(
+            method="GET",
+            path="/approvals",
+            handle=approve.show,
+            summary="Tokens for large entries, the newest first, and when an entry needs one.",
+            answer=ApprovalsAnswer,
+            errors=(503,),
+        ),
+        Route(
+            method="POST",
+            path="/approvals",
+            handle=approve.ask,
+            summary="Ask for a one-time token for one large entry.",
+            body=ApprovalRequest,
+            answer=ApprovalView,
+            errors=(409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/approvals/{id}/approve",
+            handle=approve.approve,
+            summary="Allow what somebody else asked for; its token can be used once, and for a while.",
+            body=ApprovalDecision,
+            answer=ApprovalView,
+            errors=(403, 404, 409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/approvals/{id}/revoke",
+            handle=approve.revoke,
+            summary="Take an approval back before it is used.",
+            body=ApprovalDecision,
+            answer=ApprovalView,
             errors=(404, 409, 503),
         ),
     )

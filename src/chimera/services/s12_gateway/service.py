@@ -2,7 +2,7 @@
 
 Consumes  nothing yet: page and status read documents, and the calls of the other services
 Produces  ops:events, alerts
-Owns      system_state kill_switch and pauses, the key kill_switch, users, sessions
+Owns      system_state kill_switch and pauses, the key kill_switch, approvals, users, sessions
 Never     decides, sends an order, or lets a change pass that nobody asked for by name
 """
 
@@ -14,6 +14,7 @@ from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway.api import routes
+from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
@@ -53,11 +54,22 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
         env=settings.env,
     )
     treasury = MoveMoney(documents=world.documents, peers=world.peers, clock=world.clock, teller=teller)
+    approve = Approve(
+        documents=world.documents,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        randomness=world.randomness.fork("s12/approvals"),
+        teller=teller,
+        env=settings.env,
+    )
     return Service(
         id="s12",
         card=__doc__ or "",
-        timers=(Every(name="kill-switch-in-step", interval_ms=settings.in_step_ms, run=kill_switch.keep_in_step),),
-        routes=routes(kill_switch, restraints, status, treasury),
+        timers=(
+            Every(name="kill-switch-in-step", interval_ms=settings.in_step_ms, run=kill_switch.keep_in_step),
+            Every(name="approvals-expire", interval_ms=settings.in_step_ms, run=approve.expire),
+        ),
+        routes=routes(kill_switch, restraints, status, treasury, approve),
         produces=("ops:events", "alerts"),
         start=kill_switch.keep_in_step,
     )
