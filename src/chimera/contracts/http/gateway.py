@@ -154,6 +154,30 @@ class TransferDecision(Contract):
     reason: str | None = None
 
 
+class RestraintView(Contract):
+    """One thing that keeps the system from entering, and what a person can do about it.
+
+    name: KILL_SWITCH, HALT, PAUSE, NOT_RECONCILED, BREAKER, HEALTH, CLOCK_SKEW, STRANGER, or UNKNOWN for what could not
+    be asked. scope: which halt, what is paused, the breaker's state, the instrument. page: in docs/runbook.
+    """
+
+    name: str
+    scope: str | None = None
+    why: str
+    remedy: str
+    page: str | None = None
+    by: str | None = None
+    since: EpochMs | None = None
+    until: EpochMs | None = None
+
+
+class RestraintsAnswer(Contract):
+    """`GET /restraints`: none means that nothing forbids an entry as such."""
+
+    restraints: tuple[RestraintView, ...] = ()
+    ts: EpochMs
+
+
 class LastDecision(Contract):
     """The newest decision: `action` OPEN or SKIP, `reason` a word of `Reason`, `detail` the gate, rule or figure."""
 
@@ -180,6 +204,7 @@ class StatusAnswer(Contract):
     positions: tuple[PositionView, ...] = ()
     kill_switch: Switch
     reconciled: bool
+    restraints: tuple[RestraintView, ...] = ()
     config_rev: int | None = None
     seq: int | None = None
     last_decision: LastDecision | None = None

@@ -12,19 +12,26 @@ from chimera.contracts.http.gateway import (
     KillSwitchRequest,
     PauseAnswer,
     PauseRequest,
+    RestraintsAnswer,
     StatusAnswer,
     TransferDecision,
 )
 from chimera.runtime.service import Route
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
 from chimera.services.s12_gateway.handlers.treasury import MoveMoney
 
 
 def routes(
-    kill_switch: TurnKillSwitch, restraints: SetRestraints, status: TellStatus, treasury: MoveMoney, approve: Approve
+    kill_switch: TurnKillSwitch,
+    restraints: SetRestraints,
+    restrained: TellRestraints,
+    status: TellStatus,
+    treasury: MoveMoney,
+    approve: Approve,
 ) -> tuple[Route, ...]:
     return (
         Route(
@@ -34,6 +41,13 @@ def routes(
             summary="The whole system in one look: health, equity, positions with their stops, the last decision.",
             answer=StatusAnswer,
             errors=(503,),
+        ),
+        Route(
+            method="GET",
+            path="/restraints",
+            handle=restrained.show,
+            summary="Everything that keeps the system from entering now, why, and what a person can do about it.",
+            answer=RestraintsAnswer,
         ),
         Route(
             method="GET",

@@ -16,6 +16,7 @@ from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway.api import routes
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
 from chimera.services.s12_gateway.handlers.treasury import MoveMoney
@@ -35,8 +36,10 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
         file_present=kill_file,
     )
     restraints = SetRestraints(documents=world.documents, clock=world.clock, teller=teller)
+    restrained = TellRestraints(world=world, kill_switch=kill_switch, env=settings.env)
     status = TellStatus(
         world=world,
+        restrained=restrained,
         restraints=Restraints(
             env=settings.env,
             snapshots=world.snapshots,
@@ -69,7 +72,7 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
             Every(name="kill-switch-in-step", interval_ms=settings.in_step_ms, run=kill_switch.keep_in_step),
             Every(name="approvals-expire", interval_ms=settings.in_step_ms, run=approve.expire),
         ),
-        routes=routes(kill_switch, restraints, status, treasury, approve),
+        routes=routes(kill_switch, restraints, restrained, status, treasury, approve),
         produces=("ops:events", "alerts"),
         start=kill_switch.keep_in_step,
     )
