@@ -1,10 +1,8 @@
 """Bodies of S12."""
 
-from decimal import Decimal
-
 from pydantic import Field, SecretStr
 
-from chimera.contracts.base import Contract, EpochMs, Estimate, Number
+from chimera.contracts.base import Contract, EpochMs, Estimate, JsonObject, Number
 from chimera.contracts.enums import Action, ApprovalStatus, HealthLevel, Market, Role, Side, Switch
 from chimera.contracts.http.common import Asked
 from chimera.contracts.http.positions import PositionView
@@ -69,36 +67,40 @@ class HaltReleaseAnswer(Contract):
 
 
 class ClosePositionRequest(Asked):
-    """`POST /positions/{INSTR}/close`: at market, all of it or a share."""
+    """`POST /positions/{INSTR}/close`: at market, all of it, once however often it is asked for."""
 
-    ratio: Number = Field(default=Decimal(1), gt=0, le=1)
     reason: str = "MANUAL"
 
 
 class StopPriceRequest(Asked):
-    """`POST /positions/{INSTR}/stop`: a new stop price in USDT; it may only move towards profit."""
+    """`POST /positions/{INSTR}/stop`: a new stop price in USDT. Looser than the loss budget it needs `confirm`."""
 
     price: Number = Field(gt=0)
+    confirm: bool = False
     reason: str = "MANUAL"
 
 
-class PositionOrderAnswer(Contract):
-    """The intent that was told to the router."""
-
-    market: Market
-    symbol: str
-    intent_id: str
-
-
 class FlattenRequest(Asked):
-    """`POST /flatten`: kill switch ON, then every position is closed at market."""
+    """`POST /flatten`: kill switch ON, then every entry is taken back and every position closed at market."""
 
     confirm: bool
     reason: str = "MANUAL"
 
 
 class FlattenAnswer(Contract):
-    closing: tuple[PositionOrderAnswer, ...] = ()
+    """`flat`: nothing is open or under way any more. kill_switch OFF: nobody could pull it, do it by hand."""
+
+    kill_switch: Switch
+    flat: bool
+    instruments: tuple[JsonObject, ...] = ()
+
+
+class CancelOrderRequest(Asked):
+    """`POST /orders/{id}/cancel`: `confirm` for a position's own stop; `escalate` sells the rest after the cancel."""
+
+    confirm: bool = False
+    escalate: bool = False
+    reason: str | None = None
 
 
 class ApprovalRequest(Asked):

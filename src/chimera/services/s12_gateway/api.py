@@ -6,6 +6,10 @@ from chimera.contracts.http.gateway import (
     ApprovalRequest,
     ApprovalsAnswer,
     ApprovalView,
+    CancelOrderRequest,
+    ClosePositionRequest,
+    FlattenAnswer,
+    FlattenRequest,
     HaltReleaseAnswer,
     HaltReleaseRequest,
     KillSwitchAnswer,
@@ -14,11 +18,14 @@ from chimera.contracts.http.gateway import (
     PauseRequest,
     RestraintsAnswer,
     StatusAnswer,
+    StopPriceRequest,
     TransferDecision,
 )
+from chimera.contracts.http.orders import CancelAnswer
 from chimera.runtime.service import Route
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.positions import WorkPositions
 from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
@@ -32,6 +39,7 @@ def routes(
     status: TellStatus,
     treasury: MoveMoney,
     approve: Approve,
+    positions: WorkPositions,
 ) -> tuple[Route, ...]:
     return (
         Route(
@@ -119,7 +127,47 @@ def routes(
             answer=TransferAnswer,
             errors=(404, 409, 503),
         ),
+        *_positions(positions),
         *_approvals(approve),
+    )
+
+
+def _positions(positions: WorkPositions) -> tuple[Route, ...]:
+    return (
+        Route(
+            method="POST",
+            path="/positions/{instr}/close",
+            handle=positions.close,
+            summary="Close a position at market, all of it; the instrument as FUT:BTCUSDT or FUT-BTCUSDT.",
+            body=ClosePositionRequest,
+            errors=(404, 409, 503),
+        ),
+        Route(
+            method="POST",
+            path="/positions/{instr}/stop",
+            handle=positions.stop,
+            summary="Move a position's stop; looser than the loss budget it needs confirm.",
+            body=StopPriceRequest,
+            errors=(404, 409, 422, 503),
+        ),
+        Route(
+            method="POST",
+            path="/flatten",
+            handle=positions.flatten,
+            summary="Pull the kill switch, take back every entry, close every position at market.",
+            body=FlattenRequest,
+            answer=FlattenAnswer,
+            errors=(422, 503),
+        ),
+        Route(
+            method="POST",
+            path="/orders/{id}/cancel",
+            handle=positions.cancel,
+            summary="Cancel a resting order, or every order of an intent.",
+            body=CancelOrderRequest,
+            answer=CancelAnswer,
+            errors=(404, 409, 503),
+        ),
     )
 
 

@@ -14,8 +14,10 @@ from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway.api import routes
+from chimera.services.s12_gateway.audits import Audits
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.positions import WorkPositions
 from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
 from chimera.services.s12_gateway.handlers.status import TellStatus
@@ -65,14 +67,19 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
         teller=teller,
         env=settings.env,
     )
+    audits = Audits(teller=teller)
+    positions = WorkPositions(
+        documents=world.documents, peers=world.peers, clock=world.clock, audits=audits, kill_switch=kill_switch
+    )
     return Service(
         id="s12",
         card=__doc__ or "",
         timers=(
             Every(name="kill-switch-in-step", interval_ms=settings.in_step_ms, run=kill_switch.keep_in_step),
+            Every(name="audits-owed", interval_ms=settings.in_step_ms, run=audits.pay),
             Every(name="approvals-expire", interval_ms=settings.in_step_ms, run=approve.expire),
         ),
-        routes=routes(kill_switch, restraints, restrained, status, treasury, approve),
+        routes=routes(kill_switch, restraints, restrained, status, treasury, approve, positions),
         produces=("ops:events", "alerts"),
         start=kill_switch.keep_in_step,
     )
