@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr
 
-from chimera.contracts.base import Contract, EpochMs, Estimate, JsonObject, Number
+from chimera.contracts.base import Contract, EpochMs, Estimate, Number
 from chimera.contracts.enums import Action, ApprovalStatus, HealthLevel, Market, Role, Side, Switch
 from chimera.contracts.http.common import Asked
-from chimera.contracts.http.positions import PositionView
+from chimera.contracts.http.positions import LeaveAllInstrument, PositionView
 
 
 class LoginRequest(Contract):
@@ -92,7 +92,7 @@ class FlattenAnswer(Contract):
 
     kill_switch: Switch
     flat: bool
-    instruments: tuple[JsonObject, ...] = ()
+    instruments: tuple[LeaveAllInstrument, ...] = ()
 
 
 class CancelOrderRequest(Asked):

@@ -22,6 +22,7 @@ from chimera.contracts.http.gateway import (
     TransferDecision,
 )
 from chimera.contracts.http.orders import CancelAnswer
+from chimera.contracts.http.positions import LeaveAnswer, PutStopAnswer
 from chimera.runtime.service import Route
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
@@ -140,6 +141,7 @@ def _positions(positions: WorkPositions) -> tuple[Route, ...]:
             handle=positions.close,
             summary="Close a position at market, all of it; the instrument as FUT:BTCUSDT or FUT-BTCUSDT.",
             body=ClosePositionRequest,
+            answer=LeaveAnswer,
             errors=(404, 409, 503),
         ),
         Route(
@@ -148,6 +150,7 @@ def _positions(positions: WorkPositions) -> tuple[Route, ...]:
             handle=positions.stop,
             summary="Move a position's stop; looser than the loss budget it needs confirm.",
             body=StopPriceRequest,
+            answer=PutStopAnswer,
             errors=(404, 409, 422, 503),
         ),
         Route(

@@ -37,6 +37,7 @@ from chimera.runtime.service import Problem, Request, Route
 from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway import roles
 from chimera.services.s12_gateway.access import Access, Identity
+from chimera.services.s12_gateway.audits import Audits
 from chimera.services.s12_gateway.pages import CSP, HTML, UI_CSP, login_page, problem_page, welcome_page
 from chimera.services.s12_gateway.passwords import Passwords
 from chimera.services.s12_gateway.settings import GatewaySettings
@@ -48,6 +49,8 @@ UI = "/ui"
 UI_ASSETS = ("/ui/_nicegui/", "/ui/static/")
 PROGRAM_PATHS = ("/api/", "/auth/")
 """Under these, and for everything that is not a page visit, a refusal is a problem document."""
+AUDITED_HERE = frozenset({"s4", "s5"})
+"""Services that carry out what anybody tells them and leave it to the gateway to write down who did."""
 CSRF_HEADER = "x-csrf-token"
 
 log = structlog.get_logger(__name__)
@@ -78,7 +81,7 @@ def build_web(world: World, settings: GatewaySettings, routes: tuple[Route, ...]
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
     _add_login(app, Login(access, passwords, Throttle(world.clock), teller, settings))
-    _add_calls(app, Calls(world.peers, Routes(routes)), routes)
+    _add_calls(app, Calls(world.peers, Routes(routes), Audits(teller=teller)), routes)
     gate = Gate(app=app, access=access, cookie_name=settings.cookie_name)
     guard = BrowserGuard(
         app=gate,
@@ -272,6 +275,7 @@ class Calls:
 
     peers: Peers
     own: Routes
+    audits: Audits
 
     async def proxy(self, request: HttpRequest) -> Response:
         """/api/<service>/<path>."""
@@ -300,6 +304,9 @@ class Calls:
             if service == "s12":
                 return await self._answer_own(request, path, Request(body, {}, query, user, key, text))
             told = await self.peers.call(PeerCall(service, request.method, path, body, query, user, key, text))
+            if service in AUDITED_HERE and request.method not in SAFE_METHODS and told.ok:
+                after = {"asked": body, "status": told.status}
+                await self.audits.tell(user, "CALL", f"{service} {path}", None, after)
         except Problem as problem:
             return _problem_response(request.scope, problem)
         except DependencyDown as down:

@@ -21,6 +21,7 @@ from chimera.contracts.http.gateway import (
     StopPriceRequest,
 )
 from chimera.contracts.http.orders import CancelRequest
+from chimera.contracts.http.positions import LeaveAllAnswer, LeaveAllRequest, LeaveRequest, PutStopRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
@@ -51,14 +52,16 @@ class WorkPositions:
         """POST /positions/{INSTR}/close. S6 audits it with what was."""
         wanted: ClosePositionRequest = request.body
         key = _key_of(request.path["instr"])
-        body = {"market": key.market.value, "symbol": key.symbol, "reason": wanted.reason}
+        body = LeaveRequest(market=key.market, symbol=key.symbol, reason=wanted.reason).to_dict()
         return await self._pass_on(request, "s6", "/positions/close", body, f"closing {key}")
 
     async def stop(self, request: Request) -> Reply:
         """POST /positions/{INSTR}/stop. S6 audits it with the stop before."""
         wanted: StopPriceRequest = request.body
         key = _key_of(request.path["instr"])
-        body = {"market": key.market.value, "symbol": key.symbol, **wanted.to_dict()}
+        body = PutStopRequest(
+            market=key.market, symbol=key.symbol, price=wanted.price, confirm=wanted.confirm, reason=wanted.reason
+        ).to_dict()
         return await self._pass_on(request, "s6", "/positions/stop", body, f"moving the stop of {key}")
 
     async def flatten(self, request: Request) -> Reply:
@@ -69,16 +72,14 @@ class WorkPositions:
                 422, "not-confirmed", "this closes every position at market: send confirm: true to say that you mean it"
             )
         is_pulled = await self._pull(request.actor or SELF, wanted.reason)
-        told = await self._ask(request, "s6", "/positions/flatten", {"reason": wanted.reason}, "flattening")
+        told = await self._ask(
+            request, "s6", "/positions/flatten", LeaveAllRequest(reason=wanted.reason).to_dict(), "flattening"
+        )
         if not told.ok:
             return Reply(told.body, told.status, told.content_type)
-        return Reply(
-            FlattenAnswer(
-                kill_switch=Switch.ON if is_pulled else Switch.OFF,
-                flat=bool(told.body.get("flat")),
-                instruments=tuple(told.body.get("instruments", ())),
-            )
-        )
+        left = LeaveAllAnswer.model_validate(told.body)
+        switch = Switch.ON if is_pulled else Switch.OFF
+        return Reply(FlattenAnswer(kill_switch=switch, flat=left.flat, instruments=left.instruments))
 
     async def cancel(self, request: Request) -> Reply:
         """POST /orders/{id}/cancel: an order by its id, or every order of an intent by its."""
