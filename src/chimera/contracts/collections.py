@@ -291,6 +291,7 @@ INTENTS = Collection(
         Index("by_instr", ("market", "symbol", "state", "created_at")),
         Index("by_signal", ("intent.signal_id",), sparse=True),
         Index("by_client", ("intent.client_order_id",), unique=True),
+        Index("by_time", ("created_at",)),
     ),
     retention_days=400,
     retention_field="created_at",

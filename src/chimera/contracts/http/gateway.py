@@ -3,7 +3,18 @@
 from pydantic import Field, SecretStr
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Number
-from chimera.contracts.enums import Action, ApprovalStatus, HealthLevel, Market, Role, Side, Switch
+from chimera.contracts.enums import (
+    Action,
+    ApprovalStatus,
+    HealthLevel,
+    Market,
+    OrderStatus,
+    OrderType,
+    Purpose,
+    Role,
+    Side,
+    Switch,
+)
 from chimera.contracts.http.common import Asked
 from chimera.contracts.http.positions import LeaveAllInstrument, PositionView
 
@@ -101,6 +112,42 @@ class CancelOrderRequest(Asked):
     confirm: bool = False
     escalate: bool = False
     reason: str | None = None
+
+
+class OrdersQuery(Contract):
+    """`GET /orders?limit=&open=`: how many of the newest; `open` alone those that have not ended."""
+
+    limit: int = Field(default=50, ge=1, le=500)
+    open: bool = False
+
+
+class OrderRow(Contract):
+    """One order, with whose it is. Prices in USDT; stop_price is the trigger of a conditional order."""
+
+    order_id: str
+    intent_id: str | None = None
+    parent_id: str | None = None
+    market: Market
+    symbol: str
+    side: Side
+    type: OrderType
+    purpose: Purpose | None = None
+    status: OrderStatus
+    quantity: Number | None = None
+    filled_qty: Number | None = None
+    price: Number | None = None
+    stop_price: Number | None = None
+    avg_price: Number | None = None
+    reason: str | None = None
+    created_at: EpochMs
+    updated_at: EpochMs | None = None
+
+
+class OrdersAnswer(Contract):
+    """`GET /orders`: the newest first."""
+
+    orders: tuple[OrderRow, ...] = ()
+    ts: EpochMs
 
 
 class ApprovalRequest(Asked):

@@ -14,6 +14,8 @@ from chimera.contracts.http.gateway import (
     HaltReleaseRequest,
     KillSwitchAnswer,
     KillSwitchRequest,
+    OrdersAnswer,
+    OrdersQuery,
     PauseAnswer,
     PauseRequest,
     RestraintsAnswer,
@@ -26,6 +28,7 @@ from chimera.contracts.http.positions import LeaveAnswer, PutStopAnswer
 from chimera.runtime.service import Route
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.orders import ListOrders
 from chimera.services.s12_gateway.handlers.positions import WorkPositions
 from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
@@ -41,6 +44,7 @@ def routes(
     treasury: MoveMoney,
     approve: Approve,
     positions: WorkPositions,
+    orders: ListOrders,
 ) -> tuple[Route, ...]:
     return (
         Route(
@@ -128,13 +132,22 @@ def routes(
             answer=TransferAnswer,
             errors=(404, 409, 503),
         ),
-        *_positions(positions),
+        *_positions(positions, orders),
         *_approvals(approve),
     )
 
 
-def _positions(positions: WorkPositions) -> tuple[Route, ...]:
+def _positions(positions: WorkPositions, orders: ListOrders) -> tuple[Route, ...]:
     return (
+        Route(
+            method="GET",
+            path="/orders",
+            handle=orders.show,
+            summary="Orders, the newest first, or those alone that still rest.",
+            query=OrdersQuery,
+            answer=OrdersAnswer,
+            errors=(503,),
+        ),
         Route(
             method="POST",
             path="/positions/{instr}/close",

@@ -17,6 +17,7 @@ from chimera.services.s12_gateway.api import routes
 from chimera.services.s12_gateway.audits import Audits
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
+from chimera.services.s12_gateway.handlers.orders import ListOrders
 from chimera.services.s12_gateway.handlers.positions import WorkPositions
 from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.handlers.restraints import SetRestraints
@@ -71,6 +72,7 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
     positions = WorkPositions(
         documents=world.documents, peers=world.peers, clock=world.clock, audits=audits, kill_switch=kill_switch
     )
+    orders = ListOrders(documents=world.documents, clock=world.clock)
     return Service(
         id="s12",
         card=__doc__ or "",
@@ -79,7 +81,7 @@ def build(world: World, settings: GatewaySettings, *, kill_file: Callable[[], bo
             Every(name="audits-owed", interval_ms=settings.in_step_ms, run=audits.pay),
             Every(name="approvals-expire", interval_ms=settings.in_step_ms, run=approve.expire),
         ),
-        routes=routes(kill_switch, restraints, restrained, status, treasury, approve, positions),
+        routes=routes(kill_switch, restraints, restrained, status, treasury, approve, positions, orders),
         produces=("ops:events", "alerts"),
         start=kill_switch.keep_in_step,
     )
