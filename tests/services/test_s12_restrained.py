@@ -10,7 +10,7 @@ import pytest
 from chimera.contracts.documents import Halt, HaltsState, Pause, PausesState, StrangersState
 from chimera.contracts.http import ReconcileStatusAnswer
 from chimera.contracts.http.gateway import RestraintsAnswer
-from chimera.contracts.keys import CLOCK_OFFSET, HEALTH_ROLLING, HEALTH_STATE
+from chimera.contracts.keys import CLOCK_OFFSET, HEALTH_ROLLING, HEALTH_STATE, ROUTER_BREAKER
 from chimera.ports.peers import PeerCall
 from chimera.runtime.service import Reply, Request, Route
 from chimera.services.s12_gateway.handlers.restrained import ASK_MS, HALTS, PAUSES, STRANGERS
@@ -104,6 +104,16 @@ async def test_an_open_breaker_says_how_it_closes(state: str) -> None:
     assert "POST /api/s4/breaker/close" in restraint.remedy
 
 
+async def test_the_breaker_is_read_from_its_key_where_there_is_one() -> None:
+    house = await House(cb_state="CLOSED").open()
+    kept = {"state": "OPEN", "opened_at": "5000", "error_rate": "0.35"}
+    await house.here.snapshots.set_hash(ROUTER_BREAKER.name(ENV), kept)
+
+    restraint = await house.only()
+
+    assert (restraint.scope, restraint.since, "35% of the calls" in restraint.why) == ("OPEN", 5_000, True)
+
+
 async def test_red_names_what_is_red_and_an_old_judgement_counts_as_red() -> None:
     house = await House().open()
     await house.judge("RED", '{"ib_rate": "RED", "db": "GREEN"}')
@@ -138,7 +148,7 @@ async def test_who_is_slow_or_silent_hides_nobody_else() -> None:
 
     assert [(each.name, each.scope) for each in told] == [
         ("UNKNOWN", "S5, the reconciler"),
-        ("BREAKER", "OPEN"),
+        ("UNKNOWN", "S4, the order router"),
         ("UNKNOWN", "health"),
         ("UNKNOWN", "the clock's offset"),
     ]

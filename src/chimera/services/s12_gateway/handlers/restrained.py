@@ -13,7 +13,7 @@ from chimera.contracts.collections import system_state
 from chimera.contracts.documents import HaltsState, PausesState, StrangersState
 from chimera.contracts.enums import HealthLevel, Switch
 from chimera.contracts.http.gateway import RestraintsAnswer, RestraintView
-from chimera.contracts.keys import CLOCK_OFFSET, HEALTH_ROLLING, HEALTH_STATE
+from chimera.contracts.keys import CLOCK_OFFSET, HEALTH_ROLLING, HEALTH_STATE, ROUTER_BREAKER
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, PeerUnavailable
 from chimera.ports.world import World
@@ -24,6 +24,7 @@ from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 
 ASK_MS = 1_500
 """Of our own work: a page that is shown each second does not wait longer for one service."""
+BREAKER_EACH_NS = 5_000_000_000
 ME = "s12"
 CLOSED = "CLOSED"
 
@@ -34,11 +35,13 @@ STRANGERS = system_state(StrangersState)
 Views = tuple[RestraintView, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TellRestraints:
     world: World
     kill_switch: TurnKillSwitch
     env: str
+    _breaker_told: tuple[str, int] | None = None
+    """What S4 said of its breaker last, and when on the process's own clock, ns."""
 
     async def show(self, request: Request) -> Reply:
         return Reply(RestraintsAnswer(restraints=await self.now(), ts=self.world.clock.now_ms()))
@@ -130,21 +133,31 @@ class TellRestraints:
         )
 
     async def _breaker(self) -> Views:
-        checks = (await self._body("s4", "/health")).get("checks") or {}
-        state = str(checks.get("cb_state", CLOSED))
+        """As S4 keeps it in its key; where there is none, as S4 says of itself, which asks the exchange each time."""
+        kept = await self.world.snapshots.get_hash(ROUTER_BREAKER.name(self.env))
+        state = kept.get("state") or await self._breaker_by_health()
         if state == CLOSED:
             return ()
-        tries = " It tries a few calls now, and closes when they succeed." if state.startswith("HALF") else ""
+        rate = f" ({float(kept['error_rate']):.0%} of the calls)" if kept.get("error_rate") else ""
+        tries = ". It tries a few calls now, and closes when they succeed" if state.startswith("HALF") else ""
         return (
             RestraintView(
                 name="BREAKER",
                 scope=state,
-                why=f"the exchange failed too often, or somebody opened it by hand.{tries}",
+                why=f"the exchange failed too often{rate}, or somebody opened it by hand{tries}",
+                since=int(float(kept["opened_at"])) if kept.get("opened_at") else None,
                 remedy="Wait: it closes by itself after good probes. Opened by hand it is closed by hand: POST"
                 " /api/s4/breaker/close.",
                 page="cb-open",
             ),
         )
+
+    async def _breaker_by_health(self) -> str:
+        now_ns = self.world.clock.perf_ns()
+        if self._breaker_told is None or now_ns - self._breaker_told[1] >= BREAKER_EACH_NS:
+            checks = (await self._body("s4", "/health")).get("checks") or {}
+            self._breaker_told = str(checks.get("cb_state", CLOSED)), now_ns
+        return self._breaker_told[0]
 
     async def _health(self) -> Views:
         snapshots, clock = self.world.snapshots, self.world.clock
