@@ -146,8 +146,8 @@ class TellRestraints:
                 scope=state,
                 why=f"the exchange failed too often{rate}, or somebody opened it by hand{tries}",
                 since=int(float(kept["opened_at"])) if kept.get("opened_at") else None,
-                remedy="Wait: it closes by itself after good probes. Opened by hand it is closed by hand: POST"
-                " /api/s4/breaker/close.",
+                remedy="Wait: it closes by itself after good probes. Opened by hand it is closed by hand, by an admin:"
+                " POST /api/s4/breaker/close.",
                 page="cb-open",
             ),
         )
