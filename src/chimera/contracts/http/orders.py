@@ -115,10 +115,14 @@ TIMELINE_WORDS = (
     "GUARD_TRIGGERED",
     "GUARD_DISARMED",
     "DOWNSIZED",
+    "FREED",
+    "PROTECTED",
     "CANCEL_ASKED",
+    "STOPPED",
     "ENDED",
 )
-"""The words of `TimelineEntry.what`, in the order in which a life usually meets them."""
+"""The words of `TimelineEntry.what`, in the order in which a life usually meets them. FREED: what an exit sells is held
+back by nothing any more; PROTECTED: spot has its pair, or asked for none; STOPPED: nothing more is opened, and why."""
 
 
 class IntentAnswer(Contract):
