@@ -37,13 +37,10 @@ class Desk:
 
     here: SmallWorld = field(default_factory=small_world)
     flags: ComplianceFlags = STRICT
+    revisions: int = 0
 
     async def open(self, *people: str) -> "Desk":
-        bundle = default_bundle(self.here.clock.now_ms())
-        bundle = bundle.but(rev=1, flags=bundle.flags.but(compliance=self.flags))
-        await self.here.documents.put(CONFIG_BUNDLES, bundle)
-        active = ConfigActive(key="active", rev=1, bundle_id=bundle.bundle_id, activated_at=0, seq=0)
-        await self.here.documents.put(CONFIG_ACTIVE, active)
+        await self.activate(self.flags)
         for name in people:
             user = User(name=name, role=Role.ADMIN, password_hash="x", created_at=0, updated_at=0)
             await self.here.documents.put(USERS, user)
@@ -79,14 +76,21 @@ class Desk:
         found: Approval = await self.here.documents.get(APPROVALS, name)
         return found
 
+    async def activate(self, flags: ComplianceFlags) -> None:
+        self.revisions += 1
+        bundle = default_bundle(self.here.clock.now_ms())
+        name = f"B-{self.revisions}"
+        bundle = bundle.but(bundle_id=name, rev=self.revisions, flags=bundle.flags.but(compliance=flags))
+        await self.here.documents.put(CONFIG_BUNDLES, bundle)
+        active = ConfigActive(key="active", rev=self.revisions, bundle_id=name, activated_at=0, seq=self.revisions)
+        await self.here.documents.put(CONFIG_ACTIVE, active)
+
+    def door(self) -> Approvals:
+        world = self.here.world
+        return Approvals(documents=world.documents, snapshots=world.snapshots, clock=world.clock, env=ENV)
+
     async def refusal(self, intent: OrderIntent) -> Problem | None:
-        door = Approvals(
-            documents=self.here.world.documents,
-            snapshots=self.here.world.snapshots,
-            clock=self.here.world.clock,
-            env=ENV,
-        )
-        return await door.refusal(intent, notional_of(intent, PRICE), self.flags)
+        return await self.door().refusal(intent, notional_of(intent, PRICE), self.flags)
 
     async def audited(self) -> list[str]:
         return [event.action for event in await self.here.told(OPS_EVENTS.name(ENV)) if isinstance(event, AuditEvent)]
@@ -127,6 +131,24 @@ async def test_a_large_entry_without_a_token_is_refused_with_the_limit_and_the_r
     assert (problem.status, problem.kind, problem.more["limit_usdt"]) == (403, "approval-required", 5_000)
     assert "6000.00 USDT" in problem.detail
     assert "POST /approvals" in problem.detail
+
+
+async def test_the_configuration_in_force_says_what_is_large_and_without_a_price_nothing_passes() -> None:
+    desk = await Desk().open()
+    door = desk.door()
+    _, token = await desk.allowed()
+
+    with pytest.raises(Problem, match=r"risk\.approval_token is missing"):
+        await door.check(entry(), PRICE)
+    with pytest.raises(Problem, match="no price"):
+        await door.check(entry(token=token), None)
+    await door.check(entry(), PRICE / 2)
+    await door.check(entry(token=token), PRICE)
+    with pytest.raises(Problem, match="was used by I-1"):
+        await door.check(entry("I-2", token=token), PRICE)
+    await desk.activate(ComplianceFlags(enabled=False))
+    await door.check(entry("I-2"), PRICE)
+    await door.check(entry("I-3", intent="EXIT", side="SELL", reduce_only=True, sl=None), None)
 
 
 async def test_a_token_lets_one_large_entry_pass_and_no_second() -> None:

@@ -176,9 +176,9 @@ def test_a_life_is_told_moment_by_moment() -> None:
         [
             "22:13:20.456",
             "order refused",
-            "price 60,000.5  qty 0.02  post only yes  until ms 22:13:25  why -2010",
+            "price 60,000.5 · qty 0.02 · post only yes · until ms 22:13:25 · why -2010",
         ],
-        ["22:13:21.000", "something new", "parts 1, 2  odd at 1000000000000000000"],
+        ["22:13:21.000", "something new", "parts 1, 2 · odd at 1000000000000000000"],
     ]
     assert [each["cells"][1].get("c") for each in life.rows] == ["strong", "bad", "strong"]
 

@@ -15,10 +15,11 @@ The document decides, by compare and set: it is one intent's or nobody's. The ke
 from dataclasses import dataclass
 from decimal import Decimal
 
-from chimera.contracts.collections import APPROVALS
+from chimera.contracts.collections import APPROVALS, CONFIG_ACTIVE, CONFIG_BUNDLES
 from chimera.contracts.documents import Approval, ApprovalSubject
 from chimera.contracts.enums import ApprovalStatus
 from chimera.contracts.flags import ComplianceFlags
+from chimera.contracts.ids import CONFIG_ACTIVE_KEY
 from chimera.contracts.keys import APPROVAL
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.clock import Clock
@@ -30,12 +31,46 @@ TRIES = 5
 REMEDY = "Ask for an approval (POST /approvals, or chimera approval ask), have it allowed, and send its token."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Approvals:
     documents: Documents
     snapshots: Snapshots
     clock: Clock
     env: str
+    _last: tuple[str, ComplianceFlags] | None = None
+    """Of the bundle that was in force last; a bundle never changes."""
+
+    async def check(self, intent: OrderIntent, price: Decimal | None) -> None:
+        """By the configuration in force. The last of all checks: it may use a token up.
+
+        Args:
+            price: at which the entry is worth what it is; None: nobody knows.
+
+        Raises:
+            Problem: 403, it needs a token; 409, look again; 503, nobody can say what it is worth.
+            DependencyDown: the documents or the state store do not answer.
+        """
+        if not intent.purpose.is_new_entry:
+            return
+        flags = await self._flags()
+        if not flags.enabled:
+            return
+        if price is None and not (intent.quote_qty is not None and not intent.qty):
+            raise Problem(
+                503, "no-price", f"there is no price of {intent.instrument} now to say whether it needs an approval"
+            )
+        problem = await self.refusal(intent, notional_of(intent, price or Decimal(0)), flags)
+        if problem is not None:
+            raise problem
+
+    async def _flags(self) -> ComplianceFlags:
+        active = await self.documents.get(CONFIG_ACTIVE, CONFIG_ACTIVE_KEY)
+        if active is None:
+            return ComplianceFlags()
+        if self._last is None or self._last[0] != active.bundle_id:
+            bundle = await self.documents.get(CONFIG_BUNDLES, active.bundle_id)
+            self._last = active.bundle_id, ComplianceFlags() if bundle is None else bundle.flags.compliance
+        return self._last[1]
 
     async def refusal(self, intent: OrderIntent, notional_usdt: Decimal, flags: ComplianceFlags) -> Problem | None:
         """Why the entry may not pass; None: it may, and its token, where it needs one, is used up by it.

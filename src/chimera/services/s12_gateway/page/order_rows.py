@@ -136,7 +136,7 @@ def life_sections(answer: IntentAnswer, places: Places) -> list[Section]:
 
 def _moment(n: int, entry: TimelineEntry, digits: int) -> Row:
     tone = "bad" if entry.what.endswith(_BAD) else "strong"
-    figures = "  ".join(
+    figures = " · ".join(
         f"{name.replace('_', ' ')} {_plain(name, value, digits)}" for name, value in entry.detail.items()
     )
     return row(
