@@ -32,7 +32,10 @@ _OVER_WORDS = {
     OrderStatus.REJECTED: "ORDER_REFUSED",
 }
 
-Moment = tuple[int, int, TimelineEntry]
+Moment = tuple[tuple[int, int, int], TimelineEntry]
+"""When, whose and which: what is sorted by. Whose is the number of the order, so that within one millisecond an entry
+fills before its stop is filed."""
+_OF_INTENT, _LAST = -1, 1_000_000
 
 
 def timeline_of(record: IntentRecord, orders: Sequence[Order], fills: Iterable[Fill]) -> tuple[TimelineEntry, ...]:
@@ -42,18 +45,20 @@ def timeline_of(record: IntentRecord, orders: Sequence[Order], fills: Iterable[F
         orders: of this intent, in the order of their numbers.
         fills: of those orders, in any order.
     """
-    moments = [*_begun(record), *(moment for order in orders for moment in _of_order(order)), *map(_filled, fills)]
+    numbers = {order.order_id: number for number, order in enumerate(orders)}
+    moments = [*_begun(record), *(moment for n, order in enumerate(orders) for moment in _of_order(n, order))]
+    moments += [_filled(numbers.get(fill.order_id, _LAST), fill) for fill in fills]
     if record.state.is_final:
         moments.append(_end(record))
-    moments.sort(key=lambda moment: moment[:2])
-    return tuple(entry for _, _, entry in moments)
+    moments.sort(key=lambda moment: moment[0])
+    return tuple(entry for _, entry in moments)
 
 
 def _begun(record: IntentRecord) -> Iterator[Moment]:
     intent = record.intent
     yield _moment(
         record.created_at,
-        _BEGUN,
+        (_OF_INTENT, _BEGUN),
         "ACCEPTED",
         purpose=record.purpose.value,
         side=intent.side.value,
@@ -75,13 +80,13 @@ def _begun(record: IntentRecord) -> Iterator[Moment]:
         detail = dict(note.detail)
         if note.what == "PLANNED":
             detail |= {"slices": len(execution.slices), **({"why": execution.why} if execution.why else {})}
-        yield _moment(note.ts, _NOTED, _WORDS_OF_NOTES.get(note.what, note.what), **detail)
+        yield _moment(note.ts, (_OF_INTENT, _NOTED), _WORDS_OF_NOTES.get(note.what, note.what), **detail)
 
 
-def _of_order(order: Order) -> Iterator[Moment]:
+def _of_order(n: int, order: Order) -> Iterator[Moment]:
     yield _moment(
         order.created_at,
-        _FILED,
+        (n, _FILED),
         "ORDER_FILED",
         order.order_id,
         purpose=order.purpose.value if order.purpose is not None else None,
@@ -93,17 +98,17 @@ def _of_order(order: Order) -> Iterator[Moment]:
     )
     venue_id = order.venue_algo_id or order.venue_order_id
     if order.sent_at is not None:
-        yield _moment(order.sent_at, _SENT, "ORDER_SENT", order.order_id, mid=order.mid_at_send, known_as=venue_id)
+        yield _moment(order.sent_at, (n, _SENT), "ORDER_SENT", order.order_id, mid=order.mid_at_send, known_as=venue_id)
     changed_at = order.updated_at or order.sent_at or order.created_at
     if not order.status.is_final and order.is_listed:
         word = _LISTED_WORDS.get(order.purpose, "ORDER_ACKNOWLEDGED") if order.purpose else "ORDER_ACKNOWLEDGED"
         yield _moment(
-            changed_at, _LISTED, word, order.order_id, qty=order.quantity, price=order.stop_price or order.price
+            changed_at, (n, _LISTED), word, order.order_id, qty=order.quantity, price=order.stop_price or order.price
         )
     elif order.status in _OVER_WORDS:
         yield _moment(
             changed_at,
-            _OVER,
+            (n, _OVER),
             _OVER_WORDS[order.status],
             order.order_id,
             filled_qty=order.filled_qty or None,
@@ -112,11 +117,11 @@ def _of_order(order: Order) -> Iterator[Moment]:
         )
 
 
-def _filled(fill: Fill) -> Moment:
+def _filled(n: int, fill: Fill) -> Moment:
     liquidity = None if fill.maker is None else "maker" if fill.maker else "taker"
     return _moment(
         fill.timestamp,
-        _FILLED,
+        (n, _FILLED),
         "ORDER_FILLED",
         fill.order_id,
         qty=fill.qty,
@@ -132,7 +137,7 @@ def _end(record: IntentRecord) -> Moment:
     stopped = record.execution.stopped if record.execution is not None else None
     return _moment(
         record.updated_at,
-        _ENDED,
+        (_LAST, _ENDED),
         "ENDED",
         state=record.state.value,
         filled_qty=record.filled_qty,
@@ -141,9 +146,9 @@ def _end(record: IntentRecord) -> Moment:
     )
 
 
-def _moment(ts: int, rank: int, what: str, order_id: str | None = None, **detail: Any) -> Moment:
+def _moment(ts: int, place: tuple[int, int], what: str, order_id: str | None = None, **detail: Any) -> Moment:
     told = {name: _plain(value) for name, value in detail.items() if value is not None}
-    return ts, rank, TimelineEntry(ts=ts, what=what, order_id=order_id, detail=told)
+    return (ts, *place), TimelineEntry(ts=ts, what=what, order_id=order_id, detail=told)
 
 
 def _plain(value: Any) -> Any:
