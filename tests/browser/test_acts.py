@@ -176,3 +176,27 @@ def test_flattening_wants_the_word_and_pulls_the_kill_switch(held: Page, system:
     held.locator(".kill-bar").get_by_role("button", name="Release").click()
     box.get_by_role("button", name="Release").click()
     expect(held.locator(".kill-bar")).to_be_hidden(timeout=LIVE_MS)
+
+
+def test_a_large_entry_is_asked_for_and_allowed_on_the_page(held: Page, system: Watched) -> None:
+    system.promote(compliance={"enabled": True, "large_order_usdt_threshold": 100})
+    try:
+        held.get_by_role("link", name="Orders").click()
+        held.wait_for_url("**/ui/orders")
+        approvals = table(held, "approvals")
+        expect(held.locator(".approvals")).to_contain_text("needed above 100.00 USDT", timeout=LIVE_MS)
+        held.get_by_role("button", name="Ask for one").click()
+        ask_box(held).get_by_label("Worth at most, USDT").fill("9000")
+        ask_box(held).get_by_label("Why").fill("the dip")
+        ask_box(held).get_by_role("button", name="Ask", exact=True).click()
+        expect(approvals).to_contain_text("pending", timeout=LIVE_MS)
+        expect(approvals).to_contain_text("at most 9,000.00 USDT")
+        approvals.get_by_role("button", name="Allow BTC FUT").click()
+        ask_box(held).get_by_role("button", name="Allow").click()
+        expect(approvals).to_contain_text(re.compile("approved.*[0-9a-f]{32}", re.DOTALL), timeout=LIVE_MS)
+        approvals.get_by_role("button", name="Revoke BTC FUT").click()
+        ask_box(held).get_by_role("button", name="Revoke").click()
+        expect(approvals).to_contain_text("revoked", timeout=LIVE_MS)
+        expect(approvals.get_by_role("button")).to_have_count(0)
+    finally:
+        system.promote(compliance={"enabled": False})

@@ -51,6 +51,8 @@ PROGRAM_PATHS = ("/api/", "/auth/")
 """Under these, and for everything that is not a page visit, a refusal is a problem document."""
 AUDITED_HERE = frozenset({"s4", "s5"})
 """Services that carry out what anybody tells them and leave it to the gateway to write down who did."""
+AUDITED_THERE = ("/breaker/",)
+"""Calls of theirs that they write down themselves, with what was before."""
 CSRF_HEADER = "x-csrf-token"
 
 log = structlog.get_logger(__name__)
@@ -304,7 +306,7 @@ class Calls:
             if service == "s12":
                 return await self._answer_own(request, path, Request(body, {}, query, user, key, text))
             told = await self.peers.call(PeerCall(service, request.method, path, body, query, user, key, text))
-            if service in AUDITED_HERE and request.method not in SAFE_METHODS and told.ok:
+            if told.ok and _is_audited_here(service, request.method, path):
                 after = {"asked": body, "status": told.status}
                 await self.audits.tell(user, "CALL", f"{service} {path}", None, after)
         except Problem as problem:
@@ -363,6 +365,10 @@ async def _on_bug(request: HttpRequest, error: Exception) -> Response:
 
 def _forbidden(identity: Identity, what: str) -> Problem:
     return Problem(403, "role", f"{identity.user} is {identity.role.value}; {what} needs a higher role")
+
+
+def _is_audited_here(service: str, method: str, path: str) -> bool:
+    return service in AUDITED_HERE and method not in SAFE_METHODS and not path.startswith(AUDITED_THERE)
 
 
 def _is_under(path: str, prefix: str) -> bool:
