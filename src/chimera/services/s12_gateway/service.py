@@ -9,12 +9,12 @@ Never     decides, sends an order, or lets a change pass that nobody asked for b
 from collections.abc import Callable
 
 from chimera.ports.world import World
+from chimera.runtime.audits import Audits
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway.api import routes
-from chimera.services.s12_gateway.audits import Audits
 from chimera.services.s12_gateway.handlers.approvals import Approve
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 from chimera.services.s12_gateway.handlers.orders import ListOrders

@@ -31,13 +31,13 @@ from chimera.contracts.services import BY_ID
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.world import World
+from chimera.runtime.audits import Audits
 from chimera.runtime.guard import SAFE_METHODS, Asgi, BrowserGuard, Receive, Scope, Send, header, send_refusal
 from chimera.runtime.http import BODY_MAX_BYTES, Routes, answer, problem_body, read_json, read_text, to_plain
 from chimera.runtime.service import Problem, Request, Route
 from chimera.runtime.telling import Teller
 from chimera.services.s12_gateway import roles
 from chimera.services.s12_gateway.access import Access, Identity
-from chimera.services.s12_gateway.audits import Audits
 from chimera.services.s12_gateway.pages import CSP, HTML, UI_CSP, login_page, problem_page, welcome_page
 from chimera.services.s12_gateway.passwords import Passwords
 from chimera.services.s12_gateway.settings import GatewaySettings

@@ -27,9 +27,9 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerAnswer, PeerCall, Peers
+from chimera.runtime.audits import Audits
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.waiting import DeadlinePassed, until
-from chimera.services.s12_gateway.audits import Audits
 from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 
 WAIT_MS = 10_000
