@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -44,6 +45,12 @@ COMMANDS = (
     ("doctor",),
     ("contracts", "export"),
     *(("bundle", word) for word in BUNDLE_WORDS),
+    *(("position", word) for word in ("list", "close", "stop")),
+    *(("order", word) for word in ("list", "show", "cancel")),
+    *(("approval", word) for word in ("list", "ask", "approve", "revoke")),
+    ("flatten",),
+    ("pause",),
+    ("resume",),
     ("flags",),
     ("map",),
     ("bench",),
@@ -237,6 +244,11 @@ def test_beyond_this_machine_a_password_comes_first(tmp_path: Path) -> None:
         ("kill-switch", "off"),
         ("bundle", "list"),
         ("bundle", "rollback", "--yes"),
+        ("position", "list"),
+        ("order", "show", "x"),
+        ("approval", "list"),
+        ("flatten", "--yes"),
+        ("pause",),
     ],
     ids=" ".join,
 )
@@ -470,6 +482,60 @@ def test_the_kill_switch_stops_decisions_until_it_is_released(running: Running) 
     assert (decision["decision"], decision["detail"]) == ("skip", "KILL_SWITCH")
     assert not (running.data / "KILL").exists()
     assert running.ask_json("status")["kill_switch"] == "OFF"
+
+
+def until_something_is_open(running: Running) -> list[dict[str, Any]]:
+    """A hint is refused while figures are too old, as on a busy machine; what is open already will do as well."""
+    for _ in range(30):
+        if held := running.ask_json("position", "list")["positions"]:
+            return list(held)
+        told = running.ask_json("decide", "BTCUSDT", "--open", "--market", "FUT", "--side", "buy")
+        time.sleep(1)
+    raise AssertionError(f"nothing opens: {told}")
+
+
+@pytest.mark.process
+def test_a_person_follows_closes_and_flattens(running: Running) -> None:
+    held = until_something_is_open(running)
+    name = f"{held[0]['market']}:{held[0]['symbol']}"
+    shown = running.ask("position", "list")
+    orders = running.ask_json("order", "list", "--limit", "10")["orders"]
+    life = running.ask_json("order", "show", orders[0]["intent_id"])
+    by_order = running.ask_json("order", "show", orders[0]["order_id"])
+    wrong_word = running.ask("flatten")
+    paused = running.ask("pause", "btcusdt", "--reason", "a look")
+    resumed = running.ask("resume", "btcusdt")
+
+    assert "at the stop" in shown.stdout or "No open position" in shown.stdout
+    assert life["intent_id"] == by_order["intent_id"] == orders[0]["intent_id"]
+    refused(wrong_word, "nothing was changed", "--yes")
+    assert "paused: FUT:BTCUSDT" in paused.stdout
+    assert "paused: nothing" in resumed.stdout
+    refused(running.ask("resume", "FUT"), "FUT is not paused")
+    refused(running.ask("position", "close", "NOPEUSDT"), "NOPEUSDT")
+    refused(running.ask("position", "stop", name, "1", "--json"))
+    refused(running.ask("order", "cancel", "s3-none"), "s3-none")
+
+    # Looked at anew: minutes of the market have passed.
+    held = until_something_is_open(running)
+    closed = running.ask_json("position", "close", f"{held[0]['market']}:{held[0]['symbol']}")
+    flat = running.ask_json("flatten", "--yes", "--reason", "test")
+
+    assert closed["trade_id"] == held[0]["trade_id"]
+    assert flat["flat"] is True
+    assert running.ask_json("status")["kill_switch"] == "ON"
+    told = running.ask("status").stdout
+    assert "no new entries: KILL_SWITCH" in told
+    assert "chimera kill-switch off" in told
+    assert running.ask("kill-switch", "off").returncode == 0
+
+
+@pytest.mark.process
+def test_an_approval_is_refused_where_none_is_needed(running: Running) -> None:
+    asked = running.ask("approval", "ask", "BTCUSDT", "BUY", "9000", "--reason", "a dip")
+
+    refused(asked, "compliance.enabled is off")
+    assert "not needed" in running.ask("approval", "list").stdout
 
 
 @pytest.mark.process

@@ -110,6 +110,49 @@ def test_an_alert_has_a_page_in_the_runbook_that_says_what_the_contract_says(cod
     assert f"]({code.slug}.md)" in (RUNBOOK / "README.md").read_text()
 
 
+TRADING_ALERTS = (
+    AlertCode.CB_OPEN,
+    AlertCode.MAKER_FILL_RATIO_LOW,
+    AlertCode.INSUFFICIENT_BALANCE_RATE_HIGH,
+    AlertCode.OCO_FALLBACK_RATE_HIGH,
+    AlertCode.GUARD_ANOMALY,
+    AlertCode.ORDER_RETRY_EXHAUSTED,
+    AlertCode.STOP_NOT_PLACED,
+    AlertCode.CLOCK_SKEW,
+    AlertCode.RATE_LIMITED,
+    AlertCode.RECON_FIXED,
+    AlertCode.RECON_FAILED,
+    AlertCode.LIQUIDATION,
+)
+"""What S4, S5 and S6 can raise or are held back by."""
+
+
+@pytest.mark.parametrize("code", TRADING_ALERTS)
+def test_an_alert_about_orders_says_what_was_done_already_and_what_is_left_to_do(code: AlertCode) -> None:
+    page = (RUNBOOK / f"{code.slug}.md").read_text()
+    titles = re.findall(r"^## (.+)$", page, re.MULTILINE)
+
+    assert titles[0].startswith("What it means")
+    assert re.search(r"what the system already did|\| what was done \|", page, re.IGNORECASE)
+    assert titles[-1] == "What to do"
+    assert "Nothing raises it yet" not in page
+
+
+def test_the_page_of_what_a_person_may_do_names_every_command_and_call() -> None:
+    page = (RUNBOOK / "by-hand.md").read_text()
+
+    for command in ("position close", "position stop", "flatten", "order cancel", "order show", "pause", "resume"):
+        assert f"`chimera {command}" in page
+    for call in (
+        "/positions/FUT:BTCUSDT/close",
+        "/positions/FUT:BTCUSDT/stop",
+        "/flatten",
+        "/approvals",
+        "/restraints",
+    ):
+        assert call in page
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=by_place)
 def test_a_link_in_a_document_leads_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())

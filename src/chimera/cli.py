@@ -22,6 +22,7 @@ from rich.table import Table
 
 from chimera import __version__
 from chimera.app.bundle_commands import bundle_app
+from chimera.app.person_commands import approval_app, flatten, order_app, pause, position_app, resume
 from chimera.app.terminal import DEFAULT_DATA, Data, Json, asking, err, out, refuse
 
 app = typer.Typer(
@@ -34,6 +35,12 @@ app = typer.Typer(
 contracts_app = typer.Typer(help="What the system says: schemas of every message, document and call.")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(position_app, name="position")
+app.add_typer(order_app, name="order")
+app.add_typer(approval_app, name="approval")
+app.command("flatten")(flatten)
+app.command("pause")(pause)
+app.command("resume")(resume)
 
 Symbols = Annotated[str, typer.Option("--symbols", help="Comma-separated, e.g. BTCUSDT,ETHUSDT.")]
 
@@ -464,6 +471,13 @@ def _show_status(body: dict[str, Any]) -> None:
             "–" if each.get("roe") is None else f"{each['roe']:+.2%}",
         )
     out.print(table if body["positions"] else "No open position.")
+    for each in body.get("restraints", []):
+        name = f"{each['name']} {each['scope']}" if each.get("scope") else each["name"]
+        out.print(
+            f"[bold yellow]no new entries:[/] {escape(name)}: {escape(each['why'])}. {escape(each['remedy'])}",
+            highlight=False,
+            soft_wrap=True,
+        )
     last = body.get("last_decision")
     if last:
         out.print(

@@ -45,6 +45,31 @@ async def test_a_value_ends_with_its_life(state: StateCase) -> None:
     assert list(await state.snapshots.get_many(["test:a", "test:b"])) == [None, "1"]
 
 
+async def test_of_many_who_take_a_value_one_gets_it(state: StateCase) -> None:
+    await state.snapshots.set("test:token", "APR-1", ttl_ms=60_000)
+
+    taken = await asyncio.gather(*(state.snapshots.take("test:token") for _ in range(5)))
+
+    assert sorted(each or "" for each in taken) == ["", "", "", "", "APR-1"]
+    assert await state.snapshots.get("test:token") is None
+
+
+async def test_a_value_whose_life_is_over_is_not_taken(state: StateCase) -> None:
+    await state.snapshots.set("test:token", "APR-1", ttl_ms=100)
+    await state.pass_ms(150)
+
+    assert await state.snapshots.take("test:token") is None
+
+
+async def test_a_key_that_was_taken_can_be_set_anew(state: StateCase) -> None:
+    await state.snapshots.set("test:token", "APR-1", ttl_ms=100)
+    await state.snapshots.take("test:token")
+    await state.snapshots.set("test:token", "APR-2")
+    await state.pass_ms(150)
+
+    assert await state.snapshots.take("test:token") == "APR-2"
+
+
 async def test_setting_again_without_a_life_keeps_the_value_for_ever(state: StateCase) -> None:
     await state.snapshots.set("test:a", "1", ttl_ms=100)
     await state.snapshots.set("test:a", "2")

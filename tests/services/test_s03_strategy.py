@@ -20,11 +20,23 @@ from chimera.contracts.collections import (
     STRATEGY_EVENTS,
 )
 from chimera.contracts.documents import Decision, HaltsState, IntentRecord, Signal, Trade, TradeExit
-from chimera.contracts.enums import Action, EntryStatus, Market, OrderType, Purpose, Reason, Side, TradeStatus
+from chimera.contracts.enums import (
+    Action,
+    EntryStatus,
+    Intent,
+    IntentState,
+    Market,
+    OrderType,
+    Purpose,
+    Reason,
+    Side,
+    TradeStatus,
+)
 from chimera.contracts.http import PROBLEM_TYPE_BASE
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CLOCK_OFFSET, FEAT_LAST
 from chimera.contracts.messages import AlertEvent, FeatureEvent, SignalEvent
+from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.settings import S3Settings
 from chimera.contracts.streams import FEAT_EVENTS
 from chimera.domain.config.bundle import R_001, known_factors
@@ -433,6 +445,47 @@ def test_the_budget_is_recomputed_from_the_documents_each_minute() -> None:
         await desk.settle(125_000)
 
         assert await desk.reserved() == true
+        await desk.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_add_under_way_keeps_its_budget_when_it_is_recomputed() -> None:
+    async def scenario() -> None:
+        desk = await Desk.begin("s3")
+        now_ms = desk.world.clock.now_ms()
+        intent = OrderIntent(
+            intent_id="E1-ADD-1",
+            parent_id="E1",
+            client_order_id="s3-btc-e1-a1",
+            ts=now_ms,
+            market=Market.FUT,
+            symbol="BTCUSDT",
+            side=Side.BUY,
+            intent=Intent.ADD,
+            purpose=Purpose.ADD,
+            qty=D("0.005"),
+            entry_ref_price=D(60_000),
+            leverage=20,
+        )
+        await desk.world.documents.put(
+            INTENTS,
+            IntentRecord(
+                intent_id="E1-ADD-1",
+                state=IntentState.WORKING,
+                intent=intent,
+                body_hash=intent.body_hash(),
+                market=Market.FUT,
+                symbol="BTCUSDT",
+                purpose=Purpose.ADD,
+                created_at=now_ms,
+                updated_at=now_ms,
+            ),
+        )
+
+        await desk.settle(70_000)
+
+        assert await desk.reserved() == {"E1-ADD-1": D(300) / 20 + D(300) * D("0.0005")}
         await desk.stop()
 
     run_virtual(scenario())

@@ -30,7 +30,7 @@ async def test_a_tab_that_is_closed_while_it_asks_has_agreed_to_nothing(tmp_path
 
     async def ask() -> str | None:
         with client:
-            return await shown._ask("Stop?", "Nothing new is opened.", "Stop")
+            return await shown.ask("Stop?", "Nothing new is opened.", "Stop")
 
     asked = asyncio.ensure_future(ask())
     await asyncio.sleep(0)

@@ -11,6 +11,8 @@ import pytest
 
 from chimera.app.serving import listen, server, stop
 from chimera.contracts.enums import Role
+from chimera.contracts.messages import AuditEvent
+from chimera.contracts.streams import OPS_EVENTS
 from chimera.ports.peers import BodyText
 from chimera.runtime.runner import Runner
 from chimera.runtime.service import Reply, Request, Route
@@ -90,6 +92,7 @@ async def running() -> AsyncIterator[Running]:
             Route(method="GET", path="/health", handle=echo, summary="echo"),
         ),
     )
+    here.peers.add("s4", (Route(method="POST", path="/cancel", handle=echo, summary="echo"),))
     here.peers.add(
         "s10",
         (
@@ -336,3 +339,25 @@ async def test_a_body_that_is_no_json_is_400_and_an_endless_one_413(running: Run
     long = await running.client.ask("POST", "/api/s3/decide", form=b" " * 1_000_001)
 
     assert (bad[0], long[0]) == (400, 413)
+
+
+async def test_what_somebody_has_the_router_do_is_written_down_by_name(running: Running) -> None:
+    viewer, operator = await running.as_role(Role.VIEWER), await running.as_role(Role.OPERATOR)
+
+    refused, _, _ = await viewer.ask("POST", "/api/s4/cancel", {"order_id": "o1"})
+    done, _, _ = await operator.ask("POST", "/api/s4/cancel", {"order_id": "o2"})
+
+    assert (refused, done) == (403, 200)
+    told = [event for event in await running.here.told(OPS_EVENTS.name(ENV)) if isinstance(event, AuditEvent)]
+    assert [(event.actor, event.action, event.subject) for event in told] == [("operator", "CALL", "s4 /cancel")]
+    assert told[0].after == {"asked": {"order_id": "o2"}, "status": 200}
+
+
+async def test_a_close_from_another_web_site_or_without_the_token_is_refused(running: Running) -> None:
+    browser = await running.as_role(Role.OPERATOR)
+    foreign, _, _ = await browser.ask("POST", "/positions/FUT:BTCUSDT/close", {}, Origin="https://evil.example")
+    browser.csrf = None
+    tokenless, told, _ = await browser.ask("POST", "/flatten", {"confirm": True})
+
+    assert (foreign, tokenless) == (403, 403)
+    assert told["type"] == "urn:chimera:problem:csrf-token"

@@ -206,6 +206,7 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 limits_ms=pace.limits_ms,
                 heal_ms=pace.heal_ms,
                 config_poll_ms=poll_ms,
+                treasury_ms=pace.balances_ms,
             ),
         ),
         "s10": s10.build(

@@ -265,7 +265,11 @@ COST_CURVES = Collection("cost_curves", CostCurve, (Index("by_kind_ver", ("kind"
 APPROVALS = Collection(
     "approvals",
     Approval,
-    (Index("by_status_exp", ("status", "expires_at")),),
+    (
+        Index("by_status_exp", ("status", "expires_at")),
+        Index("by_token", ("token",), unique=True),
+        Index("by_time", ("created_at",)),
+    ),
     # v3.2 says expireAfter 0 and "kept 7-30 d"; the record of who allowed what outlives the token by the longer one.
     ttl=Ttl("expires_at_sec", 30 * DAY_S),
 )
@@ -287,6 +291,7 @@ INTENTS = Collection(
         Index("by_instr", ("market", "symbol", "state", "created_at")),
         Index("by_signal", ("intent.signal_id",), sparse=True),
         Index("by_client", ("intent.client_order_id",), unique=True),
+        Index("by_time", ("created_at",)),
     ),
     retention_days=400,
     retention_field="created_at",

@@ -355,6 +355,12 @@ class RiskFlags(Contract):
         ge=0,
         description="Realised + fees + funding + open loss of the UTC day that halts entries.",
     )
+    exposure_usdt_max: Number = Field(
+        default=_d("14000"),
+        ge=0,
+        description="|futures + spot| of one symbol at the mark; above, nothing is added to it. The seeds are silent:"
+        " both first budgets in full, 600 at 20x and 2000, so that it binds only where a budget was raised.",
+    )
     drawdown_pct_max: Estimate = Field(
         default=0.10,
         ge=0,

@@ -78,6 +78,14 @@ def protection_order_id(client_order_id: str, kind: str, k: int) -> str:
     return f"{client_order_id[:20]}-{kind}{digest(client_order_id, kind, k, length=12)}"
 
 
+def addition_order_id(client_order_id: str, k: int) -> str:
+    """The `k`-th order by which a position grows. It has children of its own, so it is as short as an entry's."""
+    name = f"{client_order_id}-a{k}"
+    if len(name) <= CLIENT_ORDER_ID_LEN_MAX:
+        return name
+    return f"{client_order_id[:17]}-a{digest(client_order_id, 'a', k, length=12)}"
+
+
 def is_ours(client_order_id: str, prefix: str) -> bool:
     """Whether an order at the exchange was named by this installation."""
     return client_order_id.startswith(f"{prefix}-")

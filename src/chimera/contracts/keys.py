@@ -234,8 +234,8 @@ POS_STATE = Key(
     "pos:state:INSTR",
     KeyType.HASH,
     "s6",
-    "the position as last seen",
-    fields=("side", "entry_price_avg", "margin", "roe", "add_on_count", "updated_at"),
+    "the position as last seen (exposure added: base asset, futures and spot together)",
+    fields=("side", "entry_price_avg", "margin", "roe", "add_on_count", "exposure", "updated_at"),
 )
 POS_SL_LEVEL = Key("pos:sl:level:INSTR", KeyType.STRING, "s6", "stop tier")
 POS_TP_LADDER = Key("pos:tp:ladder:INSTR", KeyType.STRING, "s6", "ladder rung")

@@ -89,6 +89,8 @@ class AlertCode(StrEnum):
     MAKER_FILL_RATIO_LOW = "MAKER_FILL_RATIO_LOW"
     INSUFFICIENT_BALANCE_RATE_HIGH = "INSUFFICIENT_BALANCE_RATE_HIGH"
     OCO_FALLBACK_RATE_HIGH = "OCO_FALLBACK_RATE_HIGH"
+    GUARD_ANOMALY = "GUARD_ANOMALY"
+    """Added to CONTRACTS 5: a guard that is blind, has not sold yet, or guards another quantity than is held."""
     ORDER_RETRY_EXHAUSTED = "ORDER_RETRY_EXHAUSTED"
     STOP_NOT_PLACED = "STOP_NOT_PLACED"
     CLOCK_SKEW = "CLOCK_SKEW"
@@ -178,6 +180,7 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     _A.MAKER_FILL_RATIO_LOW: AlertMeaning(Severity.WARN, "Too few maker orders fill."),
     _A.INSUFFICIENT_BALANCE_RATE_HIGH: AlertMeaning(Severity.WARN, "Too many spot orders lack balance."),
     _A.OCO_FALLBACK_RATE_HIGH: AlertMeaning(Severity.WARN, "Too many OCO pairs fall back to the guard."),
+    _A.GUARD_ANOMALY: AlertMeaning(Severity.ERROR, "A guard watches a spot stop and could not do so as it should."),
     _A.ORDER_RETRY_EXHAUSTED: AlertMeaning(Severity.ERROR, "An order was given up after all tries."),
     _A.STOP_NOT_PLACED: AlertMeaning(Severity.FATAL, "A position had no stop and is being closed at market."),
     _A.CLOCK_SKEW: AlertMeaning(Severity.ERROR, "Our clock is off by more than a second: no new entries."),

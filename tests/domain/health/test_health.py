@@ -40,3 +40,29 @@ def test_each_level_restrains_new_entries_more(
         size_mult,
         cut_ms,
     )
+
+
+@pytest.mark.parametrize("level", list(HealthLevel))
+def test_only_green_lets_a_position_grow(level: HealthLevel) -> None:
+    assert restraint(level, HealthActions()).adds is (level is HealthLevel.GREEN)
+
+
+@pytest.mark.parametrize("level", list(HealthLevel))
+def test_what_may_not_wait_as_maker_goes_in_finer_slices(level: HealthLevel) -> None:
+    found = restraint(level, HealthActions())
+
+    assert found.finer_slices is not found.maker
+
+
+@pytest.mark.parametrize(
+    ("grade", "spot"),
+    [(Grade.GREEN, True), (Grade.YELLOW, True), (Grade.ORANGE, False), (Grade.RED, False)],
+)
+def test_running_short_of_balance_halts_spot_and_nothing_else(grade: Grade, spot: bool) -> None:
+    found = restraint(HealthLevel.ORANGE, HealthActions(), {"ib_rate": grade})
+
+    assert (found.spot_entries, found.new_entries) == (spot, True)
+
+
+def test_red_buys_no_spot_either() -> None:
+    assert not restraint(HealthLevel.RED, HealthActions(), {"ib_rate": Grade.GREEN}).spot_entries

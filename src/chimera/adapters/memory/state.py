@@ -83,6 +83,11 @@ class MemorySnapshots:
             self._lives.sweep()
             self._lives.renew(key, ttl_ms)
 
+    async def take(self, key: str) -> str | None:
+        value = None if self._lives.ended(key) else self._values.get(key)
+        await self.delete(key)
+        return value
+
     async def get_hash(self, key: str) -> Mapping[str, str]:
         if self._lives.ended(key):
             self._lives.sweep()

@@ -2,6 +2,7 @@
 
 from chimera.contracts.documents.accounts import (
     Approval,
+    ApprovalSubject,
     BalanceSnapshot,
     FundingRecord,
     HoldingSnapshot,
@@ -63,6 +64,8 @@ from chimera.contracts.documents.trading import (
     Leg,
     Note,
     Order,
+    PersonsLeave,
+    PersonsStop,
     Signal,
     StrategyEvent,
     Trade,
@@ -78,6 +81,7 @@ __all__ = [
     "Alert",
     "Applies",
     "Approval",
+    "ApprovalSubject",
     "AuditRecord",
     "AutopsyReport",
     "BalanceSnapshot",
@@ -113,6 +117,8 @@ __all__ = [
     "Order",
     "Pause",
     "PausesState",
+    "PersonsLeave",
+    "PersonsStop",
     "PositionSnapshot",
     "Promotion",
     "ReconState",

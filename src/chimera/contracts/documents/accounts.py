@@ -7,6 +7,7 @@ from pydantic import Field
 from chimera.contracts import ids
 from chimera.contracts.base import (
     TWIN,
+    Contract,
     Document,
     EpochMs,
     EpochSec,
@@ -16,7 +17,7 @@ from chimera.contracts.base import (
     Number,
     seconds_of,
 )
-from chimera.contracts.enums import ApprovalStatus, Market, PositionSide, TransferResult
+from chimera.contracts.enums import ApprovalStatus, Market, PositionSide, Side, TransferResult
 from chimera.contracts.instrument_key import InstrumentKey
 
 
@@ -121,7 +122,11 @@ class TreasuryTransfer(Document):
 
 
 class Approval(Document):
-    """`approvals`: a one-time token for a large entry. Schema: approvals.json, + expires_at_sec. Kept 30 d at most."""
+    """`approvals`: a one-time token for a large entry. Schema: approvals.json, + expires_at_sec. Kept 30 d at most.
+
+    `subject` says what it allows (`ApprovalSubject`). PENDING and APPROVED end at `expires_at`, each counted from its
+    own beginning. CONSUMED is for ever the one intent's in `consumed_by`, whatever became of that intent.
+    """
 
     key_field: ClassVar[str] = "approval_id"
 
@@ -132,3 +137,19 @@ class Approval(Document):
     expires_at_sec: Annotated[EpochSec, seconds_of("expires_at")] = TWIN
     status: ApprovalStatus
     created_at: EpochMs
+    updated_at: EpochMs | None = None
+    requested_by: str | None = None
+    decided_by: str | None = None
+    reason: str | None = None
+    consumed_by: str | None = None
+    consumed_at: EpochMs | None = None
+
+
+class ApprovalSubject(Contract):
+    """What an approval allows: one new entry on this instrument and side, at most so large. None: not limited."""
+
+    market: Market | None = None
+    symbol: str | None = None
+    side: Side | None = None
+    notional_usdt_max: Number | None = None
+    qty_max: Number | None = None

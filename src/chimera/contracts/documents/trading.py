@@ -334,12 +334,36 @@ class TradeExit(Contract):
     reason: str | None = None
 
 
+class PersonsStop(Contract):
+    """Where a person put a trade's stop, which holds until it is moved towards profit.
+
+    `tier` is what the ROE had earned by then: only a higher one moves the stop on. `instead_of` are the stops that had
+    been ordered before; they say nothing any more about where it belongs.
+    """
+
+    price: Number
+    tier: int
+    instead_of: tuple[str, ...] = ()
+    by: str
+    at: EpochMs
+
+
+class PersonsLeave(Contract):
+    """A person wants this trade to end, at market, and it is left until it has."""
+
+    by: str
+    at: EpochMs
+    reason: str
+
+
 class Trade(Document):
     """`trades`: a position's life from its first fill to flat; trade_id = intent_id of the entry. Source: CONTRACTS 2.
 
     `side` is the entry's. realized_pnl_usdt is before fees and funding; fees_usdt > 0 was paid; funding_usdt is
     received +, paid -. `tier` is the stop tier reached, `rung` the ladder rungs closed, `first_loss_usdt` the price
-    loss that the first stop allowed. `config_rev` stays that of the entry.
+    loss that the first stop allowed. `config_rev` stays that of the entry. `persons_stop` and `persons_leave` are what
+    a person told S6 to do with it. `still_since` is when its ROE came near 0 and stayed, `stagnated_at` when that was
+    told, once.
     """
 
     key_field: ClassVar[str] = "trade_id"
@@ -373,6 +397,10 @@ class Trade(Document):
     closed_at: EpochMs | None = None
     reason: str | None = None
     signal_id: str | None = None
+    persons_stop: PersonsStop | None = None
+    persons_leave: PersonsLeave | None = None
+    still_since: EpochMs | None = None
+    stagnated_at: EpochMs | None = None
     updated_at: EpochMs
 
 

@@ -1,13 +1,22 @@
 """Bodies of S12."""
 
-from decimal import Decimal
-
 from pydantic import Field, SecretStr
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Number
-from chimera.contracts.enums import Action, HealthLevel, Market, Role, Switch
+from chimera.contracts.enums import (
+    Action,
+    ApprovalStatus,
+    HealthLevel,
+    Market,
+    OrderStatus,
+    OrderType,
+    Purpose,
+    Role,
+    Side,
+    Switch,
+)
 from chimera.contracts.http.common import Asked
-from chimera.contracts.http.positions import PositionView
+from chimera.contracts.http.positions import LeaveAllInstrument, PositionView
 
 
 class LoginRequest(Contract):
@@ -69,36 +78,122 @@ class HaltReleaseAnswer(Contract):
 
 
 class ClosePositionRequest(Asked):
-    """`POST /positions/{INSTR}/close`: at market, all of it or a share."""
+    """`POST /positions/{INSTR}/close`: at market, all of it, once however often it is asked for."""
 
-    ratio: Number = Field(default=Decimal(1), gt=0, le=1)
     reason: str = "MANUAL"
 
 
 class StopPriceRequest(Asked):
-    """`POST /positions/{INSTR}/stop`: a new stop price in USDT; it may only move towards profit."""
+    """`POST /positions/{INSTR}/stop`: a new stop price in USDT. Looser than the loss budget it needs `confirm`."""
 
     price: Number = Field(gt=0)
+    confirm: bool = False
     reason: str = "MANUAL"
 
 
-class PositionOrderAnswer(Contract):
-    """The intent that was told to the router."""
-
-    market: Market
-    symbol: str
-    intent_id: str
-
-
 class FlattenRequest(Asked):
-    """`POST /flatten`: kill switch ON, then every position is closed at market."""
+    """`POST /flatten`: kill switch ON, then every entry is taken back and every position closed at market."""
 
     confirm: bool
     reason: str = "MANUAL"
 
 
 class FlattenAnswer(Contract):
-    closing: tuple[PositionOrderAnswer, ...] = ()
+    """`flat`: nothing is open or under way any more. kill_switch OFF: nobody could pull it, do it by hand."""
+
+    kill_switch: Switch
+    flat: bool
+    instruments: tuple[LeaveAllInstrument, ...] = ()
+
+
+class CancelOrderRequest(Asked):
+    """`POST /orders/{id}/cancel`: `confirm` for a position's own stop; `escalate` sells the rest after the cancel."""
+
+    confirm: bool = False
+    escalate: bool = False
+    reason: str | None = None
+
+
+class OrdersQuery(Contract):
+    """`GET /orders?limit=&open=`: how many of the newest; `open` alone those that have not ended."""
+
+    limit: int = Field(default=50, ge=1, le=500)
+    open: bool = False
+
+
+class OrderRow(Contract):
+    """One order, with whose it is. Prices in USDT; stop_price is the trigger of a conditional order."""
+
+    order_id: str
+    intent_id: str | None = None
+    parent_id: str | None = None
+    market: Market
+    symbol: str
+    side: Side
+    type: OrderType
+    purpose: Purpose | None = None
+    status: OrderStatus
+    quantity: Number | None = None
+    filled_qty: Number | None = None
+    price: Number | None = None
+    stop_price: Number | None = None
+    avg_price: Number | None = None
+    reason: str | None = None
+    created_at: EpochMs
+    updated_at: EpochMs | None = None
+
+
+class OrdersAnswer(Contract):
+    """`GET /orders`: the newest first."""
+
+    orders: tuple[OrderRow, ...] = ()
+    ts: EpochMs
+
+
+class ApprovalRequest(Asked):
+    """`POST /approvals`: a token for one entry above `compliance.large_order_usdt_threshold`, and what it is for."""
+
+    market: Market
+    symbol: str = Field(min_length=1)
+    side: Side
+    notional_usdt_max: Number = Field(gt=0)
+    qty_max: Number | None = Field(default=None, gt=0)
+    reason: str = Field(min_length=1)
+
+
+class ApprovalDecision(Asked):
+    """`POST /approvals/{id}/approve` and `/revoke`."""
+
+    reason: str | None = None
+
+
+class ApprovalView(Contract):
+    """An approval as people see it. `token` is told to who asked for it, and only while it can be used."""
+
+    approval_id: str
+    status: ApprovalStatus
+    market: Market | None = None
+    symbol: str | None = None
+    side: Side | None = None
+    notional_usdt_max: Number | None = None
+    qty_max: Number | None = None
+    reason: str | None = None
+    requested_by: str | None = None
+    decided_by: str | None = None
+    created_at: EpochMs
+    expires_at: EpochMs
+    consumed_by: str | None = None
+    consumed_at: EpochMs | None = None
+    token: str | None = None
+
+
+class ApprovalsAnswer(Contract):
+    """`GET /approvals`: the newest first, and when one is needed. Amounts in USDT, `ttl_sec` a token's life."""
+
+    enabled: bool
+    large_order_usdt_threshold: Number
+    ttl_sec: int
+    approvals: tuple[ApprovalView, ...] = ()
 
 
 class TransferDecision(Contract):
@@ -106,6 +201,30 @@ class TransferDecision(Contract):
 
     approve: bool = True
     reason: str | None = None
+
+
+class RestraintView(Contract):
+    """One thing that keeps the system from entering, and what a person can do about it.
+
+    name: KILL_SWITCH, HALT, PAUSE, NOT_RECONCILED, BREAKER, HEALTH, CLOCK_SKEW, STRANGER, or UNKNOWN for what could not
+    be asked. scope: which halt, what is paused, the breaker's state, the instrument. page: in docs/runbook.
+    """
+
+    name: str
+    scope: str | None = None
+    why: str
+    remedy: str
+    page: str | None = None
+    by: str | None = None
+    since: EpochMs | None = None
+    until: EpochMs | None = None
+
+
+class RestraintsAnswer(Contract):
+    """`GET /restraints`: none means that nothing forbids an entry as such."""
+
+    restraints: tuple[RestraintView, ...] = ()
+    ts: EpochMs
 
 
 class LastDecision(Contract):
@@ -134,6 +253,7 @@ class StatusAnswer(Contract):
     positions: tuple[PositionView, ...] = ()
     kill_switch: Switch
     reconciled: bool
+    restraints: tuple[RestraintView, ...] = ()
     config_rev: int | None = None
     seq: int | None = None
     last_decision: LastDecision | None = None

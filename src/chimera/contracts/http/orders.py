@@ -2,9 +2,9 @@
 
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from chimera.contracts.base import Contract, EpochMs, Estimate, Number
+from chimera.contracts.base import Contract, EpochMs, Estimate, JsonObject, Number
 from chimera.contracts.enums import (
     AnswerStatus,
     CancelReason,
@@ -78,8 +78,55 @@ class OrderView(Contract):
     reason: str | None = None
 
 
+class TimelineEntry(Contract):
+    """One moment in the life of an intent, told so that a person can follow it without the code.
+
+    what: one of `TIMELINE_WORDS`; a reader shows any other word as it is. order_id: whose moment it was, where it was
+    an order's. detail: the figures of the moment by their own names (`price`, `qty`, `filled_qty`, `stop_price`,
+    `style`, `reason`, `until_ms`, ...), each flat, so that a table can show them.
+    """
+
+    ts: EpochMs
+    what: str
+    order_id: str | None = None
+    detail: JsonObject = Field(default_factory=dict)
+
+
+TIMELINE_WORDS = (
+    "ACCEPTED",
+    "PLANNED",
+    "WAITING",
+    "ORDER_FILED",
+    "ORDER_SENT",
+    "ORDER_ACKNOWLEDGED",
+    "ORDER_FILLED",
+    "ORDER_CANCELED",
+    "ORDER_REFUSED",
+    "ORDER_UNKNOWN",
+    "STOP_PLACED",
+    "STOP_REPLACED",
+    "STOP_NOT_PLACED",
+    "TARGET_PLACED",
+    "OCO_ARMED",
+    "OCO_FALLBACK",
+    "SLICE_SENT",
+    "SLICE_DELAYED",
+    "GUARD_ARMED",
+    "GUARD_TRIGGERED",
+    "GUARD_DISARMED",
+    "DOWNSIZED",
+    "FREED",
+    "PROTECTED",
+    "CANCEL_ASKED",
+    "STOPPED",
+    "ENDED",
+)
+"""The words of `TimelineEntry.what`, in the order in which a life usually meets them. FREED: what an exit sells is held
+back by nothing any more; PROTECTED: spot has its pair, or asked for none; STOPPED: nothing more is opened, and why."""
+
+
 class IntentAnswer(Contract):
-    """`GET /orders/{intent_id}`: the machine's state and every order of the intent."""
+    """`GET /orders/{intent_id}`: the machine's state, every order of the intent, and its life from oldest to newest."""
 
     intent_id: str
     state: IntentState
@@ -90,6 +137,7 @@ class IntentAnswer(Contract):
     avg_price: Number | None = None
     reason: str | None = None
     orders: tuple[OrderView, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
     updated_at: EpochMs
 
 

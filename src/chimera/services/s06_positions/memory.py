@@ -28,7 +28,8 @@ class Held:
     order moves. `waits` holds, by kind of effect, what was refused or is on its way: that kind is not ordered again
     before its time, whatever is told meanwhile (the refusal itself comes back as a result), and no other kind waits
     for it. `halved_at_ms` is when half was closed last because the liquidation was near: once a tick, not at each look.
-    `stop_done` is the price and quantity of the last stop that was placed, and its intent.
+    `stop_done` is the price and quantity of the last stop that was placed, and its intent. `released` are the adds
+    that ended and whose budget was given back.
     """
 
     facts: Facts
@@ -38,6 +39,7 @@ class Held:
     waits: dict[type, "Wait"] = field(default_factory=dict)
     halved_at_ms: int | None = None
     stop_done: tuple[Decimal, Decimal, str] | None = None
+    released: set[str] = field(default_factory=set)
     shown: tuple[str, ...] = ()
     snapshot_at_ms: int = 0
 

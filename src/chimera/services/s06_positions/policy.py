@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field
 
 from chimera.contracts.flags import PositionFlags
+from chimera.domain.positions.adds import AddParams
 from chimera.domain.positions.ladder import rungs_of
 from chimera.domain.positions.manage import ManageParams
+from chimera.domain.positions.stagnation import StagnationParams
 from chimera.domain.positions.stops import Tier, TierParams
 from chimera.ports.documents import Documents
 from chimera.runtime.config_watch import ConfigWatch, bundle_of
 
+HOUR_MS = 3_600_000
 KEPT_MAX = 16
 """Revisions kept at hand; one that open trades still need is read again."""
 
@@ -20,6 +23,8 @@ def params_of(flags: PositionFlags) -> ManageParams:
         ),
         ladder=rungs_of(flags),
         liquidation_buffer_min=flags.liquidation_buffer_min,
+        stagnation=StagnationParams(roe_abs_max=flags.stagnation.roe_abs_max, for_ms=flags.stagnation.hours * HOUR_MS),
+        adds=AddParams(roe_min=flags.adds.roe_min, size_ratio=flags.adds.size_ratio, max_adds=flags.adds.max_adds),
     )
 
 

@@ -1,29 +1,39 @@
 """S6, the keeper of positions.
 
-Consumes   ord:result (every change of every order), mkt:funding (what was settled), cfg:events
-Produces   pos:events, alerts; documents trades, positions_snapshots, strategy_events, equity peak and halts
-Owns       a trade from its first fill to flat: its stop and targets once the entry intent is final, its end, its
-           result and the release of its risk budget; the account's daily loss and drawdown
-Never      opens anything; moves a stop away from profit; cancels a stop before its successor is listed
+Consumes   ord:result (every change of every order), mkt:funding (what was settled), treasury:transfers, cfg:events
+Produces   pos:events, alerts, ops:events (what a person told it); documents trades, positions_snapshots,
+           strategy_events, treasury_transfers (proposed), equity peak and halts
+Owns       a trade from its first fill to flat: its stop and targets once the entry intent is final, its growth, its
+           end, its result and the release of its risk budget; the account's daily loss and drawdown; what a wallet
+           that runs short asks of the other
+Never      opens a trade; moves a stop away from profit, unless a person does; cancels a stop before its successor is
+           listed
 """
 
 from collections.abc import Mapping
 
 from chimera.contracts.enums import Market, ServiceHealth
-from chimera.contracts.messages import FundingEvent, OrderResult
-from chimera.contracts.streams import MKT_FUNDING, ORD_RESULT
+from chimera.contracts.messages import FundingEvent, OrderResult, TransferEvent
+from chimera.contracts.streams import MKT_FUNDING, ORD_RESULT, TREASURY_TRANSFERS
 from chimera.domain.config.lint import lint
 from chimera.ports.world import World
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.runtime.instruments import Registered
+from chimera.runtime.kill_switch import KillSwitch, no_file
+from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s06_positions.api import Api
+from chimera.services.s06_positions.exposures import Exposures
+from chimera.services.s06_positions.handlers.adding import Adding
 from chimera.services.s06_positions.handlers.limits import Limits
 from chimera.services.s06_positions.handlers.manage import Manage
 from chimera.services.s06_positions.handlers.ordering import Ordering
+from chimera.services.s06_positions.handlers.person import Person
 from chimera.services.s06_positions.handlers.refresh import Refresh
 from chimera.services.s06_positions.handlers.show import Show
+from chimera.services.s06_positions.handlers.stagnation import Stagnation
+from chimera.services.s06_positions.handlers.treasury import Treasury
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Memory
 from chimera.services.s06_positions.policy import Policies
@@ -63,15 +73,83 @@ def build(world: World, settings: Settings) -> Service:
         clock=world.clock,
         teller=teller,
     )
+    ordering = Ordering(documents=world.documents, peers=world.peers, clock=world.clock)
+    exposures = Exposures(env=env, keys=settings.keys, snapshots=world.snapshots, memory=memory)
+    adding = Adding(
+        env=env,
+        ordering=ordering,
+        exposures=exposures,
+        restraints=Restraints(
+            env=env,
+            snapshots=world.snapshots,
+            documents=world.documents,
+            clock=world.clock,
+            kill_switch=KillSwitch(
+                snapshots=world.snapshots,
+                documents=world.documents,
+                clock=world.clock,
+                env=env,
+                # The file is S4's to look at, before every send.
+                file_present=no_file,
+            ),
+        ),
+        snapshots=world.snapshots,
+        reservations=world.reservations,
+        watch=watch,
+        clock=world.clock,
+    )
     manage = Manage(
         settings=settings,
         documents=world.documents,
         refresh=refresh,
-        ordering=Ordering(documents=world.documents, peers=world.peers, clock=world.clock),
+        ordering=ordering,
+        adding=adding,
         market=market,
-        show=Show(settings=settings, documents=world.documents, snapshots=world.snapshots, clock=world.clock),
+        show=Show(
+            settings=settings,
+            documents=world.documents,
+            snapshots=world.snapshots,
+            exposures=exposures,
+            clock=world.clock,
+        ),
+        stagnation=Stagnation(documents=world.documents, refresh=refresh, memory=memory, clock=world.clock),
         limits=limits,
         memory=memory,
+        clock=world.clock,
+        teller=teller,
+    )
+
+    person = Person(
+        keys=settings.keys,
+        documents=world.documents,
+        refresh=refresh,
+        manage=manage,
+        ordering=ordering,
+        market=market,
+        memory=memory,
+        clock=world.clock,
+        teller=teller,
+    )
+    api = Api(
+        manage=manage,
+        person=person,
+        memory=memory,
+        exposures=exposures,
+        market=market,
+        watch=watch,
+        keys=settings.keys,
+        now_ms=world.clock.now_ms,
+    )
+
+    treasury = Treasury(
+        settings=settings,
+        owner=f"s6-{world.randomness.fork('s6/treasury').token_hex(8)}",
+        documents=world.documents,
+        snapshots=world.snapshots,
+        reservations=world.reservations,
+        locks=world.locks,
+        peers=world.peers,
+        watch=watch,
         clock=world.clock,
         teller=teller,
     )
@@ -106,16 +184,18 @@ def build(world: World, settings: Settings) -> Service:
                 payload=FundingEvent,
                 handle=manage.on_funding,
             ),
+            On(streams=(TREASURY_TRANSFERS.name(env),), payload=TransferEvent, handle=treasury.on_transfer),
             watch.consume(),
         ),
         timers=(
             Every(name="limits", interval_ms=settings.limits_ms, run=limits.check),
+            Every(name="treasury", interval_ms=settings.treasury_ms, run=treasury.check),
             Every(name="heal", interval_ms=settings.heal_ms, run=manage.heal),
             Every(name="rules", interval_ms=settings.heal_ms, run=registered.load),
             watch.every(),
         ),
-        routes=Api(manage=manage, memory=memory, keys=settings.keys, now_ms=world.clock.now_ms).routes(),
-        produces=("pos:events", "alerts"),
+        routes=api.routes(),
+        produces=("pos:events", "alerts", "ops:events"),
         start=start,
         background=(manage.follow,),
         checks=checks,

@@ -15,6 +15,8 @@ class Settings:
         heal_ms: How often open trades are read again whatever was told, our own work's time: the bus may lose.
         snapshot_ms: `positions_snapshots` at most once in this market time, besides events.
         config_poll_ms: How soon a lost config event is noticed, our own work's time.
+        treasury_ms: How often the wallets are looked at, our own work's time: as often as S1 asks for balances.
+        treasury_again_ms: A transfer that was refused is not proposed again before, our own work's time.
         attempts_max: A stop that is refused so often while none is listed closes the position at market.
     """
 
@@ -25,5 +27,7 @@ class Settings:
     limits_ms: int = 5_000
     heal_ms: int = 180_000
     snapshot_ms: int = 60_000
+    treasury_ms: int = 10_000
+    treasury_again_ms: int = 3_600_000
     attempts_max: int = 3
     config_poll_ms: int = 5_000

@@ -16,7 +16,8 @@ _ADMIN_ONLY = {
     ("s4", "POST", "/breaker/close"),
     ("s12", "POST", "/auth/links"),
 }
-_HALT_RELEASE = re.compile(r"/halts/[^/]+/release")
+_ADMIN_PATHS = re.compile(r"/halts/[^/]+/release|/approvals/[^/]+/approve")
+"""Of the gateway's own: what lets risk go that a limit, or a person, held."""
 
 
 def has(role: Role, needed: Role) -> bool:
@@ -32,6 +33,6 @@ def needed(service: str, method: str, path: str, body: Any) -> Role:
         return Role.VIEWER if pulls else Role.ADMIN
     if service == "s12" and path == "/auth/logout":
         return Role.VIEWER
-    if (service, method, path) in _ADMIN_ONLY or (service == "s12" and _HALT_RELEASE.fullmatch(path)):
+    if (service, method, path) in _ADMIN_ONLY or (service == "s12" and _ADMIN_PATHS.fullmatch(path)):
         return Role.ADMIN
     return Role.OPERATOR

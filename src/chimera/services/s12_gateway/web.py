@@ -31,6 +31,7 @@ from chimera.contracts.services import BY_ID
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.world import World
+from chimera.runtime.audits import Audits
 from chimera.runtime.guard import SAFE_METHODS, Asgi, BrowserGuard, Receive, Scope, Send, header, send_refusal
 from chimera.runtime.http import BODY_MAX_BYTES, Routes, answer, problem_body, read_json, read_text, to_plain
 from chimera.runtime.service import Problem, Request, Route
@@ -48,6 +49,10 @@ UI = "/ui"
 UI_ASSETS = ("/ui/_nicegui/", "/ui/static/")
 PROGRAM_PATHS = ("/api/", "/auth/")
 """Under these, and for everything that is not a page visit, a refusal is a problem document."""
+AUDITED_HERE = frozenset({"s4", "s5"})
+"""Services that carry out what anybody tells them and leave it to the gateway to write down who did."""
+AUDITED_THERE = ("/breaker/",)
+"""Calls of theirs that they write down themselves, with what was before."""
 CSRF_HEADER = "x-csrf-token"
 
 log = structlog.get_logger(__name__)
@@ -78,7 +83,7 @@ def build_web(world: World, settings: GatewaySettings, routes: tuple[Route, ...]
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
     _add_login(app, Login(access, passwords, Throttle(world.clock), teller, settings))
-    _add_calls(app, Calls(world.peers, Routes(routes)), routes)
+    _add_calls(app, Calls(world.peers, Routes(routes), Audits(teller=teller)), routes)
     gate = Gate(app=app, access=access, cookie_name=settings.cookie_name)
     guard = BrowserGuard(
         app=gate,
@@ -272,6 +277,7 @@ class Calls:
 
     peers: Peers
     own: Routes
+    audits: Audits
 
     async def proxy(self, request: HttpRequest) -> Response:
         """/api/<service>/<path>."""
@@ -300,6 +306,9 @@ class Calls:
             if service == "s12":
                 return await self._answer_own(request, path, Request(body, {}, query, user, key, text))
             told = await self.peers.call(PeerCall(service, request.method, path, body, query, user, key, text))
+            if told.ok and _is_audited_here(service, request.method, path):
+                after = {"asked": body, "status": told.status}
+                await self.audits.tell(user, "CALL", f"{service} {path}", None, after)
         except Problem as problem:
             return _problem_response(request.scope, problem)
         except DependencyDown as down:
@@ -356,6 +365,10 @@ async def _on_bug(request: HttpRequest, error: Exception) -> Response:
 
 def _forbidden(identity: Identity, what: str) -> Problem:
     return Problem(403, "role", f"{identity.user} is {identity.role.value}; {what} needs a higher role")
+
+
+def _is_audited_here(service: str, method: str, path: str) -> bool:
+    return service in AUDITED_HERE and method not in SAFE_METHODS and not path.startswith(AUDITED_THERE)
 
 
 def _is_under(path: str, prefix: str) -> bool:

@@ -105,7 +105,7 @@ class Budget:
             for record in await self.documents.find(
                 Query(collection=INTENTS, index="by_open", equal=(("state", state.value),))
             ):
-                if record.purpose is Purpose.ENTRY:
+                if record.purpose in (Purpose.ENTRY, Purpose.ADD):
                     found[record.intent_id] = self._reserved(
                         record.intent, record.created_at, record.avg_price or Decimal(0)
                     )

@@ -17,28 +17,42 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import FundingEvent, OrderResult
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.positions.manage import (
+    LADDER,
     LIQUIDATION_BUFFER,
+    PERSON,
+    AddToPosition,
     CancelResting,
+    CancelTarget,
     CloseTrade,
     Effect,
     MoveStop,
     PlaceTarget,
     ReduceAtMarket,
     ResizeStop,
+    TakeBackEntry,
     manage,
 )
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.errors import DependencyDown
 from chimera.runtime.telling import Teller
+from chimera.services.s06_positions.handlers.adding import Adding
 from chimera.services.s06_positions.handlers.limits import Limits
 from chimera.services.s06_positions.handlers.ordering import Asked, Ordering, Outcome
 from chimera.services.s06_positions.handlers.refresh import Refresh
 from chimera.services.s06_positions.handlers.show import Show
+from chimera.services.s06_positions.handlers.stagnation import Stagnation
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Held, Memory, Wait
 from chimera.services.s06_positions.settings import Settings
-from chimera.services.s06_positions.trade import FOREIGN, covering_stop, is_open, open_stops, view_of
+from chimera.services.s06_positions.trade import (
+    FOREIGN,
+    covering_stop,
+    is_open,
+    open_stops,
+    spot_effects,
+    view_of,
+)
 
 PASSES_MAX = 12
 """Effects of one look; more than these are left to the next tick."""
@@ -48,6 +62,11 @@ RETRY_FIRST_MS = 500
 RETRY_MAX_MS = 60_000
 NAKED_RETRY_MAX_MS = 1_000
 """Waits of our own work's time: for a result that may be lost, and after refusals, longer while a stop holds."""
+ADD_LOOK_MS = 5_000
+ADD_RETRY_MAX_MS = 300_000
+"""An add that may not be yet is looked at again; one that was refused waits longer each time: nothing is at risk."""
+REDUCE_RETRY_MAX_MS = {LADDER: RETRY_MAX_MS, PERSON: 5_000}
+"""A person waits for it, and the stop holds meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +77,10 @@ class Manage:
     documents: Documents
     refresh: Refresh
     ordering: Ordering
+    adding: Adding
     market: MarketView
     show: Show
+    stagnation: Stagnation
     limits: Limits
     memory: Memory
     clock: Clock
@@ -103,6 +124,7 @@ class Manage:
             text = await self.market.mark_text(held.key)
             due = held.look_again_at_ms is not None and self.clock.now_ms() >= held.look_again_at_ms
             if text == held.mark_text and not due:
+                await self._whatever_happens(held, self.stagnation.look(held))
                 continue
             held.mark_text = text
             await self._whatever_happens(held, self._look(held, due=due))
@@ -111,6 +133,7 @@ class Manage:
         # What is on its way or was refused is waited for; a moving market may still ask for something else.
         if due or any(type(effect) not in held.waits for effect in self._effects(held)):
             await self.lead(held.trade.trade_id)
+        await self.stagnation.look(held)
         await self.show.position(held)
 
     async def heal(self) -> None:
@@ -156,9 +179,11 @@ class Manage:
     def _effects(self, held: Held) -> tuple[Effect, ...]:
         """What the market and the documents ask for. Without a price only what needs none."""
         trade = held.trade
-        if trade.market is not Market.FUT or trade.stop_price is None:
+        if trade.market is not Market.FUT:
+            return spot_effects(held.facts, trade)
+        if trade.stop_price is None:
             return ()
-        if held.mark_text is None and trade.status is TradeStatus.ACTIVE:
+        if held.mark_text is None and trade.status is TradeStatus.ACTIVE and trade.persons_leave is None:
             return ()
         view = view_of(held.facts, trade)
         if self._halve_again_at(held) is not None:
@@ -172,8 +197,11 @@ class Manage:
 
     async def _act(self, held: Held) -> bool:
         """Do one thing. False: nothing is to be done, or it has to be waited for."""
+        leaving = held.trade.persons_leave is not None
         if not held.facts.record.state.is_final:
-            return False
+            return leaving and await self._take_back(held, [held.trade.trade_id])
+        if held.facts.adds_under_way and (leaving or held.trade.status is not TradeStatus.ACTIVE):
+            return await self._take_back(held, [add.intent_id for add in held.facts.adds_under_way])
         if held.trade.status is not TradeStatus.ACTIVE:
             held.waits = {kind: wait for kind, wait in held.waits.items() if kind is CancelResting}
             return await self._cancel_all(
@@ -182,7 +210,8 @@ class Manage:
         if await self._cancel_surplus(held):
             return True
         effects = self._effects(held)
-        wanted = {CancelResting, *(type(effect) for effect in effects)}
+        # An add that was refused is not wanted while its intent ends, and is right after: it waits all the same.
+        wanted = {CancelResting, AddToPosition, *(type(effect) for effect in effects)}
         held.waits = {kind: wait for kind, wait in held.waits.items() if kind in wanted}
         for effect in effects:
             if not self._was_refused(held, type(effect)):
@@ -215,13 +244,22 @@ class Manage:
             return False
         return bool(gone)
 
+    async def _take_back(self, held: Held, intent_ids: Sequence[str]) -> bool:
+        """What is still being bought. S4 ends it with what it filled and keeps that covered until then."""
+        if self._was_refused(held, TakeBackEntry):
+            return False
+        for intent_id in intent_ids:
+            await self.ordering.take_back(intent_id, CancelReason.MANUAL)
+        self._look_again_after(held, TakeBackEntry, PENDING_LOOK_MS, refused=1)
+        return True
+
     async def _cancel_surplus(self, held: Held) -> bool:
         """Once one stop covers everything, older ones go."""
-        covering = covering_stop(held.trade, held.facts.instrument, held.facts.own_orders)
+        covering = covering_stop(held.facts, held.trade)
         if covering is None or held.trade.market is not Market.FUT:
             held.waits.pop(CancelResting, None)
             return False
-        surplus = [order for order in open_stops(held.facts.own_orders) if order.order_id != covering.order_id]
+        surplus = [order for order in open_stops(held.facts.keepers_orders) if order.order_id != covering.order_id]
         return await self._cancel_all(held, surplus, CancelReason.REPLACED)
 
     async def _carry_out(self, held: Held, effect: Effect) -> bool:
@@ -230,10 +268,15 @@ class Manage:
                 return await self._stop(held, type(effect), price, qty)
             case PlaceTarget(_, price, qty):
                 return await self._target(held, price, qty)
+            case CancelTarget():
+                return await self._cancel_targets(held)
+            case AddToPosition(qty, stop_price):
+                return await self._add(held, qty, stop_price)
             case ReduceAtMarket(qty, reason):
                 return await self._reduce(held, qty, reason)
-            case CancelResting() | CloseTrade():
-                # A flat trade was seen to before its effects were asked for, and the reading itself closes it.
+            case CancelResting() | CloseTrade() | TakeBackEntry():
+                # A flat trade, and one whose entry is under way, were seen to before their effects were asked for, and
+                # the reading itself closes it.
                 return False
 
     async def _stop(self, held: Held, kind: type[Effect], price: Decimal, qty: Decimal) -> bool:
@@ -257,15 +300,37 @@ class Manage:
         if self._went_well(held, PlaceTarget, asked):
             return asked.outcome is Outcome.DONE
         self._refused(held, PlaceTarget, RETRY_MAX_MS)
-        if not asked.price_is_passed or not await self._reduce(held, qty, "LADDER"):
+        if not asked.price_is_passed or not await self._reduce(held, qty, LADDER):
             return False
         held.waits.pop(PlaceTarget, None)
         return True
 
+    async def _cancel_targets(self, held: Held) -> bool:
+        targets = [order for order in held.facts.keepers_orders if order.purpose is Purpose.TP and is_open(order)]
+        if all([await self.ordering.cancel(order, CancelReason.REPLACED) for order in targets]):
+            held.waits.pop(CancelTarget, None)
+            return bool(targets)
+        self._refused(held, CancelTarget, RETRY_MAX_MS)
+        return False
+
+    async def _add(self, held: Held, qty: Decimal, stop_price: Decimal) -> bool:
+        why = await self.adding.forbidden(held)
+        if why is not None:
+            self._look_again_after(held, AddToPosition, ADD_LOOK_MS, refused=1)
+            return False
+        asked = await self.adding.add(held, qty, stop_price)
+        if asked is None:
+            self._look_again_after(held, AddToPosition, ADD_LOOK_MS, refused=1)
+            return False
+        if self._went_well(held, AddToPosition, asked):
+            return asked.outcome is Outcome.DONE
+        self._refused(held, AddToPosition, ADD_RETRY_MAX_MS)
+        return False
+
     async def _reduce(self, held: Held, qty: Decimal, reason: str) -> bool:
         """Close `qty` at market. A rung that is taken so is a target that filled."""
-        ladder, near = reason == "LADDER", reason == LIQUIDATION_BUFFER
-        if not ladder:
+        ladder, near = reason == LADDER, reason == LIQUIDATION_BUFFER
+        if reason not in (LADDER, PERSON):
             await self.teller.alert(
                 AlertCode.LIQUIDATION if near else AlertCode.STOP_NOT_PLACED,
                 Severity.FATAL,
@@ -279,7 +344,7 @@ class Manage:
                 held.halved_at_ms = self.clock.now_ms()
             return asked.outcome is Outcome.DONE
         log.warning("not reduced yet", trade=held.trade.trade_id, why=asked.why)
-        self._refused(held, ReduceAtMarket, RETRY_MAX_MS if ladder else NAKED_RETRY_MAX_MS)
+        self._refused(held, ReduceAtMarket, REDUCE_RETRY_MAX_MS.get(reason, NAKED_RETRY_MAX_MS))
         return False
 
     def _went_well(self, held: Held, kind: type[Effect], asked: Asked) -> bool:

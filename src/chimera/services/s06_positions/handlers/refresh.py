@@ -5,12 +5,12 @@ carry the time of what happened, not of when it was seen, so telling them again 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from chimera.contracts import ids
-from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, STRATEGY_EVENTS, TRADES
+from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, SIGNALS, STRATEGY_EVENTS, TRADES
 from chimera.contracts.documents import LIQUIDATION, MANUAL, Fill, IntentRecord, Order, StrategyEvent, Trade
 from chimera.contracts.enums import OPEN_TRADES, EventKind, Market, PositionEventKind, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
@@ -70,6 +70,7 @@ class Refresh:
             await self._tell(facts, before, after)
             await self.documents.put(TRADES, after)
         held = self.memory.keep(facts, after)
+        await self._release_adds(held)
         if after.status is TradeStatus.CLOSED:
             self.memory.forget(trade_id)
         return held
@@ -121,8 +122,35 @@ class Refresh:
             params=await self.policies.of(record.intent.risk.rcu_rev or 0),
             fee_ratio=self.fee_ratios[record.market],
             leverage=record.intent.leverage or (self.settings.leverage_default if record.market is Market.FUT else 1),
+            adds=await self._adds(record),
+            max_adds=await self._max_adds(record),
         )
         return await self._with_strays(facts)
+
+    async def _adds(self, record: IntentRecord) -> tuple[IntentRecord, ...]:
+        found: list[IntentRecord] = []
+        while record.market is Market.FUT:
+            following = await self.documents.get(INTENTS, f"{record.intent_id}-{Purpose.ADD.value}-{len(found) + 1}")
+            if following is None:
+                break
+            found.append(following)
+        return tuple(found)
+
+    async def _max_adds(self, record: IntentRecord) -> int | None:
+        """How many adds the rules that fired for this entry allow; None where none of them said so."""
+        known = self.memory.get(record.intent_id)
+        if known is not None:
+            return known.facts.max_adds
+        if record.intent.signal_id is None:
+            return None
+        signal = await self.documents.get(SIGNALS, record.intent.signal_id)
+        if signal is None:
+            return None
+        if signal.decision.intent_id != record.intent_id:
+            # The signal has decided on another entry since: what it allowed this one is not known any more.
+            return 0
+        told = (signal.decision.trail or {}).get("max_adds_override")
+        return None if told is None else int(told)
 
     async def _with_strays(self, facts: Facts) -> Facts:
         """Exits that nobody ordered for this trade, as long as something is open: a liquidation, or an order that a
@@ -140,15 +168,7 @@ class Refresh:
                 continue
             if order.side is record.intent.side or not order.filled_qty or not await self._is_stray(order):
                 continue
-            facts = Facts(
-                record=record,
-                orders=(*facts.orders, order),
-                fills=(*facts.fills, *await self._fills((order,))),
-                instrument=facts.instrument,
-                params=facts.params,
-                fee_ratio=facts.fee_ratio,
-                leverage=facts.leverage,
-            )
+            facts = replace(facts, orders=(*facts.orders, order), fills=(*facts.fills, *await self._fills((order,))))
             book = book_of_facts(facts)
             if book is not None and is_flat(facts, book):
                 break
@@ -228,28 +248,44 @@ class Refresh:
                 concurrency_max=UNLIMITED,
             )
 
+    async def _release_adds(self, held: Held) -> None:
+        """The budget of an add that has ended. What it filled counts with the trade by now: it is never free."""
+        for add in held.facts.adds:
+            if add.state.is_final and add.intent_id not in held.released:
+                await self.reservations.release(add.intent_id)
+                held.released.add(add.intent_id)
+
     async def _tell(self, facts: Facts, before: Trade | None, after: Trade) -> None:
         """Events first, the trade second: a crash between tells the same events again."""
         if before is None:
-            await self._event(PositionEventKind.ENTRY, after, after.opened_at, price=after.entry_price_avg)
+            await self.event(PositionEventKind.ENTRY, after, after.opened_at, price=after.entry_price_avg)
         elif before.stop_order_id is not None and _moved(before, after):
             moved_at = next(
                 (order.created_at for order in facts.orders if order.order_id == after.stop_order_id), after.updated_at
             )
-            await self._event(
+            await self.event(
                 PositionEventKind.STOP_MOVE,
                 after,
                 moved_at,
                 price=after.entry_price_avg,
                 stop_before=float(before.stop_price or 0),
             )
+        for add in facts.adds_done[before.add_on_count if before else 0 :]:
+            await self.event(
+                PositionEventKind.ADD,
+                after,
+                add.updated_at,
+                price=add.avg_price or after.entry_price_avg,
+                intent_id=add.intent_id,
+                added_qty=float(add.filled_qty),
+            )
         if after.rung > (before.rung if before else 0) and after.status is TradeStatus.ACTIVE:
             part = next(exit for exit in reversed(after.exits) if exit.purpose is Purpose.TP)
-            await self._event(PositionEventKind.TP_PARTIAL, after, part.ts, price=part.price, part=float(part.qty))
+            await self.event(PositionEventKind.TP_PARTIAL, after, part.ts, price=part.price, part=float(part.qty))
         if after.status is TradeStatus.CLOSED and (before is None or before.status is not TradeStatus.CLOSED):
             assert after.closed_at is not None
             net = after.realized_pnl_usdt - after.fees_usdt + after.funding_usdt
-            await self._event(
+            await self.event(
                 PositionEventKind.EXIT,
                 after,
                 after.closed_at,
@@ -260,7 +296,8 @@ class Refresh:
                 funding_usdt=float(after.funding_usdt),
             )
 
-    async def _event(self, kind: PositionEventKind, trade: Trade, ts: int, *, price: Decimal, **more: Any) -> None:
+    async def event(self, kind: PositionEventKind, trade: Trade, ts: int, *, price: Decimal, **more: Any) -> None:
+        """To `strategy_events` and `pos:events`; of the same moment and kind it is the same event."""
         key = InstrumentKey(trade.market, trade.symbol)
         detail = {
             "trade_id": trade.trade_id,

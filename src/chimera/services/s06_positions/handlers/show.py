@@ -13,6 +13,7 @@ from chimera.domain.positions.roe import roe
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.state import Snapshots
+from chimera.services.s06_positions.exposures import Exposures
 from chimera.services.s06_positions.memory import Held
 from chimera.services.s06_positions.settings import Settings
 from chimera.services.s06_positions.trade import is_held, liquidation_of, margin_of
@@ -26,6 +27,7 @@ class Show:
     settings: Settings
     documents: Documents
     snapshots: Snapshots
+    exposures: Exposures
     clock: Clock
 
     async def position(self, held: Held, *, news: bool = False) -> None:
@@ -42,6 +44,7 @@ class Show:
             str(trade.add_on_count),
             str(trade.tier),
             str(trade.rung),
+            str((await self.exposures.of(trade.symbol)).qty),
         )
         if shown != held.shown:
             held.shown = shown
@@ -51,7 +54,7 @@ class Show:
             await self._snapshot(held, earned, now_ms)
 
     async def _write(self, held: Held, shown: tuple[str, ...], now_ms: int) -> None:
-        side, entry, margin, earned, adds, tier, rung = shown
+        side, entry, margin, earned, adds, tier, rung, exposed = shown
         env, key = self.settings.env, held.key
         await self.snapshots.set_hash(
             POS_STATE.name(env, key),
@@ -61,6 +64,7 @@ class Show:
                 "margin": margin,
                 "roe": earned,
                 "add_on_count": adds,
+                "exposure": exposed,
                 "updated_at": str(now_ms),
             },
         )

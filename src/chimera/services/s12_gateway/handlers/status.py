@@ -22,6 +22,7 @@ from chimera.ports.peers import PeerCall, PeerUnavailable
 from chimera.ports.world import World
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Reply, Request
+from chimera.services.s12_gateway.handlers.restrained import TellRestraints
 from chimera.services.s12_gateway.page.history import EQUITY_METRIC, TradeHistory, open_trades
 
 INSTRUMENTS_MAX = 500
@@ -33,6 +34,7 @@ SIGNALS_LOOKED_AT = 300
 class TellStatus:
     world: World
     restraints: Restraints
+    restrained: TellRestraints
     closed: TradeHistory
     env: str
 
@@ -56,6 +58,7 @@ class TellStatus:
                 positions=await self._positions(),
                 kill_switch=Switch.ON if standing.kill_switch_on else Switch.OFF,
                 reconciled=standing.reconciled,
+                restraints=await self.restrained.now(),
                 config_rev=active.rev if active else None,
                 seq=active.seq if active else None,
                 last_decision=await self._last_decision(),

@@ -3,6 +3,7 @@
     data      figures for one refresh, shared by everybody who looks
     history   bars, equity and trades kept in memory and read on, never read twice
     rows      figures as table rows, in words and signs
+    acts      what a person does: each dialog says what will happen before it does
     charts    figures as chart options
     view      the page itself, per browser
 

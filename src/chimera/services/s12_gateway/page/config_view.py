@@ -369,7 +369,7 @@ class ConfigPage(Frame):
             f"Open positions keep the revision that opened them. Asked by {self._identity.user}. "
             f"{count} thing{'' if count == 1 else 's'} change{'s' if count == 1 else ''}:"
         )
-        why = await self._ask(question, meaning, yes, build=lambda: _list_changes(diff))
+        why = await self.ask(question, meaning, yes, build=lambda: _list_changes(diff))
         if why is None or not await self._may_change(path):
             return
         told = await carry_out(active.seq, why)

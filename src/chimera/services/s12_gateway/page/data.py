@@ -7,7 +7,7 @@ read keeps its last figures and is named in `problems`.
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,7 @@ from chimera.contracts.collections import (
     CONFIG_ACTIVE,
     FILLS,
     INSTRUMENT_REGISTRY,
+    INTENTS,
     ORDERS,
     SIGNALS,
     system_state,
@@ -25,14 +26,13 @@ from chimera.contracts.documents import (
     Alert,
     EquityPeakState,
     Fill,
-    HaltsState,
+    IntentRecord,
     Order,
-    PausesState,
     Signal,
     Trade,
 )
 from chimera.contracts.enums import Action, HealthLevel, Switch
-from chimera.contracts.http.gateway import KillSwitchAnswer
+from chimera.contracts.http.gateway import KillSwitchAnswer, RestraintsAnswer, RestraintView
 from chimera.contracts.http.positions import PositionsAnswer, PositionView
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FUNDING_NEXT, HEALTH_ROLLING, HEALTH_STATE, MKT_SNAP, RISK_LIMITS
@@ -44,6 +44,7 @@ from chimera.ports.documents import Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, PeerUnavailable
 from chimera.ports.world import World
+from chimera.services.s12_gateway.handlers.orders import open_orders
 from chimera.services.s12_gateway.page.history import (
     DAY_MS,
     Aggregate,
@@ -72,8 +73,6 @@ HEALTH_AGE_MAX_MS = 180_000
 ME = "s12"
 
 EQUITY_PEAK = system_state(EquityPeakState)
-HALTS = system_state(HaltsState)
-PAUSES = system_state(PausesState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +108,23 @@ class ServiceState:
     checks: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a call: its answer, or the word of the problem and why, for a person."""
+
+    body: Mapping[str, Any]
+    problem: str = ""
+    why: str = ""
+
+
 @dataclass(slots=True)
 class Overview:
     """One refresh. Money in USDT; `day_start_usdt` None until S6 has written a day's start."""
 
     now_ms: int = 0
     kill: KillSwitchAnswer | None = None
+    restraints: tuple[RestraintView, ...] = ()
+    """Everything that keeps the system from entering."""
     halts: Mapping[str, str] = field(default_factory=dict)
     pauses: tuple[str, ...] = ()
     health: HealthLevel | None = None
@@ -302,19 +312,58 @@ class PageData:
         names = [SIG_EVENTS.name(self.settings.env, key) for key in self.settings.keys]
         return tuple([await self.world.bus.last_id(name) for name in names])
 
+    async def told_results(self) -> tuple[str, ...]:
+        """A mark that changes as soon as S4 tells of another order.
+
+        Raises:
+            DependencyDown: the bus does not answer.
+        """
+        names = [ORD_RESULT.name(self.settings.env, key) for key in self.settings.keys]
+        return tuple([await self.world.bus.last_id(name) for name in names])
+
+    async def resting(self) -> Sequence[Order]:
+        """Orders that have not ended, the newest first.
+
+        Raises:
+            DependencyDown: the documents do not answer.
+        """
+        return await open_orders(self.world.documents, ROWS)
+
+    async def intents(self, below_ms: int | None) -> Sequence[IntentRecord]:
+        """The newest `ROWS` that were accepted before `below_ms`, the newest first.
+
+        Raises:
+            DependencyDown: the documents do not answer.
+        """
+        return await self.world.documents.find(
+            Query(collection=INTENTS, index="by_time", below=below_ms, descending=True, limit=ROWS)
+        )
+
     async def decimals(self) -> dict[InstrumentKey, int]:
         """How many places a price has, by instrument; instruments that S1 has not listed yet are left out."""
         listed = {key: await self.world.documents.get(INSTRUMENT_REGISTRY, key.doc_key) for key in self.settings.keys}
         return {key: places_of(found.tick_size) for key, found in listed.items() if found is not None}
 
-    async def post(self, path: str, body: Mapping[str, object], actor: str) -> str | None:
-        """A call of the gateway's own in the name of `actor`, whose right the caller has checked. Why not, or None."""
+    async def post(self, path: str, body: Mapping[str, object], actor: str) -> Told:
+        """A call of the gateway's own in the name of `actor`, whose right the caller has checked."""
         try:
             told = await self.world.peers.call(PeerCall(ME, "POST", path, body, actor=actor))
         except PeerUnavailable as down:
-            return str(down)
-        self._read_at_ns = self._standing_at_ns = None
-        return None if told.ok else str(told.body.get("detail", told.status))
+            return Told({}, "unavailable", str(down))
+        self._read_at_ns = self._standing_at_ns = self._orders_at_ns = None
+        answer = told.body if isinstance(told.body, Mapping) else {}
+        if told.ok:
+            return Told(answer)
+        return Told({}, str(answer.get("type", "")).rpartition(":")[2], str(answer.get("detail", told.status)))
+
+    async def get(self, service: str, path: str, actor: str = ME) -> Told:
+        """A look at a service, the gateway's own calls included."""
+        try:
+            told = await self.world.peers.call(PeerCall(service, "GET", path, actor=actor))
+        except DependencyDown as down:
+            return Told({}, "unavailable", str(down))
+        answer = told.body if isinstance(told.body, Mapping) else {}
+        return Told(answer) if told.ok else Told({}, "refused", str(answer.get("detail", told.status)))
 
     async def _read(self, parts: tuple[Callable[[], Awaitable[None]], ...]) -> None:
         self.seen.now_ms = self.world.clock.now_ms()
@@ -355,13 +404,13 @@ class PageData:
         self.seen.kill = KillSwitchAnswer.model_validate(body)
 
     async def _read_restraints(self) -> None:
-        halts = await self.world.documents.get(HALTS, "halts")
-        pauses = await self.world.documents.get(PAUSES, "pauses")
-        now_ms = self.seen.now_ms
-        self.seen.halts = {name: halt.reason for name, halt in halts.halts.items()} if halts else {}
-        self.seen.pauses = tuple(
-            name for name, pause in (pauses.pauses if pauses else {}).items() if (pause.until or now_ms + 1) > now_ms
-        )
+        body = await self._get(ME, "/restraints")
+        if body is None:
+            raise PeerUnavailable(ME, "what holds entries back is not known")
+        views = RestraintsAnswer.model_validate(body).restraints
+        self.seen.restraints = views
+        self.seen.halts = {each.scope or "": each.why for each in views if each.name == "HALT"}
+        self.seen.pauses = tuple(each.scope or "" for each in views if each.name == "PAUSE")
 
     async def _read_health(self) -> None:
         level = await self.world.snapshots.get(HEALTH_STATE.name(self.settings.env))
@@ -421,8 +470,7 @@ class PageData:
         self.seen.open_trades = tuple(await open_trades(self.world.documents))
 
     async def _read_orders(self) -> None:
-        names = [ORD_RESULT.name(self.settings.env, key) for key in self.settings.keys]
-        mark = tuple([await self.world.bus.last_id(name) for name in names])
+        mark = await self.told_results()
         now_ns = self.world.clock.perf_ns()
         if mark == self._orders_mark and not _due(self._orders_at_ns, now_ns, ORDERS_EACH_NS):
             return

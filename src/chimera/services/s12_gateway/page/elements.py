@@ -14,7 +14,8 @@ from chimera.services.s12_gateway.page.rows import Column, Row, Section
 class LiveTable(Element, component="live_table.js"):
     """A table whose rows are sent when they changed.
 
-    `on_open` gives what stands in an opened row; `on_pick` is told which row was chosen, and `pick` marks it.
+    `on_open` gives what stands in an opened row; `on_pick` is told which row was chosen, and `pick` marks it; `on_act`
+    is told of which row which button was pressed.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class LiveTable(Element, component="live_table.js"):
         *,
         on_open: Callable[[str], Awaitable[list[dict[str, Any]]]] | None = None,
         on_pick: Callable[[str], Awaitable[None]] | None = None,
+        on_act: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
         self._props["label"] = label
@@ -39,6 +41,9 @@ class LiveTable(Element, component="live_table.js"):
         if on_pick is not None:
             self._on_pick = on_pick
             self.on("picks", self._picks)
+        if on_act is not None:
+            self._on_act = on_act
+            self.on("acts", self._acts)
 
     def show(self, rows: list[Row], empty: str) -> None:
         if rows != self._props["rows"] or empty != self._props["empty"]:
@@ -57,6 +62,10 @@ class LiveTable(Element, component="live_table.js"):
 
     async def _picks(self, event: GenericEventArguments) -> None:
         await self._on_pick(str(event.args))
+
+    async def _acts(self, event: GenericEventArguments) -> None:
+        key, act = event.args
+        await self._on_act(str(key), str(act))
 
 
 class Sheet(Element, component="sheet.js"):

@@ -16,7 +16,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.errors import DependencyDown
 from chimera.services.s12_gateway import roles
 from chimera.services.s12_gateway.access import Identity
-from chimera.services.s12_gateway.page.data import Overview, PageData
+from chimera.services.s12_gateway.page.data import Overview, PageData, Told
 from chimera.services.s12_gateway.page.elements import LinkState, Text, box, press
 from chimera.services.s12_gateway.page.settings import PageSettings
 from chimera.services.s12_gateway.page.words import NO_MONEY, NOTHING, at
@@ -31,7 +31,7 @@ HEALTH_TONES = {
     HealthLevel.ORANGE: "warn",
     HealthLevel.RED: "bad",
 }
-PAGES = (("Overview", "/"), ("Decisions", "/decisions"), ("Configuration", "/config"))
+PAGES = (("Overview", "/"), ("Orders", "/orders"), ("Decisions", "/decisions"), ("Configuration", "/config"))
 """Names and paths below the mount."""
 
 
@@ -58,6 +58,7 @@ class Frame(ABC):
         self._places: Mapping[InstrumentKey, int] = {}
         self._looked_at = True
         self._ticks = 0
+        self._held_shown: list[tuple[str, str, str]] = []
 
     @abstractmethod
     async def build(self) -> None:
@@ -129,10 +130,12 @@ class Frame(ABC):
             if self._may_turn(Switch.OFF):
                 press("Release", "", self._ask_release)
         with box("bar held-bar hidden").props("role=status") as self._held_bar:
-            self._held_text = Text()
+            self._held = box("held")
             box("space")
             with box("hidden") as self._halts_release:
                 press("Release", "", self._ask_halts_release)
+            with box("hidden") as self._pauses_end:
+                press("Resume", "", self._ask_resume)
 
     # What each second changes.
 
@@ -190,22 +193,31 @@ class Frame(ABC):
             self._kill_text.show(
                 f"No new entries. Stops and exits go on. Pulled by {seen.kill.actor} at {since} UTC{until}{reason}"
             )
-        held = [
-            *(f"HALT {name}: {reason}" for name, reason in seen.halts.items()),
-            *(f"PAUSED: {name}" for name in seen.pauses),
-            *(f"Not up to date: {problem}" for problem in seen.problems),
-        ]
+        held = held_lines(seen)
         show_if(self._held_bar, bool(held))
-        show_if(self._halts_release, any(self._may(halt_release(name), {}) for name in seen.halts))
-        self._held_text.show(" · ".join(held))
+        show_if(self._halts_release, any(self.may(halt_release(name), {}) for name in seen.halts))
+        show_if(self._pauses_end, bool(seen.pauses) and self.may("/resume", {}))
+        if held != self._held_shown:
+            self._held_shown = held
+            self._held.clear()
+            with self._held:
+                for name, why, remedy in held:
+                    with box("why", "p"):
+                        Text("", name, "b")
+                        Text("", why)
+                        Text("dim", remedy)
+
+    def places_of(self, key: InstrumentKey) -> int:
+        """How many places a price of it has."""
+        return self._places.get(key, 2)
 
     # What a person does.
 
-    def _may(self, path: str, body: Mapping[str, object]) -> bool:
+    def may(self, path: str, body: Mapping[str, object]) -> bool:
         return roles.has(self._identity.role, roles.needed("s12", "POST", path, body))
 
     def _may_turn(self, state: Switch) -> bool:
-        return self._may("/kill-switch", {"state": state.value})
+        return self.may("/kill-switch", {"state": state.value})
 
     async def _press_kill(self) -> None:
         if not self._data.seen.kill_is_on:
@@ -216,7 +228,7 @@ class Frame(ABC):
             ui.notify("Releasing is an admin's. Stops and exits go on meanwhile.", type="info")
 
     async def _ask_kill(self) -> None:
-        why = await self._ask(
+        why = await self.ask(
             "Stop all new entries?",
             "Nothing new is opened until an admin releases it. Open positions keep their stops, exits go on.",
             "Pull the kill switch",
@@ -225,7 +237,7 @@ class Frame(ABC):
             await self._turn(Switch.ON, why)
 
     async def _ask_release(self) -> None:
-        why = await self._ask(
+        why = await self.ask(
             "Allow entries again?", "The strategy may open positions from now on.", "Release", is_calm=True
         )
         if why is not None:
@@ -233,7 +245,7 @@ class Frame(ABC):
 
     async def _ask_halts_release(self) -> None:
         halts = self._data.seen.halts
-        why = await self._ask(
+        why = await self.ask(
             f"Release {', '.join(halts)}?",
             f"{'; '.join(halts.values())}. The strategy may open positions from now on, and lose as much again.",
             "Release the halt",
@@ -245,9 +257,19 @@ class Frame(ABC):
             ui.notify("A halt is released for a reason: say why.", type="warning")
             return
         for name in halts:
-            await self._carry_out(halt_release(name), {"reason": why})
+            await self.carry_out(halt_release(name), {"reason": why})
 
-    async def _ask(
+    async def _ask_resume(self) -> None:
+        pauses = self._data.seen.pauses
+        why = await self.ask(
+            f"Resume {', '.join(pauses)}?", "The strategy may open positions there from now on.", "Resume", is_calm=True
+        )
+        if why is None:
+            return
+        for scope in pauses:
+            await self.carry_out("/resume", {"scope": scope, "reason": why or None})
+
+    async def ask(
         self,
         question: str,
         meaning: str,
@@ -276,23 +298,49 @@ class Frame(ABC):
         return reason if agreed else None
 
     async def _turn(self, state: Switch, reason: str) -> None:
-        await self._carry_out("/kill-switch", {"state": state.value, "reason": reason or None})
+        await self.carry_out("/kill-switch", {"state": state.value, "reason": reason or None})
 
-    async def _carry_out(self, path: str, body: Mapping[str, object]) -> None:
-        """A call of the gateway. Who asks is looked at again now: the page may have stood open for hours."""
+    async def carry_out(self, path: str, body: Mapping[str, object], *, asks: str = "") -> Told | None:
+        """A call of the gateway. Who asks is looked at again now: the page may have stood open for hours.
+
+        Args:
+            asks: the word of a refusal that the caller answers by asking the person; any other is shown.
+
+        Returns: None where it was not even asked for.
+        """
         if not await self._is_known():
-            return
-        if not self._may(path, body):
+            return None
+        if not self.may(path, body):
             ui.notify(f"Your role is {self._identity.role.value}: ask an admin.", type="negative")
-            return
-        refused = await self._data.post(path, body, self._identity.user)
-        if refused is not None:
-            ui.notify(refused, type="negative", timeout=0, close_button="OK")
+            return None
+        told = await self._data.post(path, body, self._identity.user)
+        if told.problem and told.problem != asks:
+            ui.notify(told.why, type="negative", timeout=0, close_button="OK")
         await self._show(await self.look())
+        return told
 
 
 def halt_release(name: str) -> str:
     return f"/halts/{name}/release"
+
+
+def held_lines(seen: Overview) -> list[tuple[str, str, str]]:
+    """What keeps the system from entering, but the kill switch, which has a bar of its own: name, why, what to do."""
+    lines = [
+        (f"{_HELD_NAMES.get(each.name, each.name)} {each.scope or ''}".rstrip(), each.why, each.remedy)
+        for each in seen.restraints
+        if each.name != "KILL_SWITCH"
+    ]
+    return lines + [("Not up to date", problem, "") for problem in seen.problems]
+
+
+_HELD_NAMES = {
+    "PAUSE": "PAUSED",
+    "NOT_RECONCILED": "NOT RECONCILED",
+    "CLOCK_SKEW": "CLOCK",
+    "STRANGER": "HELD BY SOMEBODY ELSE",
+    "UNKNOWN": "CANNOT BE ASKED:",
+}
 
 
 def show_if(element: ui.element, is_shown: bool) -> None:

@@ -1,5 +1,5 @@
 // A dense table that changes in place: rows are keyed, cells are text (never HTML), and a row may be opened.
-// What stands in an opened row is asked for once, when it is opened.
+// What stands in an opened row is asked for once, when it is opened. A cell may have buttons of its own.
 export default {
   template: `
     <div class="lt-scroll" tabindex="0" role="region" :aria-label="label">
@@ -24,6 +24,10 @@ export default {
               </span>
               <template v-else-if="!pickable || i > 0">{{ cell.t }}</template>
               <small v-if="cell.s">{{ cell.s }}</small>
+              <span v-if="cell.acts" class="acts">
+                <button v-for="act in cell.acts" :key="act.k" :class="act.c" :title="act.h || null" :aria-label="act.t + ' ' + act.of"
+                  @click.stop="$emit('acts', [row.key, act.k])">{{ act.t }}</button>
+              </span>
             </td>
           </tr>
           <tr v-if="opened[row.key]" class="lt-detail">

@@ -7,8 +7,9 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.errors import DependencyDown
 from chimera.services.s12_gateway.access import Identity
 from chimera.services.s12_gateway.page import charts, rows
+from chimera.services.s12_gateway.page.acts import Acts
 from chimera.services.s12_gateway.page.data import Overview, Price
-from chimera.services.s12_gateway.page.elements import Figure, LiveTable, Tabs, Text, box
+from chimera.services.s12_gateway.page.elements import Figure, LiveTable, Tabs, Text, box, press
 from chimera.services.s12_gateway.page.frame import Frame, Here, draw, show_if
 from chimera.services.s12_gateway.page.history import DAY_MS, HOUR_MS, MINUTE_MS
 from chimera.services.s12_gateway.page.words import (
@@ -34,6 +35,7 @@ class OverviewPage(Frame):
 
     def __init__(self, here: Here, identity: Identity) -> None:
         super().__init__(here, identity)
+        self._acts = Acts(self, here.data)
         self._drawn_price: object = None
         self._drawn_equity: object = None
 
@@ -83,7 +85,11 @@ class OverviewPage(Frame):
             with box("head"):
                 Text("title", "Open positions")
                 self._positions_note = Text("note")
-            self._positions = LiveTable("open positions", rows.POSITION_COLUMNS)
+                box("space")
+                if self._acts.may_work:
+                    press("Pause entries", "quiet", lambda: self._acts.pause(self._settings.keys))
+                    press("Flatten everything", "quiet danger", self._acts.flatten)
+            self._positions = LiveTable("open positions", rows.POSITION_COLUMNS, on_act=self._acts.on_position)
 
     def _build_records(self) -> None:
         with box("card", "section").props('aria-label="Records"'):
@@ -137,7 +143,9 @@ class OverviewPage(Frame):
 
     async def show(self, seen: Overview) -> None:
         self._show_figures(seen)
-        self._positions.show(rows.position_rows(seen, self._places), rows.no_position_text(seen))
+        self._positions.show(
+            rows.position_rows(seen, self._places, may_act=self._acts.may_work), rows.no_position_text(seen)
+        )
         self._show_records(seen)
         self._decisions.show(
             rows.decision_rows(seen), "No decision yet: the first comes with the first complete set of features."

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chimera.contracts.documents import Alert, Fill, Order, Signal, Trade
-from chimera.contracts.enums import Action, OrderStatus, PositionSide, Severity, Side
+from chimera.contracts.enums import Action, Market, OrderStatus, PositionSide, Severity, Side
 from chimera.contracts.http.positions import PositionView
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.decision.telling import gate_figures, plain
@@ -48,9 +48,15 @@ class Column:
 
 
 def cell(text: str, tone: str = "", sub: str = "", hint: str = "", **more: Any) -> Cell:
-    """What the table's script reads; `more` is `bar` for a position between stop and target, `a` for an address."""
+    """What the table's script reads; `more` is `bar` for a position between stop and target, `a` for an address,
+    `acts` for buttons."""
     full = {"t": text, "c": tone, "s": sub, "h": hint, **more}
     return {name: value for name, value in full.items() if value != ""}
+
+
+def act(key: str, text: str, of: str, hint: str = "", tone: str = "") -> dict[str, str]:
+    """A button in a cell; `of` says to who cannot see the row what it acts on."""
+    return {"k": key, "t": text, "of": of, "h": hint, "c": tone}
 
 
 def row(key: str, *cells: Cell, tone: str = "") -> Row:
@@ -83,31 +89,48 @@ class Section:
 POSITION_COLUMNS = (
     Column("Instrument"),
     Column("Side, age", "", "age in market time"),
-    Column("Quantity", "num"),
-    Column("Entry", "num"),
-    Column("Mark", "num"),
+    Column("Quantity", "num rare"),
+    Column("Entry", "num rare"),
+    Column("Mark", "num rare"),
     Column("Unrealised", "num", "at the mark, before fees, USDT"),
-    Column("ROE, tier", "num", "after both fees, of the margin; the stop tier reached"),
+    Column("ROE, tier", "num rare", "after both fees, of the margin; the stop tier reached"),
     Column("Stop", "num", "where the exchange closes it, and how far the mark is from there"),
-    Column("Stop ◂ entry ▸ target", "", "where the mark stands between stop and target"),
-    Column("Target", "num"),
-    Column("Liquidation", "num", "estimated; how far the mark is from there"),
+    Column("Stop ◂ entry ▸ target", "rare", "where the mark stands between stop and target"),
+    Column("Target", "num rare"),
+    Column("Liquidation", "num rare", "estimated; how far the mark is from there"),
 )
+CLOSE = "close"
+MOVE_STOP = "stop"
 
 
-def position_rows(seen: Overview, places: Places) -> list[Row]:
-    return [_position_row(each, seen.now_ms, places) for each in seen.positions]
+def position_rows(seen: Overview, places: Places, *, may_act: bool = False) -> list[Row]:
+    """`may_act`: who looks may close, and move stops."""
+    return [_position_row(each, seen.now_ms, places, may_act=may_act) for each in seen.positions]
 
 
-def _position_row(position: PositionView, now_ms: int, places: Places) -> Row:
+def position_key(position: PositionView) -> str:
+    """What its row is called."""
+    return position.trade_id or str(InstrumentKey(position.market, position.symbol))
+
+
+def _position_acts(position: PositionView, name: str) -> list[dict[str, str]]:
+    close = act(CLOSE, "Close", name, "at market, all of it", "warn")
+    if position.market is not Market.FUT:
+        # A spot stop is a leg of its pair.
+        return [close]
+    return [close, act(MOVE_STOP, "Move stop", name, "nearer to profit, or further away")]
+
+
+def _position_row(position: PositionView, now_ms: int, places: Places, *, may_act: bool) -> Row:
     key = InstrumentKey(position.market, position.symbol)
     digits = places.get(key, 2)
     is_long = position.side is PositionSide.LONG
     earned = position.unrealized_pnl_usdt
     opened_ms = position.opened_at or now_ms
+    name = instrument_name(str(key))
     return row(
-        position.trade_id or str(key),
-        cell(instrument_name(str(key)), "strong"),
+        position_key(position),
+        cell(name, "strong", acts=_position_acts(position, name) if may_act else ""),
         cell("▲ LONG" if is_long else "▼ SHORT", "two long" if is_long else "two short", age(now_ms - opened_ms)),
         cell(quantity(position.qty)),
         cell(number(position.entry_price_avg, digits)),

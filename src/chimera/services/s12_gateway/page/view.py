@@ -11,6 +11,7 @@ from chimera.services.s12_gateway.page.config_view import ConfigPage
 from chimera.services.s12_gateway.page.data import PageData
 from chimera.services.s12_gateway.page.decisions_view import DecisionsPage
 from chimera.services.s12_gateway.page.frame import Here
+from chimera.services.s12_gateway.page.orders_view import OrdersPage
 from chimera.services.s12_gateway.page.overview_view import OverviewPage
 from chimera.services.s12_gateway.page.settings import PageSettings
 from chimera.services.s12_gateway.web import UI, Web
@@ -29,6 +30,10 @@ def mount(web: Web, world: World, settings: PageSettings) -> None:
     @ui.page("/", title="Chimera")
     async def overview(request: Request) -> None:
         await OverviewPage(here, _who(request)).open()
+
+    @ui.page("/orders", title="Orders · Chimera")
+    async def orders(request: Request, intent: str | None = None) -> None:
+        await OrdersPage(here, _who(request), intent).open()
 
     @ui.page("/decisions", title="Decisions · Chimera")
     async def decisions(request: Request, signal: str | None = None) -> None:
