@@ -20,6 +20,7 @@ from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.api import Api
+from chimera.services.s04_router.approvals import Approvals
 from chimera.services.s04_router.fees import Fees
 from chimera.services.s04_router.guarded import guarded
 from chimera.services.s04_router.handlers.accept import Accept
@@ -205,6 +206,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         clock=world.clock,
         metrics=world.metrics,
         teller=teller,
+        approvals=Approvals(documents=world.documents, snapshots=world.snapshots, clock=world.clock, env=settings.env),
         sync_wait_ms=settings.sync_wait_ms,
     )
     cancel = Cancel(

@@ -30,6 +30,7 @@ from chimera.ports.venue import Venue, VenueError
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
+from chimera.services.s04_router.approvals import Approvals
 from chimera.services.s04_router.breaker import BreakerKeeper
 from chimera.services.s04_router.handlers.answer import answer_of, intent_answer_of
 from chimera.services.s04_router.handlers.claims import Claims
@@ -77,6 +78,7 @@ class Accept:
     clock: Clock
     metrics: Metrics
     teller: Teller
+    approvals: Approvals
     sync_wait_ms: int
     _entering: dict[InstrumentKey, asyncio.Lock] = field(default_factory=dict)
     """One new entry at a time is looked at and filed: two that come together would both find room."""
@@ -181,6 +183,8 @@ class Accept:
             leverage_max = self.drive.settings.leverage_max
             check_protection(intent, instrument, mid or intent.entry_ref_price, leverage_max=leverage_max)
             await claims.check_free(intent)
+            # The last of all checks, for it may use a token up.
+            await self.approvals.check(intent, mid or intent.entry_ref_price)
             return
         await claims.check_parent(intent)
         if intent.market is Market.FUT:

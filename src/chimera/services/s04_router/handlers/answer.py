@@ -9,6 +9,7 @@ from chimera.contracts.http import IntentAnswer, OrderAnswer, OrderView
 from chimera.domain.exact import average
 from chimera.domain.execution.machine.flow import STOP_N, TARGET_N, WORKING, leg_name
 from chimera.domain.execution.slippage import slippage_bps, vwap
+from chimera.domain.execution.timeline import timeline_of
 from chimera.services.s04_router.ledger import Ledger
 
 
@@ -62,6 +63,7 @@ def slippage_of(own: Sequence[Order], avg_price: Decimal | None) -> float | None
 
 async def intent_answer_of(record: IntentRecord, ledger: Ledger) -> IntentAnswer:
     orders = [order for order_id in record.order_ids if (order := await ledger.order(order_id)) is not None]
+    fills = [fill for order in orders for fill in await ledger.fills(order.order_id)]
     return IntentAnswer(
         intent_id=record.intent_id,
         state=record.state,
@@ -87,5 +89,6 @@ async def intent_answer_of(record: IntentRecord, ledger: Ledger) -> IntentAnswer
             )
             for order in orders
         ),
+        timeline=timeline_of(record, orders, fills),
         updated_at=record.updated_at,
     )
