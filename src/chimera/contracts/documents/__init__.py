@@ -32,7 +32,9 @@ from chimera.contracts.documents.system import (
     SYSTEM_STATES,
     Alert,
     AuditRecord,
+    BalancesState,
     BreakerRecord,
+    CountedUntil,
     EquityPeakState,
     Halt,
     HaltsState,
@@ -69,6 +71,7 @@ from chimera.contracts.documents.trading import (
     TradeExit,
     TradeFill,
     WorkSlice,
+    is_strangers_order,
 )
 
 __all__ = [
@@ -81,12 +84,14 @@ __all__ = [
     "AuditRecord",
     "AutopsyReport",
     "BalanceSnapshot",
+    "BalancesState",
     "BookRow",
     "BreakerRecord",
     "ConfigActive",
     "ConfigBundle",
     "ConfigCanary",
     "CostCurve",
+    "CountedUntil",
     "Decision",
     "EquityPeakState",
     "Execution",
@@ -131,5 +136,6 @@ __all__ = [
     "TreasuryTransfer",
     "User",
     "WorkSlice",
+    "is_strangers_order",
     "system_state_type",
 ]
