@@ -7,7 +7,6 @@ see the same one write the same event. Pure.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 
 from chimera.contracts import ids
@@ -110,17 +109,23 @@ def stops_somebody_canceled(stops: Sequence[Order], asked_to_go: frozenset[str],
         gone_at = stop.updated_at
         if stop.status is not OrderStatus.CANCELED or gone_at is None or stop.order_id in asked_to_go:
             continue
+        if not stop.is_listed:
+            continue  # it never stood
         if ended_at is not None and ended_at <= gone_at:
             continue
         others = [each for each in by_age if each is not stop and each.is_listed]
-        if any(_open_at(each, gone_at) for each in others):
+        if any(_relieved(stop, each, gone_at) for each in others):
             continue
         after = [each for each in others if each.created_at >= gone_at]
         lost.append(Lost(stop=stop, successor=after[0] if after else None))
     return lost
 
 
-def _open_at(order: Order, ts: int) -> bool:
-    """Whether it rested then; what ended in the same millisecond did not."""
-    ended = order.updated_at if order.status.is_final else None
-    return order.created_at <= ts and (ended is None or ended > ts) and (order.filled_qty or Decimal(0)) >= 0
+def _relieved(stop: Order, other: Order, gone_at: int) -> bool:
+    """Whether `other` rested when the stop went. One of the same millisecond may be its relief, or what was placed for
+    it afterwards: a relief has another price or quantity, or it would not have been needed."""
+    if other.status.is_final and (other.updated_at or 0) <= gone_at:
+        return False
+    if other.created_at == gone_at:
+        return (other.stop_price, other.quantity) != (stop.stop_price, stop.quantity)
+    return other.created_at < gone_at
