@@ -42,7 +42,8 @@ class Fills:
     async def book_missing(self, key: InstrumentKey, since_ms: int, findings: Findings) -> Seen:
         """Have every order booked that filled since `since_ms` and whose fill is not on file."""
         fills = await self.venue.fills(key, since_ms)
-        on_file = await self.documents.get_values(FILLS, (fill.fill_id for fill in fills), ())
+        names = [fill.fill_id for fill in fills]
+        on_file = await self.documents.get_values(FILLS, names, ())
         orders: Mapping[str, tuple[Any, ...]] = await self.documents.get_values(
             ORDERS,
             dict.fromkeys(fill.client_order_id for fill in fills),
@@ -50,9 +51,9 @@ class Fills:
         )
         missing: dict[str, list[VenueFill]] = {}
         strangers, newest_ms = False, 0
-        for fill in fills:
+        for fill, name in zip(fills, names, strict=True):
             newest_ms = max(newest_ms, fill.ts)
-            known, order = fill.fill_id in on_file, orders.get(fill.client_order_id)
+            known, order = name in on_file, orders.get(fill.client_order_id)
             ours = known or order is not None or ids.is_of_the_exchange(fill.client_order_id)
             strangers = strangers or not ours or (order is not None and is_strangers_order(*order[:3]))
             if ours:
