@@ -4,7 +4,7 @@
     repaired    the same with a share that differs, half of it fills that are not on file (their orders still open
                 there), a quarter orders that rest under our name and nobody wants, a quarter stops without a position, and
                 some more orders that are open on file and were canceled at the exchange
-    pauses      what the second took on the exchange's clock: questions that a real one limits are asked with pauses
+    pauses      what the second took on the exchange's clock: questions that it limits are asked with pauses
     reference   each fill and each order read from the documents by itself, which a comparison did before it read many
                 at once
 
@@ -136,7 +136,6 @@ async def _one(orders: int) -> _Run:
     # Where nothing is known of an earlier comparison it looks a day back.
     await reconciler.stop()
     await documents.remove(RECON, "recon")
-    await clock.sleep_until_ms(clock.now_ms() + LATER_MS)
     reconciler = await _start_reconciler(world, peers)
     repaired_ns, market_ms, repaired = await _reconcile(world, peers)
     _, _, again = await _reconcile(world, peers)
@@ -236,12 +235,14 @@ async def _differ(venue: SimulatedVenue, documents: SqliteDocuments, fills: Sequ
     for number in range(share // 4):
         await venue.place(_resting(f"s3-btc-lost-{number}", OrderType.LIMIT, MID - 1_000 - number))
         await venue.place(_resting(f"s3-btc-stray-{number}", OrderType.STOP_MARKET, MID - 1_000 - number))
-    for number in range(gone := min(GONE_MAX, share // 10)):
-        name = f"s3-btc-gone-{number}"
-        placed = await venue.place(_resting(name, OrderType.LIMIT, MID - 2_000))
+    names = [f"s3-btc-gone-{number}" for number in range(min(GONE_MAX, share // 10))]
+    gone = [await venue.place(_resting(name, OrderType.LIMIT, MID - 2_000)) for name in names]
+    for name in names:
         await venue.cancel(KEY, name, conditional=False)
-        await documents.put(ORDERS, _open_on_file(placed))
-    return len(lost) + share // 4 * 2 + gone
+    # Filed when the router has heard of all that: it would book them by what it hears.
+    await venue.clock.sleep_until_ms(venue.clock.now_ms() + LATER_MS)
+    await documents.put_many([Put(ORDERS, _open_on_file(order)) for order in gone])
+    return len(lost) + share // 4 * 2 + len(gone)
 
 
 def _open_on_file(order: VenueOrder) -> Order:
