@@ -2,8 +2,8 @@
 
     alike       as many orders and fills as are asked for, at the exchange and on file, of one day; nothing differs
     repaired    the same with a share that differs, half of it fills that are not on file (their orders still open
-                there), a quarter orders that rest under our name and nobody wants, a quarter stops without a position, and
-                some more orders that are open on file and were canceled at the exchange
+                there), a quarter orders that rest under our name and nobody wants, a quarter stops without a position,
+                and some orders more that are open on file and were canceled at the exchange
     pauses      what the second took on the exchange's clock: questions that it limits are asked with pauses
     reference   each fill and each order read from the documents by itself, which a comparison did before it read many
                 at once

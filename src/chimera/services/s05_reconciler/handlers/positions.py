@@ -130,21 +130,29 @@ class Positions:
         """The exchange's word wins: by its fills what is ours is shared out, then the trade is read anew. False where
         that has to wait."""
         before = _signed(trade)
-        # That state of it is what differs, so that a run after this one that sees it too means the same.
-        since_ms = seen.newest_ms if trade is None else trade.updated_at
         trade, position = await self._read_anew(key)
         if trade is None:
             return trade, position, not self.fills.is_young(seen.newest_ms)
         owned = None if await self._entry_unfinished(key) else await self.sharing.owned(trade)
         if owned is None:
             return trade, position, False
+        ours, noted = owned.shares.ours, None
+        if ours != before:
+            noted = await findings.note(
+                Fix.TRADE_CORRECTED,
+                key,
+                str(key),
+                at_ms=owned.fills[-1].ts,
+                before=float(before),
+                after=float(ours),
+            )
         if await self.sharing.write(trade, owned, findings):
             trade, position = await self._read_anew(key)
-        after, ours = _signed(trade), owned.shares.ours
-        if after != before:
-            await findings.fixed(
-                Fix.TRADE_CORRECTED, key, str(key), at_ms=since_ms, before=float(before), after=float(after)
-            )
+        after = _signed(trade)
+        if noted is not None and after != before:
+            findings.done(noted)
+        elif noted is not None:
+            await findings.withdraw(noted)
         if after != ours:
             log.error("position and trade differ", instrument=str(key), trade=float(after), exchange=float(ours))
         if after != before or after != ours:
