@@ -41,6 +41,7 @@ class Orders:
     teller: Teller
     _asked_at: dict[str, int] = field(default_factory=dict)
     """When orders that are open on file, and not as the exchange has them, were last asked for."""
+    _last_asked_ms: int = 0
     _told_of: set[str] = field(default_factory=set)
     """Orders of somebody else's that rest and were told."""
 
@@ -81,9 +82,11 @@ class Orders:
         )
         settled = len(by_turn) <= self.settings.lookups_max
         unknown: list[Order] = []
-        for number, order in enumerate(by_turn[: self.settings.lookups_max]):
-            if number:
-                await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(self.settings.lookup_pause_ms))
+        for order in by_turn[: self.settings.lookups_max]:
+            pause_ms = self.clock.work_ms(self.settings.lookup_pause_ms)
+            # Also after those of the look before.
+            await self.clock.sleep_until_ms(max(self._last_asked_ms + pause_ms, self.clock.now_ms()))
+            self._last_asked_ms = self.clock.now_ms()
             self._asked_at[order.order_id] = self.clock.now_ms()
             key = InstrumentKey(order.market, order.symbol)
             try:
