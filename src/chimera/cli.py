@@ -613,7 +613,9 @@ def stream_map() -> None:
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="sim, memory, decide, dryrun, config, venue, connector, features, tick-to-order"),
+        typer.Argument(
+            help="sim, memory, decide, dryrun, config, venue, connector, features, reconcile, tick-to-order"
+        ),
     ],
     as_json: Json = False,
     days: Annotated[float, typer.Option(min=0.1, max=60, help="sim: virtual days.")] = 3.0,

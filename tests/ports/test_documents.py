@@ -450,3 +450,19 @@ async def test_documents_are_counted_as_they_would_be_found(documents: Documents
     assert await count(at_least=9_000) == 0
     with pytest.raises(ValueError, match="declares no index"):
         await documents.count_of(Query(collection=ORDERS, index="nope"))
+
+
+async def test_many_are_read_by_key_at_once(documents: Documents) -> None:
+    names = [f"o{number}" for number in range(1_203)]
+    await documents.put_many([Put(ORDERS, order(name, created_at=number)) for number, name in enumerate(names)])
+
+    found = await documents.get_values(ORDERS, [*names, "none", "o7"], ("created_at", "status", "price"))
+
+    assert found == {name: (number, "NEW", None) for number, name in enumerate(names)}
+
+
+async def test_which_of_many_keys_have_a_document(documents: Documents) -> None:
+    await documents.put_many([Put(ORDERS, order(name)) for name in ("o1", "o2")])
+
+    assert dict(await documents.get_values(ORDERS, ("o2", "o3", "o1"), ())) == {"o1": (), "o2": ()}
+    assert dict(await documents.get_values(ORDERS, (), ("status",))) == {}

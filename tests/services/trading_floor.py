@@ -37,6 +37,7 @@ from chimera.domain.execution.orders import NewOrder
 from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.quotes import Bar, BookTop, MarkPrice
 from chimera.domain.matching.exchange import Exchange
+from chimera.domain.matching.faults import FaultPlan
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.ports.peers import PeerAnswer, PeerCall
 from chimera.ports.state import Reservation, ReservationState
@@ -116,7 +117,12 @@ class Floor:
 
     @classmethod
     async def open(
-        cls, *services: str, price: str = "60000", usdt: str = "1000", exchange: Exchange | None = None
+        cls,
+        *services: str,
+        price: str = "60000",
+        usdt: str = "1000",
+        exchange: Exchange | None = None,
+        faults: FaultPlan | None = None,
     ) -> "Floor":
         clock = LoopClock(BEGIN_MS)
         rules = ExchangeRules(instruments=(FUT_RULES, SPOT_RULES))
@@ -127,6 +133,7 @@ class Floor:
             feed=StillMarket(),
             clock=clock,
             journal=NoJournal(),
+            faults=faults,
         )
         told: list[tuple[str, Message]] = []
         peers = LocalPeers()

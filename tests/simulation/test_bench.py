@@ -25,6 +25,7 @@ TINY = BenchOptions(
     stored_signals=300,
     poll_ms=100,
     history_days=1,
+    recon_orders=400,
 )
 
 
@@ -44,6 +45,10 @@ def test_a_bench_yields_rows_that_programs_can_read(name: str, rows: dict[str, l
         assert row["n"] >= 1
         assert set(row) - {"bench", "case", "n"}, f"{row['case']} says nothing"
         assert all(value >= 0 for figure, value in row.items() if figure not in ("bench", "case"))
+
+
+def test_everything_that_differed_was_mended(rows: dict[str, list[BenchRow]]) -> None:
+    assert [row.success_ratio for row in rows["reconcile"]] == [None, 1.0, None, None]
 
 
 @pytest.mark.parametrize("name", ["decide", "tick-to-order"])

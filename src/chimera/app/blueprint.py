@@ -33,7 +33,7 @@ KEYS = (InstrumentKey(Market.FUT, "BTCUSDT"), InstrumentKey(Market.SPOT, "BTCUSD
 """One instrument of each market: what a service declares for one it declares for all."""
 
 
-class _NoMarket:
+class NoMarket:
     """A market that has ended before it began."""
 
     tick_interval_ms = 0
@@ -54,7 +54,7 @@ class _NoMarket:
 def still_venue(clock: LoopClock) -> tuple[SimulatedVenue, SimulatedFactorFeed]:
     """An exchange on which nothing ever happens, for worlds in which nobody asks it anything."""
     rules = ExchangeRules(instruments=tuple(listed(key) for key in KEYS))
-    market = _NoMarket()
+    market = NoMarket()
     venue = SimulatedVenue(
         exchange=Exchange(rules, spot_balances={}, fut_balances={}),
         rules=rules,

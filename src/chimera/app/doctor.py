@@ -111,6 +111,21 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "gate_mid_distance_max",
         }
     ),
+    "s5": frozenset(
+        {
+            "in_flight_ms",
+            "orders_ms",
+            "positions_ms",
+            "balances_ms",
+            "lookup_lag_ms",
+            "lookups_max",
+            "lookup_pause_ms",
+            "retry_ms_max",
+            "entry_patience_ms",
+            "balance_diff_min",
+            "adopt_unknown_position",
+        }
+    ),
 }
 """Settings that something here acts on, by service. The others are for adapters and services that do not run in one
 process, or for what every bundle names itself."""

@@ -45,7 +45,15 @@ from chimera.app.sides import (
     refuse_by_name,
 )
 from chimera.app.worlds import one_process_world
-from chimera.contracts.settings import ChimeraSettings, S1Settings, S2Settings, S3Settings, S4Settings, S10Settings
+from chimera.contracts.settings import (
+    ChimeraSettings,
+    S1Settings,
+    S2Settings,
+    S3Settings,
+    S4Settings,
+    S5Settings,
+    S10Settings,
+)
 from chimera.ports.world import World
 from chimera.runtime.garbage import rarely_collected
 from chimera.runtime.guard import BrowserGuard
@@ -103,7 +111,8 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
     refuse_by_name(options.venue, understood=options.understood)
     shared = ChimeraSettings.from_env(env)
     s1, s2 = S1Settings.from_env(env), S2Settings.from_env(env)
-    s3, s4, s10 = S3Settings.from_env(env), S4Settings.from_env(env), S10Settings.from_env(env)
+    s3, s4 = S3Settings.from_env(env), S4Settings.from_env(env)
+    s5, s10 = S5Settings.from_env(env), S10Settings.from_env(env)
     if options.venue == LIVE and env.get("S4_TESTNET", "").strip() and s4.testnet:
         raise UpProblem("--venue live: S4_TESTNET is true, which forbids real money. Unset it, or use --venue testnet")
     folder = open_folder(options.data)
@@ -115,7 +124,7 @@ async def up(options: UpOptions, env: Mapping[str, str], say: Callable[[str], No
         folder.close_unused()
         raise
     try:
-        await _run(options, folder, socks, shared, s1, s2, s3, s4, s10, say)
+        await _run(options, folder, socks, shared, s1, s2, s3, s4, s5, s10, say)
     except StartRefused:
         # A mistyped address must not claim the folder for an exchange that was never traded on.
         folder.close_unused()
@@ -159,6 +168,7 @@ async def _run(
     s2: S2Settings,
     s3: S3Settings,
     s4: S4Settings,
+    s5: S5Settings,
     s10: S10Settings,
     say: Callable[[str], None],
 ) -> None:
@@ -185,7 +195,7 @@ async def _run(
                 say(note)
         progress.note = "starting the services"
         try:
-            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4, s10)
+            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4, s5, s10)
         except UpProblem as problem:
             raise StartRefused(str(problem)) from problem
         try:
@@ -301,6 +311,7 @@ class Embedded:
         s2: S2Settings,
         s3: S3Settings,
         s4: S4Settings,
+        s5: S5Settings,
         s10: S10Settings,
     ) -> "Embedded":
         """The exchange's side, and a world around it.
@@ -340,6 +351,7 @@ class Embedded:
             s2=s2,
             s3=s3,
             s4=s4,
+            s5=s5,
             s10=s10,
             gateway=GatewaySettings(env=shared.env, cookie_name=f"chimera_{options.port}"),
             kill_file=kill_file.exists,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chimera.app.route_file import route_file
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.settings import S1Settings, S2Settings, S3Settings, S4Settings, S10Settings
+from chimera.contracts.settings import S1Settings, S2Settings, S3Settings, S4Settings, S5Settings, S10Settings
 from chimera.ports.world import World
 from chimera.runtime.service import Service
 from chimera.services.s01_exchange import service as s1
@@ -51,7 +51,8 @@ class Pace:
         heal_ms: Open trades are read again whatever was told.
         balances_ms: Balances are polled; `snapshot_ms` (market time): and recorded in full.
         holdings_ms: Spot holdings are recorded.
-        compare_ms: Orders and positions are compared with the exchange; a comparison counts for 180 s.
+        compare_ms: Least distance of two looks at the exchange's orders and positions, which S5's own settings say; a
+            comparison counts for 180 s. `compare_all_ms`: the same of a whole comparison.
         look_again_ms: A refusal that no tick can change is brought up to date (market time).
         stall_ms: A stream that is silent for so long is told of.
         limits_ms: Equity, daily loss and drawdown are reckoned.
@@ -64,7 +65,8 @@ class Pace:
     balances_ms: int = 10_000
     snapshot_ms: int = 60_000
     holdings_ms: int = 10_000
-    compare_ms: int = 30_000
+    compare_ms: int = 0
+    compare_all_ms: int = 0
     look_again_ms: int = 60_000
     stall_ms: int = 5_000
     limits_ms: int = 5_000
@@ -79,6 +81,7 @@ VIRTUAL_PACE = Pace(
     snapshot_ms=300_000,
     holdings_ms=150_000,
     compare_ms=170_000,
+    compare_all_ms=600_000,
     look_again_ms=300_000,
     stall_ms=300_000,
     limits_ms=170_000,
@@ -107,6 +110,7 @@ class Settings:
     pace: Pace = Pace()
     s1: S1Settings = field(default_factory=S1Settings)
     s2: S2Settings = field(default_factory=S2Settings)
+    s5: S5Settings = field(default_factory=S5Settings)
     s10: S10Settings = field(default_factory=S10Settings)
 
 
@@ -193,7 +197,17 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 keys=keys,
                 id_prefix=prefix,
                 atr_mult=settings.s3.atr_mult,
-                compare_ms=pace.compare_ms,
+                in_flight_ms=max(settings.s5.in_flight_ms, pace.compare_ms),
+                orders_ms=max(settings.s5.orders_ms, pace.compare_ms),
+                positions_ms=max(settings.s5.positions_ms, pace.compare_ms),
+                balances_ms=max(settings.s5.balances_ms, pace.compare_all_ms),
+                lookup_lag_ms=settings.s5.lookup_lag_ms,
+                lookups_max=settings.s5.lookups_max,
+                lookup_pause_ms=settings.s5.lookup_pause_ms,
+                retry_max_ms=settings.s5.retry_ms_max,
+                entry_patience_ms=settings.s5.entry_patience_ms,
+                balance_diff_min=settings.s5.balance_diff_min,
+                adopt_unknown_position=settings.s5.adopt_unknown_position,
             ),
         ),
         "s6": s6.build(

@@ -66,6 +66,7 @@ METRICS: dict[str, Metric] = {
         Metric("oco_fallback_ratio", _G, "s4", "ratio", "OCO pairs that fell back to the guard"),
         Metric("cb_state", _G, "s4", "state", "Breaker: 0 closed, 1 half, 2 open"),
         Metric("orders_jaccard", _G, "s4", "ratio", "Open orders here and there: intersection / union"),
+        Metric("recon_agreement_ratio", _G, "s5", "ratio", "Of what the last comparison with the exchange compared"),
         Metric("unprotected_ms", _H, "s4", "ms", "From a fill to its stop being listed"),
         Metric("s8_autopsy_latency_ms", _H, "s8", "ms", "Writing one autopsy"),
         Metric("redis_stream_lag_max", _G, "s11", "count", "Entries the slowest group has not read"),
@@ -97,6 +98,8 @@ class AlertCode(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     RECON_FIXED = "RECON_FIXED"
     RECON_FAILED = "RECON_FAILED"
+    EXCHANGE_RESTRICTS = "EXCHANGE_RESTRICTS"
+    """Added to CONTRACTS 5: the exchange lets a symbol, or the whole account, close only."""
     DLQ = "DLQ"
     STREAM_LAG = "STREAM_LAG"
     LIQUIDATION = "LIQUIDATION"
@@ -187,6 +190,9 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     _A.RATE_LIMITED: AlertMeaning(Severity.WARN, "The exchange limits our calls."),
     _A.RECON_FIXED: AlertMeaning(Severity.WARN, "Records differed from the exchange and were mended."),
     _A.RECON_FAILED: AlertMeaning(Severity.ERROR, "Records could not be compared with the exchange."),
+    _A.EXCHANGE_RESTRICTS: AlertMeaning(
+        Severity.ERROR, "The exchange does not trade a symbol now, or lets the account close only."
+    ),
     _A.DLQ: AlertMeaning(Severity.ERROR, "A message failed for good and lies in a dead-letter stream."),
     _A.STREAM_LAG: AlertMeaning(Severity.WARN, "A reader falls behind its stream."),
     _A.LIQUIDATION: AlertMeaning(Severity.FATAL, "The exchange liquidated a position, or is near to it."),

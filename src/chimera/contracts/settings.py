@@ -381,7 +381,33 @@ class S5Settings(StoreSettings):
     lookup_lag_ms: int = Field(
         default=2_000, ge=0, le=60_000, description="The exchange's query by id lags 1.1 to 1.5 s; asked after this"
     )
-    stale_ms: int = Field(default=180_000, ge=1_000, le=3_600_000, description="An older run counts as RED")
+    lookups_max: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="Orders asked for one by one in one look: 60 a minute at most, of weight 1 or 4",
+    )
+    lookup_pause_ms: int = Field(
+        default=100, ge=0, le=10_000, description="Between two of them: a burst would meet the exchange's limits"
+    )
+    retry_ms_max: int = Field(
+        default=1_500,
+        ge=100,
+        le=60_000,
+        description="A comparison that failed is tried again at least so often: a position may be naked for 2 s",
+    )
+    entry_patience_ms: int = Field(
+        default=60_000,
+        ge=1_000,
+        le=3_600_000,
+        description="So long an unfinished entry is the router's affair; longer than any maker wait and slicing",
+    )
+    balance_diff_min: Number = Field(
+        default=Decimal("0.000001"),
+        ge=0,
+        le=1_000,
+        description="Wallets that differ by less, in units of the asset, are alike: fees are rounded to 8 places",
+    )
     adopt_unknown_position: bool = Field(default=True, description="Adopt with a stop, or leave alone")
 
 

@@ -8,7 +8,7 @@ DocumentsError
 Queries name one declared index, so that every adapter can serve them without a scan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -116,6 +116,13 @@ class Documents(Protocol):
         Raises:
             ValueError: the query does not fit a declared index.
         """
+        ...
+
+    async def get_values(
+        self, collection: Collection[D], keys: Iterable[str], fields: Sequence[str]
+    ) -> Mapping[str, tuple[Any, ...]]:
+        """Of the documents under `keys`, however many, these top-level fields, as `find_values` gives them. Keys that
+        have no document are left out; without `fields` it only says which have one."""
         ...
 
     async def count_of(self, query: Query[D]) -> int:

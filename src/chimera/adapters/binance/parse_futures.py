@@ -23,6 +23,8 @@ ZERO = Decimal(0)
 FUNDING_INTERVAL_H = 8
 """Of a symbol that `fundingInfo` does not list: it lists those that were adjusted."""
 NO_CAP = Decimal("1e15")
+NO_DELIVERY_MS = 4_102_444_800_000
+"""The year 2100; perpetuals are listed with Christmas of that year as their delivery date."""
 
 
 def amount(told: Any) -> Decimal:
@@ -278,6 +280,12 @@ def cautious_brackets_of(row: Row) -> tuple[Bracket, ...]:
     )
 
 
+def _delivery(row: Row) -> int | None:
+    """A perpetual has a date far in the next century, until its end is decided."""
+    at_ms = int(row.get("deliveryDate") or 0)
+    return at_ms if 0 < at_ms < NO_DELIVERY_MS else None
+
+
 def instrument_of(row: Row, brackets: tuple[Bracket, ...], funding_interval_h: int) -> Instrument | None:
     """A symbol of exchangeInfo. None: not a USDT perpetual, or its rules are incomplete (testnet lists tick size 0)."""
     if row.get("contractType") != "PERPETUAL" or row["quoteAsset"] != "USDT" or row.get("marginAsset") != "USDT":
@@ -312,4 +320,5 @@ def instrument_of(row: Row, brackets: tuple[Bracket, ...], funding_interval_h: i
         liquidation_fee_ratio=Decimal(row.get("liquidationFee") or 0),
         funding_interval_h=funding_interval_h,
         status=row["status"],
+        delivers_at_ms=_delivery(row),
     )

@@ -10,8 +10,8 @@ The SQL of a collection is in `tables`, the writer thread in `writer`.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,9 @@ DATA_VERSION = 1
 """Grows when older code could no longer read what newer code writes. Fields and indexes come and go without that."""
 
 _REVS_OF_ONE_OPENING = 1 << 32
+
+KEYS_AT_ONCE = 500
+"""Of one statement: below every limit that SQLite was ever built with."""
 
 D = TypeVar("D", bound=Document)
 
@@ -173,6 +176,26 @@ class SqliteDocuments:
         found = from_json(b"[" + b",".join(bodies) + b"]", cache_strings="keys")
         return [tuple([doc.get(field) for field in fields]) for doc in found]
 
+    async def get_values(
+        self, collection: Collection[D], keys: Iterable[str], fields: Sequence[str]
+    ) -> Mapping[str, tuple[Any, ...]]:
+        table = self._table(collection)
+        found: dict[str, tuple[Any, ...]] = {}
+        for some in _batched(keys, KEYS_AT_ONCE):
+            try:
+                rows = self._reader.execute(table.get_many_sql(len(some), bodies=bool(fields)), some).fetchall()
+            except sqlite3.Error as error:
+                raise _meaning(error) from error
+            names = [_text(row[0]) for row in rows]
+            if not fields:
+                found.update(dict.fromkeys(names, ()))
+                continue
+            docs = from_json(b"[" + b",".join(row[1] for row in rows) + b"]", cache_strings="keys")
+            found.update(
+                (name, tuple([doc.get(field) for field in fields])) for name, doc in zip(names, docs, strict=True)
+            )
+        return found
+
     async def count_of(self, query: Query[D]) -> int:
         sql, values = self._table(query.collection).find(query)
         row = self._read_one(f"SELECT COUNT(*) FROM ({sql.replace('SELECT body', 'SELECT 1', 1)})", tuple(values))
@@ -270,6 +293,16 @@ def _run(table: Table, cursor: sqlite3.Cursor, sql: str, row: tuple[Any, ...]) -
         cursor.execute(sql, row)
     except sqlite3.IntegrityError as error:
         raise DuplicateKey(f"{table.name}: {error}") from error
+
+
+def _batched(keys: Iterable[str], size: int) -> Iterable[list[str]]:
+    every = iter(keys)
+    while some := list(islice(every, size)):
+        yield some
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _stamp_version(cursor: sqlite3.Cursor) -> None:

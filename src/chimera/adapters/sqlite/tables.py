@@ -35,8 +35,7 @@ class Table:
 
         name = _quoted(self.name)
         columns = ["key", "rev", "body", *(_column(field) for field in self.fields)]
-        marks = ", ".join("?" * len(columns))
-        self.insert_sql = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})"
+        self.insert_sql = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({_marks(len(columns))})"
         changes = ", ".join(f"{column}=excluded.{column}" for column in columns[1:])
         self.put_sql = f"{self.insert_sql} ON CONFLICT (key) DO UPDATE SET {changes}"
         self.put_new_sql = f"{self.insert_sql} ON CONFLICT (key) DO NOTHING"
@@ -47,6 +46,10 @@ class Table:
         self.remove_sql = f"DELETE FROM {name} WHERE key=?"
         self.count_sql = f"SELECT COUNT(*) FROM {name}"
         self.expire_sql = f"DELETE FROM {name} WHERE {_column(self.ttl.field)} <= ?" if self.ttl else ""
+
+    def get_many_sql(self, count: int, *, bodies: bool) -> str:
+        """Key, and body where asked for, of `count` keys."""
+        return f"SELECT key{', body' if bodies else ''} FROM {_quoted(self.name)} WHERE key IN ({_marks(count)})"
 
     def row(self, doc: Document, rev: int) -> tuple[Any, ...]:
         """The values of `insert_sql`, in its order."""
@@ -229,6 +232,10 @@ def _model_in(annotation: Any) -> type[Contract] | None:
         if isinstance(candidate, type) and issubclass(candidate, Contract):
             return candidate
     return None
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _quoted(name: str) -> str:

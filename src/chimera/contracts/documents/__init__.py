@@ -33,7 +33,9 @@ from chimera.contracts.documents.system import (
     SYSTEM_STATES,
     Alert,
     AuditRecord,
+    BalancesState,
     BreakerRecord,
+    CountedUntil,
     EquityPeakState,
     Halt,
     HaltsState,
@@ -72,6 +74,7 @@ from chimera.contracts.documents.trading import (
     TradeExit,
     TradeFill,
     WorkSlice,
+    is_strangers_order,
 )
 
 __all__ = [
@@ -85,12 +88,14 @@ __all__ = [
     "AuditRecord",
     "AutopsyReport",
     "BalanceSnapshot",
+    "BalancesState",
     "BookRow",
     "BreakerRecord",
     "ConfigActive",
     "ConfigBundle",
     "ConfigCanary",
     "CostCurve",
+    "CountedUntil",
     "Decision",
     "EquityPeakState",
     "Execution",
@@ -137,5 +142,6 @@ __all__ = [
     "TreasuryTransfer",
     "User",
     "WorkSlice",
+    "is_strangers_order",
     "system_state_type",
 ]

@@ -112,6 +112,10 @@ class Instrument(Document):
     status: EntryStatus
     trading: bool | None = None
     """What the exchange says; `status` is a person's word."""
+    venue_status: str | None = None
+    """The exchange's own word for it; None where it does not list the instrument any more."""
+    delivers_at: EpochMs | None = None
+    """When the exchange settles it for good, where that is decided."""
     updated_at: EpochMs | None = None
     contract_size: Number = Field(default=Decimal(1), gt=0)
     min_qty: Number | None = None

@@ -98,6 +98,26 @@ class StrangersState(SystemState):
     held: dict[str, Number] = Field(default_factory=dict)
 
 
+class CountedUntil(Contract):
+    """The newest fill of an instrument that was counted, in the exchange's own time and order."""
+
+    ts: EpochMs = 0
+    fill_id: str = ""
+
+
+class BalancesState(SystemState):
+    """What the wallets held when that was last understood, by wallet (`FUT USDT`), and how far it was counted: up to
+    which fill of each instrument, which settlement of each symbol, and which rows of the exchange's lists of transfers
+    and of its futures ledger (name to time)."""
+
+    key: Literal["balances"] = "balances"
+    at: EpochMs
+    held: dict[str, Number]
+    counted: dict[str, CountedUntil]
+    funded_until: dict[str, EpochMs]
+    seen: dict[str, EpochMs] = Field(default_factory=dict)
+
+
 class EquityPeakState(SystemState):
     """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT.
 
@@ -131,6 +151,7 @@ SYSTEM_STATES: dict[str, type[SystemState]] = {
     "halts": HaltsState,
     "recon": ReconState,
     "strangers": StrangersState,
+    "balances": BalancesState,
     "equity_peak": EquityPeakState,
     "breaker": BreakerRecord,
 }

@@ -135,6 +135,15 @@ LIQUIDATION = "LIQUIDATION"
 """`orders.reason` of what nobody here ordered and closed something of ours: a person did by hand, or the exchange."""
 
 
+def is_strangers_order(intent_id: str | None, parent_id: str | None, reason: str | None) -> bool:
+    """Whether an order with these fields is on file, and yet what a person did, or the stop of what a person holds."""
+    return _is_nobodys_stop(intent_id, parent_id) or reason == MANUAL
+
+
+def _is_nobodys_stop(intent_id: str | None, parent_id: str | None) -> bool:
+    return parent_id is None and intent_id is not None and intent_id.startswith(ids.RECON_STOP)
+
+
 class Order(Document):
     """`orders`: one order at the exchange, written before it is sent. Schema: orders.json, + CONTRACTS section 2.
 
@@ -198,12 +207,12 @@ class Order(Document):
     @property
     def is_nobodys_stop(self) -> bool:
         """Whether S5 ordered it for a position that no trade of ours holds."""
-        return self.parent_id is None and self.intent_id is not None and self.intent_id.startswith(ids.RECON_STOP)
+        return _is_nobodys_stop(self.intent_id, self.parent_id)
 
     @property
     def is_strangers(self) -> bool:
         """On file, and yet what a person did, or the stop of what a person holds."""
-        return self.is_nobodys_stop or self.reason == MANUAL
+        return is_strangers_order(self.intent_id, self.parent_id, self.reason)
 
 
 class Fill(Document):

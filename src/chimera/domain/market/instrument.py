@@ -46,6 +46,8 @@ class Instrument:
     liquidation_fee_ratio: Decimal = Decimal(0)
     funding_interval_h: int = 8
     status: str = "TRADING"
+    delivers_at_ms: int | None = None
+    """When the exchange settles it for good, where that is decided."""
     spread_bp_limit: float | None = None
     depth_top1_usdt_min: float | None = None
 

@@ -8,15 +8,18 @@ Never      believes that silence means flat; touches somebody else's order; canc
 
 from collections.abc import Mapping
 
+from chimera.contracts.enums import ServiceHealth
 from chimera.contracts.messages import OrderResult, ReconcileCmd
 from chimera.contracts.streams import ORD_RESULT, RECON_CMD
 from chimera.ports.world import World
 from chimera.runtime.service import On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.api import Api
+from chimera.services.s05_reconciler.handlers.balances import Balances
 from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.handlers.orders import Orders
 from chimera.services.s05_reconciler.handlers.positions import Positions
+from chimera.services.s05_reconciler.handlers.recognise import Recognise
 from chimera.services.s05_reconciler.handlers.reconcile import Reconcile
 from chimera.services.s05_reconciler.handlers.sharing import Sharing
 from chimera.services.s05_reconciler.settings import Settings
@@ -24,45 +27,54 @@ from chimera.services.s05_reconciler.settings import Settings
 
 def build(world: World, settings: Settings) -> Service:
     env = settings.env
-    teller = Teller(source="s5", env=env, bus=world.bus, documents=world.documents, clock=world.clock)
-    fills = Fills(settings=settings, documents=world.documents, venue=world.venue, peers=world.peers, clock=world.clock)
+    documents, venue, clock = world.documents, world.venue, world.clock
+    teller = Teller(source="s5", env=env, bus=world.bus, documents=documents, clock=clock)
+    fills = Fills(settings=settings, documents=documents, venue=venue, peers=world.peers, clock=clock)
     reconcile = Reconcile(
         settings=settings,
-        documents=world.documents,
+        documents=documents,
         snapshots=world.snapshots,
-        venue=world.venue,
-        peers=world.peers,
+        venue=venue,
         bus=world.bus,
-        clock=world.clock,
+        clock=clock,
         randomness=world.randomness.fork("s5"),
         metrics=world.metrics,
         teller=teller,
         fills=fills,
         orders=Orders(
-            settings=settings, documents=world.documents, venue=world.venue, clock=world.clock, teller=teller
+            settings=settings,
+            documents=documents,
+            venue=venue,
+            peers=world.peers,
+            fills=fills,
+            clock=clock,
+            teller=teller,
         ),
+        recognise=Recognise(settings=settings, documents=documents, clock=clock, teller=teller),
+        balances=Balances(settings=settings, documents=documents, venue=venue, clock=clock, teller=teller),
         positions=Positions(
             settings=settings,
-            documents=world.documents,
+            documents=documents,
             snapshots=world.snapshots,
-            venue=world.venue,
+            venue=venue,
             peers=world.peers,
             fills=fills,
             sharing=Sharing(
                 settings=settings,
-                documents=world.documents,
-                venue=world.venue,
+                documents=documents,
+                venue=venue,
                 peers=world.peers,
                 fills=fills,
-                clock=world.clock,
+                clock=clock,
             ),
-            clock=world.clock,
+            clock=clock,
             teller=teller,
         ),
     )
 
     async def checks() -> Mapping[str, str]:
-        return {"redis": "OK", "reconciled": "YES" if reconcile.reconciled else "NO"}
+        why = reconcile.why_not
+        return {"reconciled": "YES"} if why is None else {"reconciled": ServiceHealth.DEGRADED.value, "why": why}
 
     return Service(
         id="s5",

@@ -37,6 +37,7 @@ class BenchOptions:
         events_s: Seconds of one run over market events.
         signals: Of `dryrun`, in columns. `stored_signals`: of one run from documents.
         poll_ms: How often the readers of `config` look by themselves.
+        recon_orders: Of one comparison in `reconcile`, each with a fill.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
     """
 
@@ -55,6 +56,7 @@ class BenchOptions:
     signals: int = 1_000_000
     stored_signals: int = 50_000
     poll_ms: int = 5_000
+    recon_orders: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,8 @@ def document_of(instrument: Instrument, known: InstrumentDoc | None, now_ms: int
         depth_top1_usdt_min=known.depth_top1_usdt_min if known else instrument.depth_top1_usdt_min,
         status=known.status if known else EntryStatus.ENABLED,
         trading=instrument.status == "TRADING",
+        venue_status=instrument.status,
+        delivers_at=instrument.delivers_at_ms,
         updated_at=now_ms,
         contract_size=instrument.contract_size,
         min_qty=instrument.min_qty,
@@ -118,4 +120,6 @@ class Instruments:
         known = await self.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
         if known is not None and known.trading:
             log.warning("the exchange does not list an instrument any more", key=str(key))
-            await self.documents.put(INSTRUMENT_REGISTRY, known.but(trading=False, updated_at=self.clock.now_ms()))
+            await self.documents.put(
+                INSTRUMENT_REGISTRY, known.but(trading=False, venue_status=None, updated_at=self.clock.now_ms())
+            )

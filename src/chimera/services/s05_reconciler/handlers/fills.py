@@ -1,14 +1,22 @@
-"""Fills that the exchange has and we have not: fetched with their true time, through the router's own books."""
+"""Fills that the exchange has and we have not: fetched with their true time, through the router's own books.
 
+Owns what is believed of a list of fills: whose they are, which are missing, and which the exchange's own doing.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
+from chimera.contracts.documents import is_strangers_order
 from chimera.contracts.http import LookupRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenueFill
+from chimera.domain.reconcile.fixes import Fix, close_by_exchange
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents
+from chimera.ports.documents import Documents, Query
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.venue import Venue
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
@@ -33,39 +41,96 @@ class Fills:
 
     async def book_missing(self, key: InstrumentKey, since_ms: int, findings: Findings) -> Seen:
         """Have every order booked that filled since `since_ms` and whose fill is not on file."""
-        missing: dict[str, VenueFill] = {}
+        fills = await self.venue.fills(key, since_ms)
+        names = [fill.fill_id for fill in fills]
+        on_file = await self.documents.get_values(FILLS, names, ())
+        orders: Mapping[str, tuple[Any, ...]] = await self.documents.get_values(
+            ORDERS,
+            dict.fromkeys(fill.client_order_id for fill in fills),
+            ("intent_id", "parent_id", "reason", "filled_qty"),
+        )
+        missing: dict[str, list[VenueFill]] = {}
         strangers, newest_ms = False, 0
-        for fill in await self.venue.fills(key, since_ms):
+        for fill, name in zip(fills, names, strict=True):
             newest_ms = max(newest_ms, fill.ts)
-            known = await self._is_on_file(fill)
-            order = await self.documents.get(ORDERS, fill.client_order_id)
+            known, order = name in on_file, orders.get(fill.client_order_id)
             ours = known or order is not None or ids.is_of_the_exchange(fill.client_order_id)
-            strangers = strangers or not ours or (order is not None and order.is_strangers)
+            strangers = strangers or not ours or (order is not None and is_strangers_order(*order[:3]))
             if ours:
                 findings.agree(known)
             if ours and not known:
-                missing[fill.client_order_id] = fill
-        for client_order_id, fill in missing.items():
-            await self.look_up(key, client_order_id)
-            if not await self._is_on_file(fill):
-                raise CannotCompare(f"fill {fill.trade_id} of {client_order_id} could not be booked")
-            await findings.fixed("FILL_BOOKED", key, client_order_id, before=None, after=float(fill.qty))
+                missing.setdefault(fill.client_order_id, []).append(fill)
+        for client_order_id, lacking in missing.items():
+            order = orders.get(client_order_id)
+            filled_qty = Decimal(str(order[3])) if order is not None and order[3] is not None else Decimal(0)
+            await self._book(key, client_order_id, filled_qty, lacking, findings)
+        await self._check_booked([fill for lacking in missing.values() for fill in lacking])
+        await self._recognise(key, fills, findings)
         return Seen(strangers=strangers, newest_ms=newest_ms)
+
+    async def _book(
+        self,
+        key: InstrumentKey,
+        client_order_id: str,
+        filled_qty: Decimal,
+        lacking: Sequence[VenueFill],
+        findings: Findings,
+    ) -> None:
+        noted = await findings.note(
+            Fix.FILL_BOOKED,
+            key,
+            client_order_id,
+            at_ms=lacking[0].ts,
+            before=float(filled_qty),
+            after=float(filled_qty + sum((fill.qty for fill in lacking), Decimal(0))),
+        )
+        await self.look_up(key, client_order_id)
+        findings.done(noted)
+
+    async def _check_booked(self, fills: Sequence[VenueFill]) -> None:
+        """
+        Raises:
+            CannotCompare: S4 was asked, and yet one is not on file.
+        """
+        on_file = await self.documents.get_values(FILLS, (fill.fill_id for fill in fills), ())
+        for fill in fills:
+            if fill.fill_id not in on_file:
+                raise CannotCompare(f"fill {fill.trade_id} of {fill.client_order_id} could not be booked")
+
+    async def _recognise(self, key: InstrumentKey, fills: Sequence[VenueFill], findings: Findings) -> None:
+        """What the exchange itself closed is told once, be it booked by this run or by the account's stream before."""
+        for client_order_id in dict.fromkeys(fill.client_order_id for fill in fills):
+            fix = close_by_exchange(client_order_id)
+            if fix is None:
+                continue
+            # All of the order's, whatever part of it the list begins with.
+            parts = await self.documents.find(
+                Query(collection=FILLS, index="by_order", equal=(("order_id", client_order_id),))
+            )
+            held = sum((-part.side.sign * part.qty for part in parts if part.side is not None), Decimal(0))
+            await findings.fixed(
+                fix,
+                key,
+                client_order_id,
+                at_ms=parts[0].timestamp,
+                before={"held": float(held)},
+                after={"held": 0.0, "price": float(parts[-1].price)},
+            )
 
     def is_young(self, ts: int) -> bool:
         """Whether what the exchange says of a position may be from before a fill at `ts`."""
         return self.clock.now_ms() - ts < self.clock.work_ms(self.settings.lookup_lag_ms)
 
-    async def look_up(self, key: InstrumentKey, client_order_id: str) -> None:
-        """Have S4 ask for one order. That it is nobody's is an answer.
+    async def look_up(self, key: InstrumentKey, client_order_id: str, *, conditional: bool = False) -> bool:
+        """Have S4 ask for one order. False: the exchange does not know it, or it is nobody's here; that is an answer.
 
         Raises:
             CannotCompare: S4 could not ask.
         """
-        request = LookupRequest(market=key.market, symbol=key.symbol, client_order_id=client_order_id)
+        request = LookupRequest(
+            market=key.market, symbol=key.symbol, client_order_id=client_order_id, conditional=conditional
+        )
         answer = await self.peers.call(PeerCall("s4", "POST", "/orders/lookup", body=request, actor="s5"))
         if not answer.ok and answer.status != 404:
             raise CannotCompare(f"s4 could not look {client_order_id} up: {answer.body}")
-
-    async def _is_on_file(self, fill: VenueFill) -> bool:
-        return await self.documents.get(FILLS, fill.fill_id) is not None
+        return answer.ok

@@ -9,7 +9,7 @@ import structlog
 
 from chimera.contracts import ids
 from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS
-from chimera.contracts.documents import StrangersState, Trade
+from chimera.contracts.documents import IntentRecord, StrangersState, Trade
 from chimera.contracts.enums import (
     OPEN_INTENTS,
     Intent,
@@ -29,6 +29,7 @@ from chimera.domain.exact import exact
 from chimera.domain.execution.orders import VenuePosition
 from chimera.domain.positions.stops import protective
 from chimera.domain.reconcile.compare import uncovered_qty
+from chimera.domain.reconcile.fixes import Fix
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.peers import PeerCall, Peers
@@ -69,6 +70,7 @@ class Positions:
     teller: Teller
     _seemed: dict[InstrumentKey, tuple[Decimal, int]] = field(default_factory=dict)
     """What strangers seemed to hold, and since when."""
+    _recalled: set[InstrumentKey] = field(default_factory=set)
 
     async def compare(
         self,
@@ -89,6 +91,7 @@ class Positions:
             if await self._entry_unfinished(key):
                 to_router = True
                 continue
+            await self._tell_last_stop(key, findings)
             position = next((each for each in positions if each.symbol == key.symbol), None)
             try:
                 settled = await self._compare_one(key, position, seen[key], findings)
@@ -133,11 +136,23 @@ class Positions:
         owned = None if await self._entry_unfinished(key) else await self.sharing.owned(trade)
         if owned is None:
             return trade, position, False
+        ours, noted = owned.shares.ours, None
+        if ours != before:
+            noted = await findings.note(
+                Fix.TRADE_CORRECTED,
+                key,
+                str(key),
+                at_ms=owned.fills[-1].ts,
+                before=float(before),
+                after=float(ours),
+            )
         if await self.sharing.write(trade, owned, findings):
             trade, position = await self._read_anew(key)
-        after, ours = _signed(trade), owned.shares.ours
-        if after != before:
-            await findings.fixed("TRADE_CORRECTED", key, str(key), before=float(before), after=float(after))
+        after = _signed(trade)
+        if noted is not None and after != before:
+            findings.done(noted)
+        elif noted is not None:
+            await findings.withdraw(noted)
         if after != ours:
             log.error("position and trade differ", instrument=str(key), trade=float(after), exchange=float(ours))
         if after != before or after != ours:
@@ -226,8 +241,8 @@ class Positions:
         price: Decimal,
         findings: Findings,
     ) -> None:
-        k, unfinished = await self._next(key)
-        if unfinished:
+        k, last = await self._next(key)
+        if last is not None and not last.state.is_final:
             return
         intent_id = ids.recon_stop_id(key, k)
         intent = OrderIntent(
@@ -256,7 +271,7 @@ class Positions:
                 symbol=key.symbol,
             )
             raise CannotCompare(f"{key} has a position without a stop: {why}")
-        await findings.fixed("STOP_PLACED", key, intent_id, before=None, after=float(price))
+        await self._tell_stop(record, findings)
         if trade is None:
             await self.teller.alert(
                 AlertCode.RECON_FIXED,
@@ -265,12 +280,29 @@ class Positions:
                 symbol=key.symbol,
             )
 
-    async def _next(self, key: InstrumentKey) -> tuple[int, bool]:
-        """The number of the next stop for this instrument, and whether the last is unfinished."""
+    async def _tell_last_stop(self, key: InstrumentKey, findings: Findings) -> None:
+        """Once after a start: a run that was killed may have placed a stop and not told it."""
+        if key in self._recalled:
+            return
+        self._recalled.add(key)
+        _, last = await self._next(key)
+        if last is not None and last.state is IntentState.DONE:
+            await self._tell_stop(last, findings)
+
+    async def _tell_stop(self, record: IntentRecord, findings: Findings) -> None:
+        """As it is on file, so that it is told alike whoever tells it."""
+        intent = record.intent
+        after = {"qty": float(intent.qty), "stop": float(intent.price or 0), "trade": intent.parent_id}
+        await findings.fixed(
+            Fix.STOP_PLACED, intent.instrument, record.intent_id, at_ms=record.created_at, before=None, after=after
+        )
+
+    async def _next(self, key: InstrumentKey) -> tuple[int, IntentRecord | None]:
+        """The number of the next stop for this instrument, and the last."""
         k, last = 0, None
         while (record := await self.documents.get(INTENTS, ids.recon_stop_id(key, k + 1))) is not None:
             k, last = k + 1, record
-        return k + 1, last is not None and not last.state.is_final
+        return k + 1, last
 
     async def _entry_unfinished(self, key: InstrumentKey) -> bool:
         patience_ms = self.clock.work_ms(self.settings.entry_patience_ms)

@@ -1,12 +1,14 @@
 """One reconciliation, the same at start, on a timer and on demand: the exchange is the truth, and we follow it.
 
-Owns the order of things (book what is known, fetch what is missing, compare orders, then positions), what the run is
-called in the end, and the key that entries wait for. A question without an answer fails the run: silence is not "flat".
+Owns the order of things (fetch fills that are missing, book orders that changed, compare orders, then positions, then
+balances), how often each is looked at, what the run is called in the end, and the key that entries wait for. A question
+without an answer fails the run: silence is not "flat".
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 import structlog
@@ -28,21 +30,38 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
-from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.randomness import Randomness
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue, VenueError
+from chimera.runtime.restraints import RECONCILED_OLD_MS
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
-from chimera.services.s05_reconciler.handlers.fills import Fills
+from chimera.services.s05_reconciler.handlers.balances import Balances
+from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import Orders
 from chimera.services.s05_reconciler.handlers.positions import Positions
+from chimera.services.s05_reconciler.handlers.recognise import Recognise
 from chimera.services.s05_reconciler.settings import Settings
 
 RECON = system_state(ReconState)
 DAY_MS = 86_400_000
+NOT_YET = "the exchange was not asked yet since the start"
+
+
+class Look(IntEnum):
+    """What the timer looks at; each is all of those before it too."""
+
+    IN_FLIGHT = 0
+    """Orders on file of which nobody knows whether the exchange has them: no question, where there are none."""
+    ORDERS = 1
+    """The exchange's list of open orders: nothing more, where it is as it was."""
+    POSITIONS = 2
+    """And its list of positions."""
+    ALL = 3
+    """A whole run, with fills and balances."""
+
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +72,6 @@ class Reconcile:
     documents: Documents
     snapshots: Snapshots
     venue: Venue
-    peers: Peers
     bus: Bus
     clock: Clock
     randomness: Randomness
@@ -62,6 +80,8 @@ class Reconcile:
     fills: Fills
     orders: Orders
     positions: Positions
+    recognise: Recognise
+    balances: Balances
     _last: ReconState | None = None
     _good_at_ms: int | None = None
     _begun: bool = False
@@ -73,21 +93,27 @@ class Reconcile:
     _again_at_ms: int | None = None
     """When what was moving is looked at again, whatever the timer says."""
     _due: Changed = field(default_factory=Changed)
-    _seen: tuple[object, ...] = ()
-    _full_at_ms: int = 0
+    _seen: tuple[tuple[object, ...], tuple[object, ...]] = ((), ())
+    _fills_at_ms: int | None = None
+    """When the last good whole run began: until then every fill was asked for."""
+    _carried: list[dict[str, Any]] = field(default_factory=list)
+    """What a look mended that is told by the run which follows it."""
+    _due_at_ms: dict[Look, int] = field(default_factory=lambda: dict.fromkeys(Look, 0))
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def reconciled(self) -> bool:
-        """Whether the last run was a good one; before the first it was not."""
-        return self._good_at_ms is not None
+        """Whether the last run was a good one, and not too long ago; before the first there was none."""
+        age_max_ms = self.clock.work_ms(RECONCILED_OLD_MS)
+        return self._good_at_ms is not None and self.clock.now_ms() - self._good_at_ms <= age_max_ms
 
     async def start(self) -> None:
         self._last = await self.documents.get(RECON, "recon")
 
     async def keep(self) -> None:
-        """At start at once, then again and again, at once where a look is overdue. One that fails, or is overdue again
-        when it ends, is followed by the next after a pause, a growing one: this never spins."""
+        """At start at once, then each kind of look at its own pace, and all of it at once where one is overdue. One
+        that fails, or is overdue again when it ends, is followed by the next after a pause, a growing one: this never
+        spins."""
         backoff = Backoff(self.clock, self.randomness, max_ms=self.settings.retry_max_ms)
         while True:
             status = await self.look()
@@ -95,27 +121,63 @@ class Reconcile:
                 await backoff.wait()
                 continue
             backoff.reset()
-            next_ms = self.clock.now_ms() + self.clock.work_ms(self.settings.compare_ms)
-            while not self._overdue and self.clock.now_ms() < (until_ms := min(next_ms, self._again_at_ms or next_ms)):
+            while (until_ms := self._next_ms()) > self.clock.now_ms():
                 await self._due.wait_until(self.clock, until_ms)
+
+    def _next_ms(self) -> int:
+        if self._overdue:
+            return 0
+        next_ms = min(self._due_at_ms.values())
+        return next_ms if self._again_at_ms is None else min(next_ms, self._again_at_ms)
+
+    def _due_now(self) -> Look:
+        now_ms = self.clock.now_ms()
+        again = self._again_at_ms is not None and now_ms >= self._again_at_ms
+        if self._overdue or again or not self.reconciled:
+            return Look.ALL
+        return max((look for look, due_ms in self._due_at_ms.items() if now_ms >= due_ms), default=Look.IN_FLIGHT)
 
     async def look(self) -> ReconcileStatus:
         """The timer's run. Where nothing has stirred since the last good one, that is all there is to say."""
-        now_ms = self.clock.now_ms()
-        self._again_at_ms = None
-        if self.reconciled and not self._stirred and now_ms < self._full_at_ms:
+        look, now_ms = self._due_now(), self.clock.now_ms()
+        if look is not Look.ALL:
             try:
-                # Something may have stirred while the exchange was asked.
-                quiet = await self._view() == self._seen and not self._stirred
-            except (VenueError, DependencyDown) as down:
+                if await self._is_quiet(look):
+                    self._looked_at(look, now_ms)
+                    if look is Look.POSITIONS:
+                        await self._good(now_ms)
+                    return ReconcileStatus.OK
+            except (VenueError, DependencyDown, CannotCompare) as down:
                 log.warning("cannot look at the exchange", why=str(down))
-                quiet = False
-            if quiet:
-                await self._good(now_ms)
-                return ReconcileStatus.OK
         first, self._begun = not self._begun, True
         answer = await self.run(ids.request_id(now_ms, "timer"), ReconcileScope.ALL, None, announce=first)
         return answer.status
+
+    async def _is_quiet(self, look: Look) -> bool:
+        if look is Look.IN_FLIGHT:
+            return await self._settle_in_flight()
+        listed = await self.venue.open_orders(self.settings.keys)
+        if _orders_of(listed) != self._seen[0]:
+            return False
+        if look is Look.ORDERS:
+            return await self._settle_in_flight()
+        # Something may have stirred while the exchange was asked.
+        return _positions_of(await self.venue.positions()) == self._seen[1] and not self._stirred
+
+    async def _settle_in_flight(self) -> bool:
+        """False: something was to be mended, which a whole run says."""
+        async with self._one_at_a_time:
+            findings = Findings(documents=self.documents)
+            await self.orders.settle_in_flight(self.settings.keys, findings)
+            self._carried += findings.actions
+            return not findings.actions
+
+    def _looked_at(self, look: Look, at_ms: int) -> None:
+        settings = self.settings
+        pace = (settings.in_flight_ms, settings.orders_ms, settings.positions_ms, settings.balances_ms)
+        for each in Look:
+            if each <= look:
+                self._due_at_ms[each] = at_ms + self.clock.work_ms(pace[each])
 
     async def on_result(self, result: OrderResult) -> None:
         """`ord:result`: something moved, so the next look is a whole one; and it is due now where the last one left
@@ -151,12 +213,15 @@ class Reconcile:
         whole = scope is ReconcileScope.ALL
         async with self._one_at_a_time:
             began_ms = self.clock.now_ms()
-            findings = Findings(teller=self.teller)
+            findings = Findings(documents=self.documents, actions=self._carried)
+            self._carried = []
             if announce:
                 await self.teller.event(EventKind.RECONCILE_START, None, req_id, scope=scope.value)
             self._moving = False
             if whole:
                 self._stirred = self._overdue = False
+                if self._again_at_ms is not None and began_ms >= self._again_at_ms:
+                    self._again_at_ms = None
             why: str | None = None
             try:
                 seen = await self._run(scope, self._keys(scope, symbol), findings)
@@ -170,6 +235,7 @@ class Reconcile:
                     self._stirred = True
                 if whole:
                     self._seen = seen
+                    self._again_at_ms = self._again_at_ms if self._moving else None
             status = (
                 ReconcileStatus.FAILED
                 if why is not None
@@ -191,8 +257,20 @@ class Reconcile:
             status=last.status if last else None,
             orders_jaccard=last.orders_jaccard if last else None,
             agreement_ratio=last.agreement_ratio if last else None,
-            detail=last.detail if last else None,
+            detail=self.why_not,
         )
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing new may be entered, as far as it is our affair; None where it may."""
+        if self.reconciled:
+            return None
+        if self._last is not None and self._last.status is ReconcileStatus.FAILED:
+            return self._last.detail
+        if self._good_at_ms is None:
+            return NOT_YET
+        old_s = (self.clock.now_ms() - self._good_at_ms) / self.clock.speed / 1_000
+        return f"the last good comparison is {old_s:.0f} s old"
 
     def _keys(self, scope: ReconcileScope, symbol: str | None) -> tuple[InstrumentKey, ...]:
         keys = self.settings.keys
@@ -200,50 +278,62 @@ class Reconcile:
 
     async def _run(
         self, scope: ReconcileScope, keys: Sequence[InstrumentKey], findings: Findings
-    ) -> tuple[object, ...]:
-        answer = await self.peers.call(PeerCall("s4", "POST", "/orders/refresh", actor="s5"))
-        if not answer.ok:
-            raise CannotCompare(f"s4 could not ask the exchange for its orders: {answer.body}")
+    ) -> tuple[tuple[object, ...], tuple[object, ...]]:
         since_ms = self._fills_since()
         seen = {key: await self.fills.book_missing(key, since_ms, findings) for key in keys}
-        listed, positions = await self._ask()
+        listed = await self.venue.open_orders(self.settings.keys)
+        settled, asked = await self.orders.catch_up(keys, listed, findings)
+        if asked:
+            listed = await self.venue.open_orders(self.settings.keys)
+        positions = await self.venue.positions()
+        if not settled:
+            self._look_again()
         if scope is not ReconcileScope.POSITIONS:
             await self.orders.compare(keys, listed, positions, findings)
         if scope is not ReconcileScope.ORDERS:
-            final_count = self._final_count
-            left = await self.positions.compare(keys, positions, seen, findings)
-            self._moving = left.moving
-            # What was left is looked at again, even if nothing moves until then.
-            self._stirred = self._stirred or left.to_router or left.moving
-            if left.moving:
-                self._again_at_ms = self.clock.now_ms() + self.clock.work_ms(self.settings.lookup_lag_ms)
-                self._due.tell()
-            if left.to_router and self._final_count != final_count:
-                # The router's may be what ended while we compared.
-                self._look_soon()
-            elif left.to_router:
-                self._left = True
-        return _signature(listed, positions)
+            await self._compare_positions(keys, positions, seen, findings)
+        await self.recognise.look(keys, since_ms, positions, listed, findings)
+        if scope is ReconcileScope.ALL and not self._moving and await self.balances.compare(findings):
+            self._look_again()
+        return _orders_of(listed), _positions_of(positions)
+
+    async def _compare_positions(
+        self,
+        keys: Sequence[InstrumentKey],
+        positions: Sequence[VenuePosition],
+        seen: Mapping[InstrumentKey, Seen],
+        findings: Findings,
+    ) -> None:
+        final_count = self._final_count
+        left = await self.positions.compare(keys, positions, seen, findings)
+        # What was left is looked at again, even if nothing moves until then.
+        self._stirred = self._stirred or left.to_router or left.moving
+        if left.moving:
+            self._look_again()
+        if left.to_router and self._final_count != final_count:
+            # The router's may be what ended while we compared.
+            self._look_soon()
+        elif left.to_router:
+            self._left = True
+
+    def _look_again(self) -> None:
+        """As soon as the exchange's queries may say something else than when it was first seen."""
+        self._moving = self._stirred = True
+        again_at_ms = self.clock.now_ms() + self.clock.work_ms(self.settings.lookup_lag_ms)
+        self._again_at_ms = min(again_at_ms, self._again_at_ms or again_at_ms)
+        self._due.tell()
 
     def _look_soon(self) -> None:
         """Remembered, as the timer may be amid a look that began too early to see why."""
         self._overdue = True
         self._due.tell()
 
-    async def _ask(self) -> tuple[Sequence[VenueOrder], Sequence[VenuePosition]]:
-        return await self.venue.open_orders(self.settings.keys), await self.venue.positions()
-
-    async def _view(self) -> tuple[object, ...]:
-        return _signature(*await self._ask())
-
     def _fills_since(self) -> int:
         """From before the last good run; a day back where there was none."""
         now_ms = self.clock.now_ms()
-        good_at_ms = self._good_at_ms
-        if good_at_ms is None and self._last is not None and self._last.status is not ReconcileStatus.FAILED:
-            good_at_ms = self._last.last_run_ts
+        since_ms = self._fills_at_ms or (self._last.last_run_ts if self._last is not None else 0)
         margin_ms = self.clock.work_ms(self.settings.fills_margin_ms)
-        return max(0, now_ms - DAY_MS if good_at_ms is None else good_at_ms - margin_ms)
+        return max(0, since_ms - margin_ms if since_ms else now_ms - DAY_MS)
 
     async def _good(self, began_ms: int) -> None:
         self._good_at_ms = began_ms
@@ -262,7 +352,7 @@ class Reconcile:
     ) -> None:
         failed_before = self._last is not None and self._last.status is ReconcileStatus.FAILED
         ratio = agreement(findings.agreeing, findings.compared)
-        last_good = self._good_at_ms or (self._last.last_run_ts if self._last else 0)
+        last_good = self._fills_at_ms or (self._last.last_run_ts if self._last else 0)
         self._last = ReconState(
             # Of a failed run nothing is known, so the fills of the next one are asked for from before it.
             last_run_ts=last_good if status is ReconcileStatus.FAILED or not whole else began_ms,
@@ -276,9 +366,12 @@ class Reconcile:
         if status is ReconcileStatus.FAILED:
             await self._not_good(why, repeated=failed_before)
         elif whole:
-            self._full_at_ms = began_ms + self.clock.work_ms(self.settings.full_ms)
+            self._looked_at(Look.ALL, began_ms)
+            self._fills_at_ms = began_ms
             await self._good(began_ms)
-        self.metrics.gauge("orders_jaccard", findings.orders_jaccard)
+        if status is not ReconcileStatus.FAILED:
+            self.metrics.gauge("orders_jaccard", findings.orders_jaccard)
+            self.metrics.gauge("recon_agreement_ratio", ratio)
         if announce or findings.actions or failed_before is not (status is ReconcileStatus.FAILED):
             detail: dict[str, Any] = {"status": status.value, "actions": len(findings.actions), "agreement": ratio}
             await self.teller.event(EventKind.RECONCILE_DONE, None, req_id, **detail, why=why)
@@ -297,9 +390,11 @@ class Reconcile:
             )
 
 
-def _signature(listed: Sequence[VenueOrder], positions: Sequence[VenuePosition]) -> tuple[object, ...]:
-    """What of the exchange's view tells whether anything of ours has moved; prices and margins do not count."""
-    return (
-        tuple((order.key, order.client_order_id, order.filled_qty, order.triggered) for order in listed),
-        tuple((position.symbol, position.qty) for position in positions),
-    )
+def _orders_of(listed: Sequence[VenueOrder]) -> tuple[object, ...]:
+    """What of the exchange's open orders tells whether anything of ours has moved."""
+    return tuple((order.key, order.client_order_id, order.filled_qty, order.triggered) for order in listed)
+
+
+def _positions_of(positions: Sequence[VenuePosition]) -> tuple[object, ...]:
+    """The same of its positions; prices and margins do not count."""
+    return tuple((position.symbol, position.qty) for position in positions)

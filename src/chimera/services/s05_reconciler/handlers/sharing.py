@@ -15,12 +15,13 @@ from chimera.contracts.documents import Trade
 from chimera.contracts.http import ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenueFill
+from chimera.domain.reconcile.fixes import Fix
 from chimera.domain.reconcile.shares import Moved, Shares, Whose, shares
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.venue import Venue
-from chimera.services.s05_reconciler.findings import CannotCompare, Findings
+from chimera.services.s05_reconciler.findings import CannotCompare, Findings, Noted
 from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.settings import Settings
 
@@ -104,11 +105,15 @@ class Sharing:
 
     async def write(self, trade: Trade, owned: Owned, findings: Findings) -> bool:
         """Have the router note what of it all was the trade's. True where something was not on file so."""
+        key = InstrumentKey(trade.market, trade.symbol)
         foreign: dict[str, Decimal] = {}
         closed_by: dict[str, Decimal] = {}
         adopted: list[str] = []
+        last_of: dict[str, int] = {}
+        """When the newest fill was that a subject speaks of."""
         for fill in owned.fills:
             part = owned.shares.trades[fill.fill_id]
+            last_of[fill.fill_id] = last_of[fill.client_order_id] = fill.ts
             if owned.whose[fill.fill_id] is Whose.ENTRY:
                 foreign[fill.client_order_id] = foreign.get(fill.client_order_id, Decimal(0)) + fill.qty - part
             elif owned.whose[fill.fill_id] is Whose.STRANGERS and part > 0:
@@ -124,23 +129,44 @@ class Sharing:
         share = ShareRequest(
             intent_id=trade.trade_id, foreign=foreign, closed_by=closed_by, orders=tuple(dict.fromkeys(adopted))
         )
+        noted = [
+            *await self._note(findings, Fix.ENTRY_NETTED, key, foreign_on_file, foreign, last_of),
+            *await self._note(findings, Fix.MANUAL_EXIT_ADOPTED, key, closed_on_file, closed_by, last_of),
+        ]
         answer = await self.peers.call(PeerCall("s4", "POST", "/orders/share", body=share, actor="s5"))
         if answer.status == 404:
             # One that nobody can find any more must not keep the others from being seen to.
             log.error("what strangers did cannot be shared out", trade=trade.trade_id, why=answer.body)
+            for each in noted:
+                await findings.withdraw(each)
             return False
         if not answer.ok:
             raise CannotCompare(f"s4 could not share {trade.trade_id} out: {answer.body}")
-        key = InstrumentKey(trade.market, trade.symbol)
-        for kind, before, after in (
-            ("ENTRY_NETTED", foreign_on_file, foreign),
-            ("MANUAL_EXIT_ADOPTED", closed_on_file, closed_by),
-        ):
-            for subject in sorted(after):
-                was = before.get(subject, Decimal(0))
-                if after[subject] != was:
-                    await findings.fixed(kind, key, subject, before=float(was), after=float(after[subject]))
+        for each in noted:
+            findings.done(each)
         return True
+
+    async def _note(
+        self,
+        findings: Findings,
+        fix: Fix,
+        key: InstrumentKey,
+        before: Mapping[str, Decimal],
+        after: Mapping[str, Decimal],
+        last_of: Mapping[str, int],
+    ) -> list[Noted]:
+        return [
+            await findings.note(
+                fix,
+                key,
+                subject,
+                at_ms=last_of[subject],
+                before=float(before.get(subject, Decimal(0))),
+                after=float(after[subject]),
+            )
+            for subject in sorted(after)
+            if after[subject] != before.get(subject, Decimal(0))
+        ]
 
 
 def _place(fill: VenueFill) -> tuple[int, int, str]:
