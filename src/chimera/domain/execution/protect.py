@@ -96,7 +96,7 @@ def protect_spot(
     fee_usdt: Decimal,
     fee_ratio: Decimal,
     stop: StopWish,
-    target: TargetWish,
+    target: TargetWish | None,
 ) -> Protection:
     """Both legs for what may be sold: bought less the fee taken in the base asset, floored to step.
 
@@ -111,9 +111,10 @@ def protect_spot(
             target_price=None,
             target_qty=Decimal(0),
         )
+    price: Decimal | None = None
     if isinstance(target, AtPrice):
         price = target.price
-    else:
+    elif target is not None:
         net = target.ratio * bought_qty * avg_price if isinstance(target, NetRatio) else target.usdt
         price = instrument.ceil_price((net + fee_usdt + sellable * avg_price) / (sellable * (1 - fee_ratio)))
     return Protection(

@@ -24,7 +24,8 @@ class Instrument:
     """Rules of one symbol in one market. Prices and quantities off the grid are refused by the exchange.
 
     `percent_up` and `percent_down` bound a limit price against the mark (FUT) or last (SPOT) price: 1.05 and 0.95 mean
-    5 % either way. `brackets` are sorted by notional_floor and empty for SPOT.
+    5 % either way. `stop_loss_market`: SPOT takes stops that become market orders. `brackets` are sorted by
+    notional_floor and empty for SPOT.
     """
 
     market: Market
@@ -46,6 +47,7 @@ class Instrument:
     liquidation_fee_ratio: Decimal = Decimal(0)
     funding_interval_h: int = 8
     status: str = "TRADING"
+    stop_loss_market: bool = True
     delivers_at_ms: int | None = None
     """When the exchange settles it for good, where that is decided."""
     spread_bp_limit: float | None = None

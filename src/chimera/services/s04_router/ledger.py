@@ -95,15 +95,19 @@ class Ledger:
     fees: Worth
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
-    _watched: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """By intent: who leads it, and hears of every change of its orders."""
+    _watched: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    """By intent: who hears of every change of its orders."""
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def watch(self, intent_id: str, tell: Callable[[], None]) -> None:
-        self._watched[intent_id] = tell
+        self._watched.setdefault(intent_id, []).append(tell)
 
-    def unwatch(self, intent_id: str) -> None:
-        self._watched.pop(intent_id, None)
+    def unwatch(self, intent_id: str, tell: Callable[[], None]) -> None:
+        tellers = self._watched.get(intent_id, [])
+        if tell in tellers:
+            tellers.remove(tell)
+        if not tellers:
+            self._watched.pop(intent_id, None)
 
     def changed(self, client_order_id: str) -> Changed:
         """Told whenever this order's documents change."""
@@ -132,9 +136,17 @@ class Ledger:
 
     async def of_intent(self, intent_id: str) -> list[Order]:
         """Every order of one intent, in the order in which they were made."""
-        found = await self.documents.find(
-            Query(collection=ORDERS, index="by_intent", equal=(("intent_id", intent_id),))
-        )
+        return await self._orders("by_intent", "intent_id", intent_id)
+
+    async def of_trade(self, trade_id: str) -> list[Order]:
+        """Every order of an entry, and of whatever was ordered for its trade since."""
+        return [
+            *await self._orders("by_intent", "intent_id", trade_id),
+            *await self._orders("by_parent", "parent_id", trade_id),
+        ]
+
+    async def _orders(self, index: str, field: str, value: str) -> list[Order]:
+        found = await self.documents.find(Query(collection=ORDERS, index=index, equal=((field, value),)))
         present = [self.present(order.order_id) or order for order in found]
         return sorted(present, key=lambda order: (order.created_at, order.order_id))
 
@@ -363,9 +375,8 @@ class Ledger:
         changed = self._changed.get(order.order_id)
         if changed is not None:
             changed.tell()
-        leader = self._watched.get(order.intent_id or "")
-        if leader is not None:
-            leader()
+        for tell in tuple(self._watched.get(order.intent_id or "", ())):
+            tell()
 
     async def _adopt(self, reported: VenueOrder) -> _Entry | None:
         """An order that we never opened: the exchange's own liquidation of our position, or a stranger's.

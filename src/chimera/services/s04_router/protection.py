@@ -37,10 +37,18 @@ def check_protection(intent: OrderIntent, instrument: Instrument, price: Decimal
 
 
 def _check_spot(intent: OrderIntent) -> None:
-    oco = intent.exec_policy.oco
-    if oco is None or not oco.enabled:
+    oco, guard, wish = intent.exec_policy.oco, intent.guard_stop, intent.sl
+    if oco is not None and oco.enabled:
+        return
+    if guard is None or not guard.enable:
         raise Problem(
-            422, "entry-without-stop", "a spot entry needs its pair: give exec_policy.oco with the prices tp and sl"
+            422,
+            "entry-without-stop",
+            "a spot entry needs its pair: give exec_policy.oco with the prices tp and sl, or enable guard_stop",
+        )
+    if guard.price is None and (wish is None or (wish.price is None and wish.distance is None)):
+        raise Problem(
+            422, "entry-without-stop", "guard_stop has no price; give guard_stop.price, sl.price or sl.distance"
         )
 
 

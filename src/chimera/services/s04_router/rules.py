@@ -102,24 +102,31 @@ def check_grid(intent: OrderIntent, instrument: Instrument, *, dust: bool) -> No
 
 
 def check_offered(intent: OrderIntent) -> None:
-    """What asks for a way of execution or protection that is not there yet is refused: doing something else instead
-    would fill at another price than was named, or leave what was bought without the stop that was asked for."""
+    """What asks for a way of execution or protection that there is not is refused: doing something else instead would
+    fill at another price than was named, or leave what was bought without the stop that was asked for."""
 
     def refuse(what: str, instead: str) -> None:
-        raise Problem(422, "not-offered", f"{what} is not offered yet; {instead}", intent_id=intent.intent_id)
+        raise Problem(422, "not-offered", f"{what} is not offered; {instead}", intent_id=intent.intent_id)
 
-    if intent.purpose in (Purpose.ADD, Purpose.HEDGE):
-        refuse(f"{intent.purpose}", "nobody would keep its stop; send ENTRY once the instrument is flat")
+    if intent.purpose is Purpose.GUARD:
+        refuse("a guard by itself", "it follows an entry that asks for one by guard_stop")
+    if intent.market is Market.SPOT and intent.purpose in (Purpose.ADD, Purpose.HEDGE):
+        refuse(f"{intent.purpose} on SPOT", "send another ENTRY, which gets its own pair")
+    limit = intent.type in (OrderType.LIMIT, OrderType.LIMIT_MAKER)
     conditional = intent.market is Market.FUT and intent.type in CONDITIONAL_FUT
-    if intent.type is not OrderType.MARKET and (not conditional or intent.purpose.is_new_entry):
-        refuse(f"{intent.purpose} by {intent.type} on {intent.market}", "send type MARKET")
-    if intent.exec_policy.routing is Routing.MAKER_ONLY:
-        refuse("routing MAKER_ONLY", "AUTO and DIRECT_TAKER take from the book")
+    if intent.type is not OrderType.MARKET and not limit and (not conditional or intent.purpose.is_new_entry):
+        refuse(f"{intent.purpose} by {intent.type} on {intent.market}", "send type MARKET, LIMIT or LIMIT_MAKER")
+    if limit and intent.price is None:
+        raise Problem(400, "price-missing", f"price is missing; a {intent.type} order names the price it rests at")
+    if limit and intent.market is Market.SPOT and not intent.purpose.is_new_entry:
+        refuse("a SPOT exit that rests", "the pair that rests already has a target; send type MARKET")
+    if intent.exec_policy.routing is Routing.MAKER_ONLY and not intent.purpose.is_new_entry:
+        refuse("routing MAKER_ONLY for an exit", "exits take; leave routing out")
     if intent.market is Market.SPOT and intent.purpose.is_new_entry:
         oco, guard = intent.exec_policy.oco, intent.guard_stop
-        paired = oco is not None and oco.enabled
-        if not paired and (intent.sl is not None or intent.tp is not None or (guard is not None and guard.enable)):
-            refuse("a spot stop or target by itself", "give both prices as exec_policy.oco")
+        protected = (oco is not None and oco.enabled) or (guard is not None and guard.enable)
+        if not protected and (intent.sl is not None or intent.tp is not None):
+            refuse("a spot stop or target by itself", "give both prices as exec_policy.oco, or enable guard_stop")
 
 
 def check_entry_sense(intent: OrderIntent, instrument: Instrument, price: Decimal | None) -> None:

@@ -1,5 +1,6 @@
 """One intent as this process leads it: what is on file, and what is under way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -27,6 +28,8 @@ class Run:
     """Why somebody outside asked that nothing more be opened; on file with the next step."""
     broken: set[str] = field(default_factory=set)
     """What has failed by a bug of ours, so that it is logged in full once."""
+    others: tuple[Order, ...] | None = None
+    unwatch: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     told: list[Note] = field(default_factory=list)
     """How calls that belong to no leg have ended; on file with the next step."""
 
@@ -43,6 +46,11 @@ class Run:
 
     def role_of(self, n: int) -> LegRole:
         return self.leg(n).role
+
+    def why(self, what: str) -> object:
+        """What a note of the machine says of its reason."""
+        notes = self.execution.notes if self.execution is not None else ()
+        return next((note.detail.get("why") for note in notes if note.what == what), None)
 
     def sellable(self, execution: Execution) -> tuple[WorkSlice, ...]:
         """SPOT: what of an exit there is to sell, as soon as that is known; empty before."""

@@ -9,6 +9,7 @@ Never      opens anything under kill switch, RED, pause or halt; sends an order 
 from collections.abc import Callable, Mapping
 
 from chimera.contracts.enums import ServiceHealth
+from chimera.contracts.flags import SpotFlags
 from chimera.contracts.messages import OrderCmd
 from chimera.contracts.streams import ORD_CMD
 from chimera.domain.config.lint import lint
@@ -23,6 +24,7 @@ from chimera.services.s04_router.api import Api
 from chimera.services.s04_router.approvals import Approvals
 from chimera.services.s04_router.fees import Fees
 from chimera.services.s04_router.guarded import guarded
+from chimera.services.s04_router.guards import Guards
 from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.account import Account
 from chimera.services.s04_router.handlers.calls import Calls
@@ -43,6 +45,9 @@ from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.settings import Settings
 from chimera.services.s04_router.terms import TermsKeeper
+
+STOP_LIMIT_GAP_BPS = SpotFlags().stop_limit_gap_bps
+"""While there is no configuration to ask."""
 
 
 def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
@@ -128,6 +133,14 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         randomness=world.randomness.fork("s4/calls"),
         teller=teller,
     )
+    guards = Guards(
+        env=settings.env,
+        documents=world.documents,
+        intents=intents,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        teller=teller,
+    )
     spot_exit = SpotExit(
         env=settings.env,
         instruments=instruments,
@@ -141,7 +154,11 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         clock=world.clock,
         randomness=world.randomness.fork("s4/spot"),
         teller=teller,
+        documents=world.documents,
+        guards=guards,
         lookup_lag_ms=settings.lookup_lag_ms,
+        guardian=settings.variables.oco_guardian,
+        gap_bps=lambda: watch.current().flags.spot.stop_limit_gap_bps if watch.loaded else STOP_LIMIT_GAP_BPS,
     )
     drive = Drive(
         settings=settings,
@@ -170,6 +187,8 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             breaker=breaker,
             clock=world.clock,
             snap_age_ms_max=settings.snap_age_ms_max,
+            venue=venue,
+            guards=guards,
         ),
         spot_exit=spot_exit,
         margin=Margin(venue=venue, clock=world.clock, believed_ms=settings.isolated_ms),
@@ -179,6 +198,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         metrics=world.metrics,
         teller=teller,
     )
+    guards.lead, guards.halt, guards.led = drive.begin, drive.halt, drive.led
     recover = Recover(
         documents=world.documents,
         venue=venue,

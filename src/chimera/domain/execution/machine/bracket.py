@@ -47,7 +47,14 @@ CLOSE_AGAIN_MS = 500
 VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
 """Why an intent failed of which the exchange has taken nothing, because it did not serve us."""
 
-UNSENT = {RESTART: IntentState.CANCELED, VENUE_UNAVAILABLE: IntentState.FAILED}
+NOTHING_TO_SELL = "NOTHING_TO_SELL"
+"""Why an exit ended for which nothing was left: something else of the trade was faster."""
+
+UNSENT = {
+    RESTART: IntentState.CANCELED,
+    NOTHING_TO_SELL: IntentState.CANCELED,
+    VENUE_UNAVAILABLE: IntentState.FAILED,
+}
 """How an intent ends of which nothing was ever sent; REJECTED for any other reason."""
 
 LegOrder = tuple[Leg, Order]

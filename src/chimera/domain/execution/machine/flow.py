@@ -126,6 +126,7 @@ class Flow:
     seen: Seen
     busy: frozenset[int] = frozenset()
     unsent: frozenset[int] = frozenset()
+    others: tuple[Order, ...] = ()
 
     def legs(self, *roles: LegRole) -> Iterator[tuple[Leg, Order]]:
         """In the order in which they were put on file."""
@@ -151,8 +152,8 @@ class Flow:
         return self.intent.purpose.is_new_entry
 
 
-PAIR, FREE = -1, -2
-"""What `busy` holds for the two calls that belong to no leg."""
+PAIR, FREE, REARM = -1, -2, -3
+"""What `busy` holds for the calls that belong to no leg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,14 @@ class Free:
     n: int = FREE
 
 
-Call = Place | Settle | Cancel | ArmPair | Free
+@dataclass(frozen=True, slots=True)
+class Rearm:
+    """SPOT: protect again what an exit has left of its trade."""
+
+    n: int = REARM
+
+
+Call = Place | Settle | Cancel | ArmPair | Free | Rearm
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +278,9 @@ class Draft:
         if len(notes) > NOTES_MAX:
             notes = (notes[0], *notes[-NOTES_MAX + 1 :])
         self.execution = self.execution.but(notes=notes)
+
+    def noted(self, what: str) -> Note | None:
+        return next((note for note in self.execution.notes if note.what == what), None)
 
     def stop(self, why: str) -> None:
         """Open nothing more."""
@@ -381,6 +392,10 @@ def absorb(flow: Flow, event: Event) -> Flow:
             stopped = flow.execution.stopped or (RESTART if ends_with_its_process(flow) else None)
             return replace(flow, busy=frozenset(), unsent=frozenset(), execution=flow.execution.but(stopped=stopped))
 
+
+FREED, ARMED, SELL, TRIGGERED, LEFT = "FREED", "ARMED", "SELL", "TRIGGERED", "LEFT"
+"""Notes by which a machine or a call says what is settled for good: nothing of the trade rests any more; what was
+bought is protected; `qty` of it cannot be, and is sold; the guard acts; what an exit left is protected again."""
 
 RESTART = "RESTART"
 """Why an intent that was unfinished when the process ended sends nothing more of its own."""

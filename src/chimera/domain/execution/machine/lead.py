@@ -7,12 +7,15 @@ resting   one stop or target, done when the exchange lists it
 
 from decimal import Decimal
 
-from chimera.contracts.documents import Note
 from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus, OrderType, Purpose, Refusal
 from chimera.domain.execution.machine.bracket import bracket, ended
 from chimera.domain.execution.machine.flow import (
+    ARMED,
     CLOSE_N,
     ENTRY_N,
+    FREED,
+    LEFT,
+    SELL,
     WORKING,
     ArmPair,
     Draft,
@@ -21,18 +24,16 @@ from chimera.domain.execution.machine.flow import (
     Flow,
     Free,
     Place,
+    Rearm,
     Settle,
     Step,
     absorb,
     is_shown,
 )
+from chimera.domain.execution.machine.guard import watch
 from chimera.domain.execution.machine.work import work
 
 _ZERO = Decimal(0)
-
-FREED, ARMED, SELL = "FREED", "ARMED", "SELL"
-"""Notes by which a call says how it ended for good: nothing of the trade rests any more; what was bought is protected;
-`qty` of it cannot be, and is sold."""
 
 
 def step(flow: Flow, event: Event) -> tuple[Flow, Step]:
@@ -45,6 +46,8 @@ def lead(flow: Flow) -> Step:
     draft = Draft.of(flow)
     if flow.execution.style is ExecStyle.RESTING:
         _rest(draft)
+    elif flow.execution.style is ExecStyle.GUARD:
+        watch(draft)
     elif flow.is_entry:
         _enter(draft)
     else:
@@ -79,8 +82,8 @@ def _after_buying(draft: Draft) -> None:
     flow = draft.flow
     if flow.busy:
         return
-    sell = noted(flow, SELL)
-    if flow.filled(*WORKING) == 0 or noted(flow, ARMED) is not None:
+    sell = draft.noted(SELL)
+    if flow.filled(*WORKING) == 0 or draft.noted(ARMED) is not None:
         draft.end = ended(draft)
     elif sell is None:
         draft.call(ArmPair())
@@ -112,11 +115,15 @@ def _sell_off(draft: Draft, qty: Decimal, why: str) -> None:
 
 def _leave(draft: Draft) -> None:
     flow = draft.flow
-    if flow.intent.market is Market.SPOT and noted(flow, FREED) is None:
+    if flow.intent.market is Market.SPOT and draft.noted(FREED) is None:
         draft.call(Free())
         return
-    if work(draft) and not flow.busy:
-        draft.end = ended(draft)
+    if not work(draft) or flow.busy:
+        return
+    if flow.intent.market is Market.SPOT and flow.intent.parent_id is not None and draft.noted(LEFT) is None:
+        draft.call(Rearm())
+        return
+    draft.end = ended(draft)
 
 
 def _rest(draft: Draft) -> None:
@@ -150,7 +157,3 @@ def _rest(draft: Draft) -> None:
         draft.end = End(IntentState.DONE, None, order.filled_qty or _ZERO, order.avg_price)
     else:
         draft.call(Settle(leg.n))
-
-
-def noted(flow: Flow, what: str) -> Note | None:
-    return next((note for note in flow.execution.notes if note.what == what), None)

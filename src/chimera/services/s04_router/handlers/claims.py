@@ -27,6 +27,9 @@ class Claims:
         """
         if intent.market is not Market.FUT:
             return
+        if intent.purpose is Purpose.ADD:
+            await self._check_add(intent)
+            return
         where = (("market", intent.market.value), ("symbol", intent.symbol))
         for status in OPEN_TRADES:
             for trade in await self.documents.find(
@@ -60,6 +63,31 @@ class Claims:
                 raise Problem(
                     409, "entry-under-way", f"{intent.instrument} has the unfinished entry {record.intent_id}; wait"
                 )
+
+    async def _check_add(self, intent: OrderIntent) -> None:
+        """An add makes an open trade larger: it must be there, on the same side, and nothing else may be filling."""
+        trade = None if intent.parent_id is None else await self.documents.get(TRADES, intent.parent_id)
+        key = intent.instrument
+        if trade is None or (trade.market, trade.symbol) != (key.market, key.symbol) or trade.side is not intent.side:
+            raise Problem(
+                422,
+                "no-such-trade",
+                f"parent_id {intent.parent_id!r} is no {intent.side} trade of {key}; an ADD names the trade it adds to",
+            )
+        if trade.status is not TradeStatus.ACTIVE:
+            raise Problem(409, "trade-ended", f"trade {trade.trade_id} is {trade.status}; there is nothing to add to")
+        theirs = await held_by_strangers(self.documents, key)
+        if theirs:
+            raise Problem(
+                409,
+                "foreign-position",
+                f"somebody else holds {theirs} {key}, and the exchange would net the two; close it first",
+            )
+        for state in OPEN_INTENTS:
+            same = (("market", key.market.value), ("symbol", key.symbol), ("state", state.value))
+            for record in await self.documents.find(Query(collection=INTENTS, index="by_instr", equal=same)):
+                if record.purpose.is_new_entry and record.intent_id != intent.intent_id:
+                    raise Problem(409, "entry-under-way", f"{key} has the unfinished entry {record.intent_id}; wait")
 
     async def check_parent(self, intent: OrderIntent) -> None:
         """

@@ -14,7 +14,7 @@ import structlog
 
 from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord, Order
-from chimera.contracts.enums import EventKind, ExecStyle, IntentState, LegRole, Market, Severity
+from chimera.contracts.enums import EventKind, ExecStyle, IntentState, LegRole, Market, Purpose, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.exact import average
@@ -28,6 +28,7 @@ from chimera.domain.execution.machine.flow import (
     Flow,
     Free,
     Place,
+    Rearm,
     Seen,
     Settle,
     Step,
@@ -97,16 +98,25 @@ class Drive:
             run.dirty = True
             changed.tell()
 
+        def tell_of_the_pair() -> None:
+            run.others = None
+            tell()
+
         self.ledger.watch(record.intent_id, tell)
+        run.unwatch.append((record.intent_id, tell))
+        if record.purpose is Purpose.GUARD and record.intent.parent_id is not None:
+            self.ledger.watch(record.intent.parent_id, tell_of_the_pair)
+            run.unwatch.append((record.intent.parent_id, tell_of_the_pair))
         task = asyncio.get_running_loop().create_task(self._drive(run, changed), name=f"s4!{record.intent_id}")
         self._running[record.intent_id] = task
         task.add_done_callback(lambda _: self._forget(record.intent_id))
 
     def _forget(self, intent_id: str) -> None:
         self._running.pop(intent_id, None)
-        self._runs.pop(intent_id, None)
+        run = self._runs.pop(intent_id, None)
         self._changed.pop(intent_id, None)
-        self.ledger.unwatch(intent_id)
+        for watched, tell in run.unwatch if run is not None else ():
+            self.ledger.unwatch(watched, tell)
 
     def halt(self, intent_id: str, why: str) -> None:
         """Have an intent that is being led open nothing more; what rests of it is taken back."""
@@ -115,8 +125,9 @@ class Drive:
             run.stop_wanted = run.stop_wanted or why
             self._tell(run)
 
-    def leads(self, intent_id: str) -> bool:
-        return intent_id in self._runs
+    def led(self, trade_id: str) -> list[IntentRecord]:
+        """Intents that are being led for a trade, but its entry."""
+        return [run.record for run in self._runs.values() if run.record.intent.parent_id == trade_id]
 
     async def stop(self) -> None:
         tasks = [*self._running.values(), *self._calling]
@@ -228,7 +239,19 @@ class Drive:
             seen=Seen(now_ms=self.clock.now_ms()),
             busy=frozenset(run.busy),
             unsent=frozenset(run.unsent),
+            others=await self._others(run),
         )
+
+    async def _others(self, run: Run) -> tuple[Order, ...]:
+        """The pair that a guard stands behind, as it is on file; read again when one of it has changed."""
+        parent_id = run.record.intent.parent_id
+        if run.record.purpose is not Purpose.GUARD or parent_id is None:
+            return ()
+        if run.others is None:
+            run.others = tuple(
+                order for order in await self.ledger.of_intent(parent_id) if order.oco_pair_id is not None
+            )
+        return run.others
 
     async def _save(self, run: Run, step: Step, flow: Flow) -> None:
         """The state and every order that it names, in one wait for the disk, before anything is sent."""
@@ -319,6 +342,8 @@ class Drive:
                 return self.spot_exit.arm(run)
             case Free():
                 return self.spot_exit.free(run)
+            case Rearm():
+                return self.spot_exit.rearm(run)
 
     async def _tell_uncovered(self, run: Run, why: str) -> bool:
         """An entry that was sent and cannot be led on: what filled of it may have no stop, and a person must know."""
@@ -338,6 +363,8 @@ class Drive:
 
     async def _end(self, run: Run, end: End, flow: Flow) -> None:
         record = run.record
+        if record.purpose is Purpose.GUARD:
+            await self.spot_exit.guards.disarmed(record)
         if end.state is IntentState.REJECTED and flow.orders:
             await self.teller.event(
                 EventKind.ROUTER_ORDER_REJECTED, record.intent.instrument, run.intent_id, why=end.reason

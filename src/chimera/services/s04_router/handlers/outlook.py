@@ -1,18 +1,23 @@
 """The world as an entry must see it right before an order of it leaves: the book, and what forbids it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts.documents import IntentRecord
-from chimera.contracts.enums import IntentState
+from chimera.contracts.enums import IntentState, Purpose
 from chimera.contracts.keys import wallet
-from chimera.domain.execution.machine.flow import Seen
+from chimera.domain.execution.machine.flow import Seen, Touch
 from chimera.ports.clock import Clock
 from chimera.ports.state import Snapshots
+from chimera.ports.venue import Refused, Venue, VenueUnavailable
 from chimera.runtime.restraints import Restraints
 from chimera.services.s04_router.breaker import BreakerKeeper
+from chimera.services.s04_router.guards import Guards
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rules import forbidden, is_late, now_of
+
+BLIND_MS = 10_000
+"""Of our own work: a guard without a price for so long is told of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,10 @@ class Outlook:
     breaker: BreakerKeeper
     clock: Clock
     snap_age_ms_max: int
+    venue: Venue
+    guards: Guards
+    _blind_since: dict[str, int] = field(default_factory=dict)
+    """By guard: since when it sees no price; -1 once a person was told."""
 
     async def look(self, record: IntentRecord) -> Seen:
         """
@@ -32,6 +41,8 @@ class Outlook:
         """
         oldest_ms = self.clock.now_ms() - self.clock.work_ms(self.snap_age_ms_max)
         touch = await self.market.touch(record.intent.instrument, oldest_ms=oldest_ms)
+        if touch is None and record.purpose is Purpose.GUARD:
+            touch = await self._polled(record)
         why = await self._forbidden(record) if record.purpose.is_new_entry else None
         free = None
         if record.purpose.is_new_entry:
@@ -43,6 +54,27 @@ class Outlook:
             forbidden=why,
             free_usdt=None if free is None else Decimal(free),
         )
+
+    async def _polled(self, record: IntentRecord) -> Touch | None:
+        """Where nobody tells of the market any more, a guard asks for it."""
+        try:
+            book = await self.venue.book(record.intent.instrument)
+        except (VenueUnavailable, Refused) as down:
+            await self._blind(record, str(down))
+            return None
+        self._blind_since.pop(record.intent_id, None)
+        if not book.bids or not book.asks:
+            return None
+        bid, ask = book.bids[0][0], book.asks[0][0]
+        return Touch(bid=bid, ask=ask, spread_bps=float((ask - bid) / (ask + bid)) * 2e4)
+
+    async def _blind(self, record: IntentRecord, why: str) -> None:
+        """Told once, when it has lasted."""
+        now_ms = self.clock.now_ms()
+        since_ms = self._blind_since.setdefault(record.intent_id, now_ms)
+        if 0 <= since_ms <= now_ms - self.clock.work_ms(BLIND_MS):
+            self._blind_since[record.intent_id] = -1
+            await self.guards.blind(record, why)
 
     async def _forbidden(self, record: IntentRecord) -> str | None:
         """A dependency that was down may have held the entry up, so its time is looked at again as well."""

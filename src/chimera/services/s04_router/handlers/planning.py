@@ -9,7 +9,7 @@ from decimal import Decimal
 import structlog
 
 from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, WorkSlice
-from chimera.contracts.enums import ExecStyle, LegRole, Market, OrderType, Routing
+from chimera.contracts.enums import ExecStyle, LegRole, Market, OrderType, Purpose, Routing
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import wallet
 from chimera.contracts.order_intent import OrderIntent
@@ -71,6 +71,10 @@ class Planning:
         Raises:
             DependencyDown: what decides it cannot be learned now.
         """
+        if record.purpose is Purpose.GUARD:
+            look_ms = max(self.settings.look_ms, self.settings.tick_interval_ms)
+            execution = record.execution or self._whole(record, ExecStyle.GUARD, "watches the stop itself")
+            return Plan(execution=execution, limits=Limits(look_ms=look_ms))
         if not record.purpose.is_new_entry:
             return Plan(execution=record.execution or await self._leaving(record, restored), limits=Limits())
         terms = await self._terms(record)

@@ -4,31 +4,45 @@ Owns how the pair is priced, sent and found again. Where it cannot be had, what 
 a stop is not an option.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import structlog
 
+from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord, Note, Order
 from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_OCO_STATE
 from chimera.contracts.metrics import AlertCode
+from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.exact import average
 from chimera.domain.execution.fit import BROKEN_RULES, fitted_pair
-from chimera.domain.execution.machine.bracket import target_wish
-from chimera.domain.execution.machine.flow import LIST_N, STOP_N, TARGET_N, leg_name
-from chimera.domain.execution.machine.lead import ARMED, FREED, SELL
+from chimera.domain.execution.machine.bracket import NOTHING_TO_SELL, target_wish
+from chimera.domain.execution.machine.flow import (
+    ARMED,
+    FREED,
+    LEFT,
+    LIST_N,
+    SELL,
+    STOP_N,
+    TARGET_N,
+    TRIGGERED,
+    leg_name,
+)
 from chimera.domain.execution.orders import Balance, NewOco, NewOrder
-from chimera.domain.execution.protect import AtDistance, AtPrice, TargetWish, protect_spot
+from chimera.domain.execution.protect import AtDistance, AtPrice, StopWish, TargetWish, protect_spot
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents
 from chimera.ports.randomness import Randomness
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
+from chimera.services.s04_router.guards import Guards
 from chimera.services.s04_router.handlers.calls import Calls
 from chimera.services.s04_router.handlers.holdings import Holdings, received
 from chimera.services.s04_router.ledger import Filing, Ledger
@@ -36,7 +50,38 @@ from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.runs import Run
 
+SELLING_KEPT = 1_000
+TURN_MS = 50
+"""Of our own work: how often a second seller of one trade looks whether the first is done."""
+
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How what a SPOT entry buys is to be protected. `paired`: by the exchange's pair, else by the guard alone."""
+
+    stop: StopWish | None
+    target: Decimal | None
+    paired: bool
+
+
+def _asked(intent: OrderIntent) -> Asked | None:
+    """None: not at all."""
+    oco, guard, wish = intent.exec_policy.oco, intent.guard_stop, intent.sl
+    kept = wish.distance if wish is not None and wish.price is None else None
+    if oco is not None and oco.enabled:
+        given = None if oco.sl is None else AtPrice(oco.sl)
+        return Asked(given if kept is None else AtDistance(kept), oco.tp, True)
+    if guard is not None and guard.enable:
+        price = guard.price or (wish.price if wish is not None else None)
+        given = None if price is None else AtPrice(price)
+        return Asked(
+            given if kept is None or price is not None else AtDistance(kept),
+            intent.tp.price if intent.tp is not None else None,
+            False,
+        )
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,37 +98,47 @@ class SpotExit:
     clock: Clock
     randomness: Randomness
     teller: Teller
+    documents: Documents
+    guards: Guards
     lookup_lag_ms: int
+    guardian: bool
+    gap_bps: Callable[[], Decimal]
+    _selling: dict[str, str] = field(default_factory=dict)
+    """By trade: the intent that sells now, or sold last."""
 
     async def arm(self, run: Run) -> None:
-        """Place the pair for what was received, and for the dust of earlier trades that this makes sellable. How it
-        ended is told to the run: protected (also: no pair was asked), or to be sold."""
+        """Protect what was received, and the dust of earlier trades that this makes sellable: by the exchange's pair,
+        else by a guard. How it ended is told to the run: protected (also: nothing was asked), or to be sold."""
         record = run.record
-        oco = record.intent.exec_policy.oco
         instrument = self.instruments[record.intent.instrument]
-        fills = [fill for order in await self._bought(run) for fill in await self.ledger.fills(order.order_id)]
-        arrived = sum((received(fill, instrument.base_asset) for fill in fills), Decimal(0))
+        arrived = await self._arrived(await self._bought(run), instrument)
         own = instrument.floor_qty(arrived)
-        if oco is None or not oco.enabled or own == 0:
+        asked = _asked(record.intent)
+        if asked is None or own == 0:
             self._tell(run, ARMED)
             return
-        if oco.tp is None or oco.sl is None:
-            await self._sell(run, own, "OCO_WITHOUT_BOTH_PRICES")
+        if asked.stop is None or (asked.paired and asked.target is None):
+            await self._fall_back(run, own, None, None, "OCO_WITHOUT_BOTH_PRICES")
             return
-        pair = await self._pair(run, arrived, tp=oco.tp, sl=oco.sl)
-        if pair.qty * pair.stop_price < instrument.min_notional:
-            await self._sell(run, own, "OCO_BELOW_MIN_NOTIONAL")
+        pair = await self._pair(run, arrived, asked)
+        qty, stop_price, target_price = pair.qty, pair.stop_price, pair.target_price if asked.target else None
+        if not asked.paired or not self.venue.capabilities.oco:
+            why = "GUARD_ASKED" if not asked.paired else "OCO_NOT_OFFERED"
+            await self._fall_back(run, qty, stop_price, target_price, why)
+            return
+        if qty * stop_price < instrument.min_notional:
+            await self._fall_back(run, qty, stop_price, target_price, "OCO_BELOW_MIN_NOTIONAL")
             return
         met = await self._met_before(record.intent.instrument, pair)
         target, stop = await self._open(record, pair)
         if target.status.is_final or stop.status.is_final:
             await self._after_restart(run, own, target, stop)
             return
-        why = None if met else await self._place(record, pair)
-        if why is not None:
-            await self._sell(run, own, why)
+        why_not = None if met else await self._place(record, pair)
+        if why_not is not None:
+            await self._fall_back(run, qty, stop_price, target_price, why_not)
             return
-        await self._remember(record, pair, OcoStatus.ARMED)
+        await self._say(record, OcoStatus.ARMED)
         await self.teller.event(
             EventKind.OCO_ARMED,
             record.intent.instrument,
@@ -93,29 +148,115 @@ class SpotExit:
             qty=float(pair.qty),
             dust_qty=float(max(Decimal(0), pair.qty - arrived)),
         )
+        if pair.stop_limit_price is not None:
+            # Its limit may be jumped over: the guard stands where it would rest unfilled.
+            await self.guards.arm(
+                record.intent, qty, stop_price=pair.stop_limit_price, target_price=None, why="BEHIND_STOP_LIMIT"
+            )
         self._tell(run, ARMED)
+
+    async def _fall_back(
+        self, run: Run, qty: Decimal, stop_price: Decimal | None, target_price: Decimal | None, why: str
+    ) -> None:
+        """What the exchange does not protect is watched, or sold where that is not wanted."""
+        if stop_price is None or not self.guardian:
+            await self._sell(run, qty, why)
+            return
+        key = run.record.intent.instrument
+        if why != "GUARD_ASKED":
+            await self.teller.event(EventKind.OCO_FALLBACK, key, run.intent_id, why=why, qty=float(qty))
+        await self.guards.arm(run.record.intent, qty, stop_price=stop_price, target_price=target_price, why=why)
+        await self._say(run.record, OcoStatus.FALLBACK_GUARD)
+        self._tell(run, ARMED, guard=why)
 
     async def free(self, run: Run) -> None:
         """Before an exit: what still rests of its trade is taken back, for it holds the very quantity that is to be
-        sold. Then what there is to sell is known."""
+        sold. Then what there is to sell is known. One of a trade sells at a time: whoever comes second finds what the
+        first has left, and never sells what was not the trade's."""
         intent = run.record.intent
-        instrument = self.instruments[intent.instrument]
-        if intent.parent_id is not None:
-            for order in await self.ledger.of_intent(intent.parent_id):
-                if order.side is intent.side and not order.status.is_final:
-                    await self.calls.take_back(order)
+        key = intent.instrument
+        instrument = self.instruments[key]
         qty = intent.qty
+        if intent.parent_id is not None:
+            await self._turn(run, intent.parent_id)
+            if run.record.purpose is Purpose.GUARD:
+                await self.guards.triggered(run.record, str(run.why(TRIGGERED)))
+            else:
+                self.guards.stand_down(intent.parent_id, f"SOLD_BY {run.intent_id}")
+            for order in await self.ledger.of_trade(intent.parent_id):
+                if order.side is intent.side and order.oco_pair_id is not None and not order.status.is_final:
+                    await self.calls.take_back(order)
+            left = await self._left(intent.parent_id, instrument)
+            if left is not None:
+                whole = qty >= instrument.floor_qty(left)
+                dust = await self.holdings.dust(key, intent.parent_id) if whole else Decimal(0)
+                qty = instrument.floor_qty(left + dust) if whole else qty
+        if intent.side is Side.SELL:
+            qty = min(qty, await self._free_qty(run, instrument, qty))
+        if qty <= 0:
+            run.stop_wanted = NOTHING_TO_SELL
+        self._tell(run, FREED, sellable=str(qty))
+
+    async def rearm(self, run: Run) -> None:
+        """After an exit that sold a part: the rest has nothing that protects it any more."""
+        intent = run.record.intent
+        assert intent.parent_id is not None
+        entry = await self.documents.get(INTENTS, intent.parent_id)
+        instrument = self.instruments[intent.instrument]
+        left = await self._left(intent.parent_id, instrument)
+        prices = None if entry is None else await self._last_prices(entry)
+        qty = Decimal(0) if left is None else instrument.floor_qty(left)
+        if entry is not None and prices is not None and qty > 0 and self.guardian:
+            await self.guards.arm(
+                entry.intent, qty, stop_price=prices[0], target_price=prices[1], why=f"LEFT_BY {run.intent_id}"
+            )
+        self._tell(run, LEFT, qty=str(qty))
+
+    async def _turn(self, run: Run, trade_id: str) -> None:
+        while True:
+            holder = self._selling.get(trade_id)
+            if holder in (None, run.intent_id) or holder not in {
+                each.intent_id for each in self.guards.others(trade_id)
+            }:
+                self._selling[trade_id] = run.intent_id
+                while len(self._selling) > SELLING_KEPT:
+                    self._selling.pop(next(iter(self._selling)))
+                return
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+
+    async def _left(self, trade_id: str, instrument: Instrument) -> Decimal | None:
+        """What of the entry's own is still held, by the fills on file; None: it is no entry of ours."""
+        orders = await self.ledger.of_trade(trade_id)
+        bought = [order for order in orders if order.side is Side.BUY]
+        if not bought:
+            return None
+        sold = sum((order.filled_qty or Decimal(0) for order in orders if order.side is Side.SELL), Decimal(0))
+        return max(Decimal(0), await self._arrived(bought, instrument) - sold)
+
+    async def _arrived(self, bought: Sequence[Order], instrument: Instrument) -> Decimal:
+        fills = [fill for order in bought for fill in await self.ledger.fills(order.order_id)]
+        return sum((received(fill, instrument.base_asset) for fill in fills), Decimal(0))
+
+    async def _free_qty(self, run: Run, instrument: Instrument, wanted: Decimal) -> Decimal:
+        """As much as the wallet has free, floored to step; an exchange that does not say is asked by the order."""
         try:
             balances = await self.venue.balances()
         except VenueUnavailable as down:
             log.warning("what there is to sell is not known", intent=run.intent_id, why=str(down))
-        else:
-            free = _free(balances, intent.instrument, instrument.base_asset)
-            if intent.side is Side.SELL and free < qty:
-                qty = instrument.floor_qty(free)
-        if qty <= 0:
-            run.stop_wanted = "NOTHING_TO_SELL"
-        self._tell(run, FREED, sellable=str(qty))
+            return wanted
+        free = _free(balances, run.record.intent.instrument, instrument.base_asset)
+        return wanted if free >= wanted else instrument.floor_qty(free)
+
+    async def _last_prices(self, entry: IntentRecord) -> tuple[Decimal, Decimal | None] | None:
+        """Stop and target that the trade had last, or was entered with."""
+        orders = await self.ledger.of_intent(entry.intent_id)
+        pair = [order for order in orders if order.oco_pair_id is not None]
+        stop = next((order.stop_price for order in pair if order.purpose is Purpose.SL), None)
+        target = next((order.price for order in pair if order.purpose is Purpose.TP), None)
+        asked = _asked(entry.intent)
+        if stop is None and asked is not None and isinstance(asked.stop, AtPrice):
+            stop, target = asked.stop.price, asked.target
+        return None if stop is None else (stop, target)
 
     async def _bought(self, run: Run) -> list[Order]:
         return [order for order in (await run.orders(self.ledger)).values() if order.side is run.record.intent.side]
@@ -123,8 +264,9 @@ class SpotExit:
     def _tell(self, run: Run, what: str, **detail: object) -> None:
         run.told.append(Note(ts=self.clock.now_ms(), what=what, detail=detail))
 
-    async def _pair(self, run: Run, arrived: Decimal, *, tp: Decimal, sl: Decimal) -> NewOco:
-        """`tp` and `sl` hold where the intent wishes no other: a distance, or a profit, kept from the average fill."""
+    async def _pair(self, run: Run, arrived: Decimal, asked: Asked) -> NewOco:
+        """Prices that were given hold where the intent wishes no other: a distance, or a profit, kept from the average
+        fill. Without a target its price is 0, and the pair is none: only a guard goes by it."""
         record = run.record
         base = record.intent.client_order_id
         on_file = await self.ledger.order(leg_name(base, TARGET_N))
@@ -132,14 +274,14 @@ class SpotExit:
         bought_qty = sum((order.filled_qty or Decimal(0) for order in bought), Decimal(0))
         cost = sum(((order.filled_qty or Decimal(0)) * (order.avg_price or Decimal(0)) for order in bought), Decimal(0))
         if on_file is None:
-            qty, target = await self._with_dust(record, arrived), await self._target_wish(record, tp)
+            qty, target = await self._with_dust(record, arrived), await self._target_wish(record, asked.target)
         else:
             # What was once decided stays: the legs may be at the exchange already.
             assert on_file.quantity is not None
             assert on_file.price is not None
             qty, target = on_file.quantity, (AtPrice(on_file.price), Decimal(0))
-        stop = record.intent.sl
-        kept = stop.distance if stop is not None and stop.price is None else None
+        assert asked.stop is not None
+        instrument = self.instruments[record.intent.instrument]
         legs = protect_spot(
             self.instruments[record.intent.instrument],
             avg_price=average(cost / bought_qty),
@@ -147,32 +289,36 @@ class SpotExit:
             fee_qty=bought_qty - arrived,
             fee_usdt=sum((order.fee_usdt or Decimal(0) for order in bought), Decimal(0)),
             fee_ratio=target[1],
-            stop=AtPrice(sl) if kept is None else AtDistance(kept),
+            stop=asked.stop,
             target=target[0],
         )
-        assert legs.target_price is not None
+        limit = None
+        if not instrument.stop_loss_market:
+            limit = instrument.floor_price(legs.stop_price * (1 - self.gap_bps() / 10_000))
         return NewOco(
             list_client_id=leg_name(base, LIST_N),
             symbol=record.symbol,
             side=Side.SELL,
             qty=qty,
             target_client_id=leg_name(base, TARGET_N),
-            target_price=legs.target_price,
+            target_price=legs.target_price or Decimal(0),
             stop_client_id=leg_name(base, STOP_N),
             stop_price=legs.stop_price,
+            stop_limit_price=limit,
         )
 
-    async def _target_wish(self, record: IntentRecord, tp: Decimal) -> tuple[TargetWish, Decimal]:
+    async def _target_wish(self, record: IntentRecord, tp: Decimal | None) -> tuple[TargetWish | None, Decimal]:
         """And the taker's fee ratio, which only a profit is solved with. An exchange that does not say what it takes
         holds up no stop: the target stays where it was planned."""
         wish = target_wish(record.intent)
+        planned = None if tp is None else AtPrice(tp)
         if wish is None or isinstance(wish, AtPrice):
-            return AtPrice(tp), Decimal(0)
+            return planned, Decimal(0)
         try:
             return wish, await self.venue.taker_fee_ratio(record.market)
         except VenueUnavailable as down:
             log.warning("the target stays where it was planned", intent=record.intent_id, why=str(down))
-            return AtPrice(tp), Decimal(0)
+            return planned, Decimal(0)
 
     async def _with_dust(self, record: IntentRecord, arrived: Decimal) -> Decimal:
         """`arrived` and the dust beside it, floored to step, as far as the wallet has it free.
@@ -196,7 +342,13 @@ class SpotExit:
     async def _open(self, record: IntentRecord, pair: NewOco) -> tuple[Order, Order]:
         legs = (
             (pair.target_client_id, OrderType.LIMIT_MAKER, pair.target_price, None, Purpose.TP),
-            (pair.stop_client_id, OrderType.STOP_LOSS, None, pair.stop_price, Purpose.SL),
+            (
+                pair.stop_client_id,
+                OrderType.STOP_LOSS if pair.stop_limit_price is None else OrderType.STOP_LOSS_LIMIT,
+                pair.stop_limit_price,
+                pair.stop_price,
+                Purpose.SL,
+            ),
         )
         filings = [
             Filing(
@@ -330,16 +482,18 @@ class SpotExit:
         )
         self._tell(run, SELL, qty=str(qty), why=why)
 
-    async def _remember(self, record: IntentRecord, pair: NewOco, status: OcoStatus) -> None:
-        await self.snapshots.set_hash(
-            SPOT_OCO_STATE.name(self.env, record.intent.instrument),
-            {
-                record.intent_id: (
-                    f'{{"parent_id":"{pair.list_client_id}","tp_id":"{pair.target_client_id}",'
-                    f'"sl_id":"{pair.stop_client_id}","status":"{status.value}","updated_at":{self.clock.now_ms()}}}'
-                )
-            },
-        )
+    async def _say(self, record: IntentRecord, status: OcoStatus) -> None:
+        """How the protection of a trade stands, for whoever looks."""
+        base = record.intent.client_order_id
+        body = {
+            "parent_id": leg_name(base, LIST_N),
+            "tp_id": leg_name(base, TARGET_N),
+            "sl_id": leg_name(base, STOP_N),
+            "status": status.value,
+            "updated_at": self.clock.now_ms(),
+        }
+        name = SPOT_OCO_STATE.name(self.env, record.intent.instrument)
+        await self.snapshots.set_hash(name, {record.intent_id: json.dumps(body)})
 
 
 def _free(balances: Sequence[Balance], key: InstrumentKey, asset: str) -> Decimal:

@@ -1,0 +1,132 @@
+"""Guards: stops of SPOT trades that the router watches itself, each an intent of its own.
+
+Owns how one is made and what is shown of it. An intent, because it outlives the entry it protects, survives a restart
+and ends exactly once; what it does is the machine's (`domain.execution.machine.guard`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from chimera.contracts import ids
+from chimera.contracts.collections import INTENTS
+from chimera.contracts.documents import IntentRecord
+from chimera.contracts.enums import EventKind, Intent, Market, OrderType, Purpose, Severity, Side
+from chimera.contracts.keys import GUARD_STOP
+from chimera.contracts.messages.orders import GuardStop, RiskRef, TargetSpec
+from chimera.contracts.metrics import AlertCode
+from chimera.contracts.order_intent import OrderIntent
+from chimera.ports.clock import Clock
+from chimera.ports.documents import Documents, DuplicateKey
+from chimera.ports.state import Snapshots
+from chimera.runtime.telling import Teller
+from chimera.services.s04_router.intents import Intents
+
+
+@dataclass(slots=True, kw_only=True)
+class Guards:
+    """`lead`, `halt` and `led` are given once the driver exists: each needs the other."""
+
+    env: str
+    documents: Documents
+    intents: Intents
+    snapshots: Snapshots
+    clock: Clock
+    teller: Teller
+    lead: Callable[[IntentRecord], None] | None = field(default=None)
+    halt: Callable[[str, str], None] | None = field(default=None)
+    led: Callable[[str], list[IntentRecord]] | None = field(default=None)
+
+    async def arm(
+        self, entry: OrderIntent, qty: Decimal, *, stop_price: Decimal, target_price: Decimal | None, why: str
+    ) -> None:
+        """Watch `qty` of what `entry` bought from now on. The same asked again arms nothing twice."""
+        number, known = await self._next(entry)
+        if known is not None and known.intent.qty == qty and _stop_of(known) == stop_price:
+            self._begin(known)
+            return
+        intent = OrderIntent(
+            intent_id=f"{entry.intent_id}-GUARD-{number}",
+            signal_id=entry.signal_id,
+            parent_id=entry.intent_id,
+            client_order_id=ids.protection_order_id(entry.client_order_id, "g", number),
+            ts=self.clock.now_ms(),
+            market=Market.SPOT,
+            symbol=entry.symbol,
+            side=Side.SELL,
+            intent=Intent.EXIT,
+            purpose=Purpose.GUARD,
+            qty=qty,
+            type=OrderType.MARKET,
+            reduce_only=True,
+            guard_stop=GuardStop(enable=True, price=stop_price),
+            tp=None if target_price is None else TargetSpec(price=target_price),
+            risk=RiskRef(rcu_rev=entry.risk.rcu_rev),
+        )
+        try:
+            record = await self.intents.accept(intent, 1)
+        except DuplicateKey:
+            found = await self.intents.get(intent.intent_id)
+            assert found is not None, f"guard {intent.intent_id} is on file and cannot be read"
+            record = found
+        await self.snapshots.set_hash(
+            GUARD_STOP.name(self.env, intent.instrument, entry.intent_id),
+            {"armed": "1", "armed_at": str(record.created_at), "stop_price": str(stop_price), "qty": str(qty)},
+        )
+        await self.teller.event(
+            EventKind.GUARD_ARMED,
+            intent.instrument,
+            intent.intent_id,
+            stop_price=float(stop_price),
+            tp_price=None if target_price is None else float(target_price),
+            qty=float(qty),
+            why=why,
+        )
+        self._begin(record)
+
+    def _begin(self, record: IntentRecord) -> None:
+        assert self.lead is not None, "nobody leads guards yet"
+        self.lead(record)
+
+    async def _next(self, entry: OrderIntent) -> tuple[int, IntentRecord | None]:
+        """The number of the next guard of a trade, and the one that still watches."""
+        number = 1
+        while (record := await self.documents.get(INTENTS, f"{entry.intent_id}-GUARD-{number}")) is not None:
+            if not record.state.is_final:
+                return number, record
+            number += 1
+        return number, None
+
+    def stand_down(self, trade_id: str, why: str) -> None:
+        """Somebody else sells: guards of the trade that have not acted yet end."""
+        assert self.halt is not None, "nobody leads guards yet"
+        for record in self.others(trade_id):
+            if record.purpose is Purpose.GUARD:
+                self.halt(record.intent_id, why)
+
+    def others(self, trade_id: str) -> list[IntentRecord]:
+        """Whatever is being led for the trade, but its entry."""
+        assert self.led is not None, "nobody leads guards yet"
+        return self.led(trade_id)
+
+    async def disarmed(self, record: IntentRecord) -> None:
+        """It has ended, whatever it did."""
+        parent_id = record.intent.parent_id or record.intent_id
+        await self.snapshots.delete(GUARD_STOP.name(self.env, record.intent.instrument, parent_id))
+
+    async def triggered(self, record: IntentRecord, why: str) -> None:
+        await self.teller.event(EventKind.GUARD_TRIGGERED, record.intent.instrument, record.intent_id, why=why)
+
+    async def blind(self, record: IntentRecord, why: str) -> None:
+        """A price could not be had for so long that the stop may have been missed."""
+        await self.teller.alert(
+            AlertCode.GUARD_ANOMALY,
+            Severity.ERROR,
+            f"{record.intent.instrument}: the guard of {record.intent.parent_id} sees no price: {why}",
+            intent_id=record.intent_id,
+            symbol=record.symbol,
+        )
+
+
+def _stop_of(record: IntentRecord) -> Decimal | None:
+    return record.intent.guard_stop.price if record.intent.guard_stop is not None else None
