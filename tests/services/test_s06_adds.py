@@ -389,17 +389,18 @@ def test_what_the_router_is_still_covering_is_left_to_it() -> None:
                 await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 900)
             return await place(new)
 
-        async def heard(cancel: Instead, key: InstrumentKey, client_order_id: str, **more: Any) -> Any:
+        async def heard(call: Instead, asked: PeerCall) -> Any:
             record = await floor.world.documents.get(INTENTS, "E1-ADD-1")
-            if record is not None and not record.state.is_final:
-                canceled.append(client_order_id)
-            return await cancel(key, client_order_id, **more)
+            if isinstance(asked.body, CancelRequest) and record is not None and not record.state.is_final:
+                canceled.append(asked.body.order_id)
+            return await call(asked)
 
-        canceled: list[str] = []
-        floor = await calm(await meddled_floor("s4", "s6", "s5", venue=Meddled))
+        canceled: list[str | None] = []
+        floor = await calm(await meddled_floor("s4", "s6", "s5", venue=Meddled, peers=Meddled))
         await floor.enter(tp="63000")
         await floor.move("60200")
-        floor.world.venue.instead |= {"place": slowly, "cancel": heard}
+        floor.world.venue.instead["place"] = slowly
+        floor.world.peers.instead["call"] = heard
         floor.price = D(60_310)
         seen_growing = 0
         for _ in range(60):
@@ -413,7 +414,7 @@ def test_what_the_router_is_still_covering_is_left_to_it() -> None:
                 assert D("0.010") in first, "the first part keeps its own stop"
 
         assert seen_growing >= 3
-        assert not [name for name in canceled if "-a1" in name]
+        assert not [name for name in canceled if name is not None and "-a1" in name]
         assert (await floor.trade()).add_on_count == 1
         assert [qty for qty, _ in stops(floor)] == [D("0.015")]
         await floor.stop()
