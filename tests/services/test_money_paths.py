@@ -194,14 +194,13 @@ def test_a_pair_that_sold_while_the_documents_were_down_is_not_sent_a_second_tim
 @pytest.mark.parametrize(
     ("key", "more"),
     [
-        pytest.param(FUT, {"type": "LIMIT", "price": 50_000, "sl": {"price": 49_000}}, id="limit price"),
         pytest.param(FUT, {"type": "STOP_MARKET", "price": 61_000, "sl": {"price": 59_000}}, id="entry at a trigger"),
-        pytest.param(FUT, {"exec_policy": {"routing": "MAKER_ONLY"}, "sl": {"price": 59_000}}, id="maker only"),
         pytest.param(SPOT, {"sl": {"price": 59_000}}, id="spot stop without its pair"),
-        pytest.param(SPOT, {"guard_stop": {"enable": True, "price": 59_000}}, id="guard stop"),
+        pytest.param(FUT, {"intent": "EXIT", "purpose": "GUARD"}, id="a guard by itself"),
+        pytest.param(SPOT, {"intent": "ADD"}, id="an addition on spot"),
     ],
 )
-def test_what_is_not_there_yet_is_refused_and_not_done_in_another_way(key: InstrumentKey, more: dict[str, Any]) -> None:
+def test_what_is_not_offered_is_refused_and_not_done_in_another_way(key: InstrumentKey, more: dict[str, Any]) -> None:
     async def scenario() -> None:
         floor = await Floor.open()
         answer = await floor.call(

@@ -273,7 +273,7 @@ LIVES: dict[str, tuple[Step, ...]] = {
         enters("E2", key=SPOT, qty="0.00099"),
         moves("60600"),
     ),
-    "spot pair refused": (enters(key=SPOT, tp="600000"),),
+    "spot guarded": (enters(key=SPOT, tp="600000"), moves("59300")),
 }
 """What is lived through, from entry to flat."""
 

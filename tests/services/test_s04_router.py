@@ -394,28 +394,6 @@ def test_the_legs_of_a_spot_pair_follow_the_average_fill(
     run_virtual(scenario())
 
 
-def test_a_pair_that_the_exchange_refuses_is_answered_by_selling_at_market() -> None:
-    async def scenario() -> None:
-        floor = await Floor.open(*ROUTER)
-
-        await floor.enter(key=SPOT, qty="0.00083", tp="600000", sl="59400")
-
-        (sold,) = await fills_of(floor, "s3-btc-e1-3")
-        assert (sold.side, sold.qty) == (Side.SELL, D("0.00082"))
-        assert floor.resting() == {}
-        assert (await order_of(floor, "s3-btc-e1-2")).status is OrderStatus.REJECTED
-        record = await intent_of(floor, "E1")
-        assert record.state is IntentState.DONE
-        assert (record.reason or "").startswith("OCO_REFUSED")
-        events = await floor.world.documents.find(
-            Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", "OCO_FALLBACK"),))
-        )
-        assert len(events) == 1
-        await floor.stop()
-
-    run_virtual(scenario())
-
-
 def test_a_liquidation_that_nobody_ordered_is_on_file_with_its_fills() -> None:
     async def scenario() -> None:
         floor = await Floor.open("s10", "s1", "s4", "s5")

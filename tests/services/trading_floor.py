@@ -33,6 +33,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE
 from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.settings import S4Settings
 from chimera.domain.execution.orders import NewOrder
 from chimera.domain.market.generator import FundingRate
 from chimera.domain.market.quotes import Bar, BookTop, MarkPrice
@@ -114,6 +115,7 @@ class Floor:
     told: list[tuple[str, Message]]
     runners: dict[str, Runner] = field(default_factory=dict)
     price: Decimal | None = None
+    s4_variables: S4Settings = field(default_factory=S4Settings)
 
     @classmethod
     async def open(
@@ -122,6 +124,7 @@ class Floor:
         price: str = "60000",
         usdt: str = "1000",
         exchange: Exchange | None = None,
+        variables: S4Settings | None = None,
         faults: FaultPlan | None = None,
     ) -> "Floor":
         clock = LoopClock(BEGIN_MS)
@@ -156,7 +159,7 @@ class Floor:
             compute=ComputeInLoop(),
             models=OnnxModels(in_thread=False),
         )
-        floor = cls(world, venue, peers, told)
+        floor = cls(world, venue, peers, told, s4_variables=variables or S4Settings())
         await floor.healthy()
         await floor.start(*(services or ("s10", "s1", "s4", "s5", "s6")), price=price)
         return floor
@@ -184,7 +187,7 @@ class Floor:
             case "s1":
                 return s1.build(self.world, ConnectorSettings(env=ENV, keys=keys))
             case "s4":
-                return s4.build(self.world, RouterSettings(env=ENV, keys=keys))
+                return s4.build(self.world, RouterSettings(env=ENV, keys=keys, variables=self.s4_variables))
             case "s5":
                 return s5.build(self.world, ReconcilerSettings(env=ENV, keys=keys))
             case "s6":

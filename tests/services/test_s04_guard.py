@@ -1,0 +1,297 @@
+"""The guard: a spot stop that the router watches itself, and that never sells what something else of the trade sold."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS
+from chimera.contracts.documents import IntentRecord
+from chimera.contracts.enums import Intent, IntentState, Market, OrderStatus, Purpose, Routing, Side, TradeStatus
+from chimera.contracts.keys import GUARD_STOP
+from chimera.contracts.messages import AlertEvent
+from chimera.contracts.messages.orders import ExecPolicy, GuardStop, StopSpec, TargetSpec
+from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.settings import S4Settings
+from chimera.ports.documents import Query
+from chimera.ports.venue import VenueUnavailable
+from chimera.simulation.loop import run_virtual
+from tests.services.meddling import Meddled, meddled_floor
+from tests.services.trading_floor import ENV, SPOT, Floor
+
+D = Decimal
+HOUSE = ("s10", "s1", "s4", "s5", "s6")
+BEYOND = "600000"
+"""A target that the exchange refuses, so that there is no pair."""
+OWN = D("0.00099")
+"""What 0.00100 leaves after the fee and the floor to step."""
+
+
+async def guard_of(floor: Floor, number: int = 1) -> IntentRecord:
+    record = await floor.world.documents.get(INTENTS, f"E1-GUARD-{number}")
+    assert record is not None, f"there is no guard {number}"
+    return record
+
+
+def sold(floor: Floor) -> Decimal:
+    fills = floor.venue.exchange.fills(Market.SPOT, "BTCUSDT")
+    return sum((fill.qty for fill in fills if fill.side is Side.SELL), D(0))
+
+
+async def events(floor: Floor, kind: str) -> int:
+    found = await floor.world.documents.find(
+        Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", kind),))
+    )
+    return len(found)
+
+
+async def exits(floor: Floor, name: str, qty: str) -> Any:
+    intent = OrderIntent(
+        intent_id=name,
+        client_order_id=f"s3-btc-{name.lower()}",
+        parent_id="E1",
+        ts=floor.world.clock.now_ms(),
+        market=Market.SPOT,
+        symbol="BTCUSDT",
+        side=Side.SELL,
+        intent=Intent.EXIT,
+        purpose=Purpose.EXIT,
+        qty=D(qty),
+    )
+    return await floor.call("s4", "POST", "/orders", intent)
+
+
+def test_what_has_no_pair_is_watched_and_sold_whole_at_its_stop() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+
+        assert (await guard_of(floor)).state is IntentState.ACCEPTED
+        shown = await floor.world.snapshots.get_hash(GUARD_STOP.name(ENV, SPOT, "E1"))
+        assert (shown["armed"], D(shown["stop_price"]), D(shown["qty"])) == ("1", D(59400), OWN)
+        assert await events(floor, "OCO_FALLBACK") == await events(floor, "GUARD_ARMED") == 1
+        await floor.move("59500")
+        assert sold(floor) == 0
+
+        await floor.move("59390")
+
+        assert sold(floor) == OWN
+        assert (await guard_of(floor)).state is IntentState.DONE
+        assert await events(floor, "GUARD_TRIGGERED") == 1
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        assert await floor.world.snapshots.get_hash(GUARD_STOP.name(ENV, SPOT, "E1")) == {}
+        await floor.move("58000")
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("guard", "wish", "stop"),
+    [
+        pytest.param(GuardStop(enable=True, price=D(59400)), None, 59390, id="its own price"),
+        pytest.param(GuardStop(enable=True), StopSpec(price=D(59400)), 59390, id="the stop's price"),
+        pytest.param(GuardStop(enable=True), StopSpec(distance=D(600)), 59390, id="a distance from the fill"),
+    ],
+)
+def test_an_entry_may_ask_for_the_guard_alone(guard: GuardStop, wish: StopSpec | None, stop: int) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        intent = OrderIntent(
+            intent_id="E1",
+            client_order_id="s3-btc-e1",
+            ts=floor.world.clock.now_ms(),
+            market=Market.SPOT,
+            symbol="BTCUSDT",
+            side=Side.BUY,
+            intent=Intent.ENTRY,
+            purpose=Purpose.ENTRY,
+            qty=D("0.00100"),
+            sl=wish,
+            tp=TargetSpec(price=D(60600)),
+            guard_stop=guard,
+            exec_policy=ExecPolicy(routing=Routing.DIRECT_TAKER),
+        )
+        answer = await floor.call("s4", "POST", "/orders", intent)
+        assert answer.ok, answer.body
+        await floor.settle()
+        assert floor.resting() == {}
+        assert await events(floor, "OCO_FALLBACK") == 0
+
+        await floor.move(str(stop))
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_guard_takes_the_target_too() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor(*HOUSE, venue=Meddled)
+        floor.world.venue.capabilities = replace(floor.world.venue.capabilities, oco=False)
+        await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
+
+        await floor.move("60610")
+
+        assert sold(floor) == OWN
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exit_ends_the_guard_and_what_both_would_sell_is_sold_once() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE, usdt="1000")
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+
+        answer = await exits(floor, "X1", "0.00099")
+        assert answer.ok, answer.body
+        await floor.move("59000")
+
+        assert sold(floor) == OWN
+        assert (await guard_of(floor)).state is IntentState.CANCELED
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_an_exit_leaves_is_watched_again() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
+        assert len(floor.resting()) == 2
+
+        answer = await exits(floor, "X1", "0.00050")
+        assert answer.ok, answer.body
+        await floor.settle()
+        assert sold(floor) == D("0.00050")
+        assert floor.resting() == {}
+        guard = await guard_of(floor)
+        assert (guard.intent.qty, guard.state) == (D("0.00049"), IntentState.ACCEPTED)
+
+        await floor.move("59300")
+        assert sold(floor) == OWN
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_guard_and_exit_at_the_same_instant_sell_once() -> None:
+    """And never what the account holds besides."""
+
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter("E0", key=SPOT, qty="0.00100", tp="90000", sl="20000")
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        floor.price = D(59390)
+        floor.venue.apply(_tick(floor))
+
+        answer = await exits(floor, "X1", "0.00099")
+        await floor.settle(5_000)
+
+        assert answer.ok, answer.body
+        assert sold(floor) == OWN
+        assert len(floor.resting()) == 2
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def _tick(floor: Floor) -> Any:
+    from tests.services.trading_floor import tick
+
+    assert floor.price is not None
+    return tick(floor.price, floor.world.clock.now_ms())
+
+
+def test_a_restart_goes_on_watching() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        await floor.stop("s4")
+        await floor.move("59390")
+        assert sold(floor) == 0
+
+        await floor.start("s4")
+        await floor.settle()
+
+        assert sold(floor) == OWN
+        assert (await guard_of(floor)).state is IntentState.DONE
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_guard_that_nobody_tells_of_the_market_asks_and_says_when_it_cannot() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor(*HOUSE, venue=Meddled)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        await floor.stop("s1")
+        venue: Any = floor.world.venue
+
+        async def away(book: Any, key: Any) -> Any:
+            raise VenueUnavailable("for the test")
+
+        venue.instead["book"] = away
+        await floor.settle(30_000)
+        told = [alert for alert in floor.messages(AlertEvent) if alert.code == "GUARD_ANOMALY"]
+        assert len(told) == 1
+        assert sold(floor) == 0
+
+        venue.instead.clear()
+        await floor.move("59390", settle_ms=10_000)
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_without_the_guardian_what_has_no_pair_is_sold_at_once() -> None:
+    """S4_OCO_GUARDIAN=false."""
+
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE, variables=S4Settings(oco_guardian=False))
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+
+        assert sold(floor) == OWN
+        assert floor.resting() == {}
+        record = await floor.world.documents.get(INTENTS, "E1")
+        assert record is not None
+        assert record.state is IntentState.DONE
+        assert (record.reason or "").startswith("OCO_REFUSED")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_stop_limit_that_a_gap_jumps_over_is_sold_by_the_guard_behind_it() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor(*HOUSE, venue=Meddled)
+        venue: Any = floor.world.venue
+
+        async def without_market_stops(instruments: Any) -> Any:
+            return [replace(each, stop_loss_market=False) for each in await instruments()]
+
+        venue.instead["instruments"] = without_market_stops
+        await floor.stop("s4")
+        await floor.start("s4")
+        await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
+        kinds = sorted(what[0] for what in floor.resting().values())
+        assert kinds == ["LIMIT_MAKER", "STOP_LOSS_LIMIT"]
+        assert (await guard_of(floor)).intent.guard_stop.price == D("59103.00")
+
+        await floor.move("58000")
+
+        assert sold(floor) == OWN
+        assert floor.resting() == {}
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        stop = next(o for o in floor.venue.exchange.orders(Market.SPOT) if o.client_order_id == "s3-btc-e1-1")
+        assert stop.status is OrderStatus.CANCELED
+        await floor.stop()
+
+    run_virtual(scenario())
