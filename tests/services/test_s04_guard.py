@@ -129,7 +129,7 @@ def test_an_entry_may_ask_for_the_guard_alone(guard: GuardStop, wish: StopSpec |
 
 def test_a_guard_takes_the_target_too() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor(*HOUSE, venue=Meddled)
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
         floor.world.venue.capabilities = replace(floor.world.venue.capabilities, oco=False)
         await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
 
@@ -229,7 +229,7 @@ def test_a_restart_goes_on_watching() -> None:
 
 def test_a_guard_that_nobody_tells_of_the_market_asks_and_says_when_it_cannot() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor(*HOUSE, venue=Meddled)
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
         await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
         await floor.stop("s1")
         venue: Any = floor.world.venue
@@ -271,7 +271,7 @@ def test_without_the_guardian_what_has_no_pair_is_sold_at_once() -> None:
 
 def test_a_stop_limit_that_a_gap_jumps_over_is_sold_by_the_guard_behind_it() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor(*HOUSE, venue=Meddled)
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
         venue: Any = floor.world.venue
 
         async def without_market_stops(instruments: Any) -> Any:

@@ -186,14 +186,6 @@ def test_a_malformed_body_is_400_and_names_field_value_and_remedy(raw: bytes, fi
         pytest.param(
             spot_entry(intent="ADD"), 422, "not-offered", "send another ENTRY", id="an addition to a spot trade"
         ),
-        pytest.param(entry(type="LIMIT"), 400, "price-missing", "price is missing", id="a limit order without a price"),
-        pytest.param(
-            spot_entry(exec_policy={"routing": "DIRECT_TAKER"}, guard_stop={"enable": True}),
-            422,
-            "entry-without-stop",
-            "guard_stop.price",
-            id="a guard without a price",
-        ),
         pytest.param(entry(leverage=21), 422, "leverage-too-high", "exceeds 20", id="leverage above the cap"),
         pytest.param(
             entry(sl={"price": 57000}), 422, "stop-beyond-liquidation", "liquidation", id="stop never reached"
