@@ -371,6 +371,24 @@ class S4Settings(StoreSettings):
         le=60_000,
         description="Wait before the first smaller try; it doubles, so that five take 6 s, the life of a signal",
     )
+    measures_window_ms: int = Field(
+        default=21_600_000,
+        ge=60_000,
+        le=86_400_000,
+        description="Shares of makers filled, funds lacking and pairs refused are of so long, as S11's six hours",
+    )
+    measures_samples_min: int = Field(
+        default=20, ge=1, le=100_000, description="A share of fewer alarms nobody, as health_guard.min_samples"
+    )
+    maker_fill_ratio_min: Estimate = Field(
+        default=0.45, ge=0, le=1, description="Below it MAKER_FILL_RATIO_LOW is told: health's orange"
+    )
+    ib_rate_max: Estimate = Field(
+        default=0.06, ge=0, le=1, description="Above it INSUFFICIENT_BALANCE_RATE_HIGH is told: health's orange"
+    )
+    oco_fallback_ratio_max: Estimate = Field(
+        default=0.2, ge=0, le=1, description="Above it OCO_FALLBACK_RATE_HIGH is told: one pair in five is no accident"
+    )
 
 
 class S5Settings(StoreSettings):

@@ -1,5 +1,6 @@
 """Telling people and records what happened: alerts, strategy events, audit. One spelling for every service."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,13 @@ from chimera.contracts.collections import STRATEGY_EVENTS
 from chimera.contracts.documents import StrategyEvent
 from chimera.contracts.enums import EventKind, Severity
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.messages import AlertEvent, AuditEvent
+from chimera.contracts.messages import AlertEvent, AuditEvent, RouterEvent
 from chimera.contracts.metrics import AlertCode
-from chimera.contracts.streams import ALERTS, OPS_EVENTS
+from chimera.contracts.streams import ALERTS, OPS_EVENTS, ROUTER_EVENTS
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
+from chimera.ports.errors import DependencyDown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class Teller:
     bus: Bus
     documents: Documents
     clock: Clock
+    steps: bool = False
+    """The router's: what it does is told on `router:events` as well."""
 
     async def alert(self, code: AlertCode, severity: Severity, message: str, **tags: str) -> None:
         """To the alerts stream; S11 deduplicates, stores and notifies."""
@@ -36,6 +40,20 @@ class Teller:
     async def event(self, kind: EventKind, key: InstrumentKey | None, subject: str, **detail: Any) -> None:
         """To `strategy_events`; `subject` (an intent, an order) tells it from others of the same millisecond."""
         await self.documents.put(STRATEGY_EVENTS, self.record(kind, key, subject, **detail))
+        if self.steps:
+            # For watching only: whoever needs to know reads the document.
+            with suppress(DependencyDown):
+                await self.bus.publish(
+                    ROUTER_EVENTS.name(self.env),
+                    RouterEvent(
+                        ts=self.clock.now_ms(),
+                        intent_id=subject,
+                        kind=kind,
+                        detail={name: value for name, value in detail.items() if value is not None},
+                        market=key.market if key else None,
+                        symbol=key.symbol if key else None,
+                    ),
+                )
 
     def record(self, kind: EventKind, key: InstrumentKey | None, subject: str, **detail: Any) -> StrategyEvent:
         """The document of `event`, for whoever writes it together with what it is about."""

@@ -26,6 +26,7 @@ class Run:
     dirty: bool = True
     stop_wanted: str | None = None
     """Why somebody outside asked that nothing more be opened; on file with the next step."""
+    measured: bool = False
     broken: set[str] = field(default_factory=set)
     """What has failed by a bug of ours, so that it is logged in full once."""
     others: tuple[Order, ...] | None = None

@@ -1,7 +1,8 @@
 """S4, the order router.
 
 Consumes   ord:cmd (intents from S3, S6, S5); the exchange's account stream
-Produces   ord:result, recon:cmd, alerts; documents orders, fills, intents, holdings_spot_snapshots, strategy_events
+Produces   ord:result, recon:cmd, router:events, alerts; documents orders, fills, intents, holdings_spot_snapshots,
+           strategy_events
 Owns       every order at the exchange and every fill; the first stop and target of an entry, until its intent is final
 Never      opens anything under kill switch, RED, pause or halt; sends an order that is not on file; sends one twice
 """
@@ -22,6 +23,7 @@ from chimera.runtime.service import Every, On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.api import Api
 from chimera.services.s04_router.approvals import Approvals
+from chimera.services.s04_router.backlog import Backlog
 from chimera.services.s04_router.fees import Fees
 from chimera.services.s04_router.guarded import guarded
 from chimera.services.s04_router.guards import Guards
@@ -42,6 +44,7 @@ from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
+from chimera.services.s04_router.measures import Measures
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.settings import Settings
 from chimera.services.s04_router.terms import TermsKeeper
@@ -51,7 +54,9 @@ STOP_LIMIT_GAP_BPS = SpotFlags().stop_limit_gap_bps
 
 
 def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = no_file) -> Service:
-    teller = Teller(source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock)
+    teller = Teller(
+        source="s4", env=settings.env, bus=world.bus, documents=world.documents, clock=world.clock, steps=True
+    )
     market = Market(env=settings.env, snapshots=world.snapshots)
     guard = guarded(world, env=settings.env, variables=settings.variables, market=market, teller=teller)
     venue, breaker = guard.venue, guard.keeper
@@ -191,6 +196,15 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             guards=guards,
         ),
         spot_exit=spot_exit,
+        measures=Measures(
+            env=settings.env,
+            variables=settings.variables,
+            snapshots=world.snapshots,
+            metrics=world.metrics,
+            clock=world.clock,
+            teller=teller,
+        ),
+        backlog=Backlog(env=settings.env, due=world.due, metrics=world.metrics),
         margin=Margin(venue=venue, clock=world.clock, believed_ms=settings.isolated_ms),
         market=market,
         clock=world.clock,
@@ -224,7 +238,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         breaker=breaker,
         snapshots=world.snapshots,
         clock=world.clock,
-        metrics=world.metrics,
         teller=teller,
         approvals=Approvals(documents=world.documents, snapshots=world.snapshots, clock=world.clock, env=settings.env),
         sync_wait_ms=settings.sync_wait_ms,
@@ -289,7 +302,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             watch.every(),
         ),
         routes=(*api.routes(), *breaker.routes()),
-        produces=("ord:result", "recon:cmd", "alerts"),
+        produces=("ord:result", "recon:cmd", "router:events", "alerts"),
         start=start,
         stop=drive.stop,
         background=(account.listen, account.catch_up, account.report, breaker.watch),

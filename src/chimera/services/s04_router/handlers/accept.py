@@ -24,7 +24,6 @@ from chimera.domain.market.instrument import Instrument
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query
-from chimera.ports.metrics import Metrics
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue, VenueError
 from chimera.runtime.restraints import Restraints
@@ -76,7 +75,6 @@ class Accept:
     breaker: BreakerKeeper
     snapshots: Snapshots
     clock: Clock
-    metrics: Metrics
     teller: Teller
     approvals: Approvals
     sync_wait_ms: int
@@ -110,7 +108,6 @@ class Accept:
                 " Order again under another intent_id.",
                 intent_id=intent.intent_id,
             )
-        self.metrics.observe_ms("router_e2e_latency_ms", (self.clock.now_ms() - arrived_ms) / self.clock.speed)
         return await answer_of(record, self.ledger)
 
     async def on_cmd(self, cmd: OrderCmd) -> None:

@@ -45,6 +45,7 @@ from chimera.ports.venue import UnknownOrder
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
+from chimera.services.s04_router.backlog import Backlog
 from chimera.services.s04_router.handlers.calls import Calls
 from chimera.services.s04_router.handlers.margin import Margin
 from chimera.services.s04_router.handlers.outlook import Outlook
@@ -53,6 +54,7 @@ from chimera.services.s04_router.handlers.spot_exit import SpotExit
 from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market as MarketView
+from chimera.services.s04_router.measures import Measures
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings
 
@@ -72,6 +74,8 @@ class Drive:
     planning: Planning
     outlook: Outlook
     spot_exit: SpotExit
+    measures: Measures
+    backlog: Backlog
     margin: Margin
     market: MarketView
     clock: Clock
@@ -288,6 +292,25 @@ class Drive:
         for file in step.files:
             run.unsent.add(file.leg.n)
             run.news[file.leg.n] = self._fit(file.new)
+        with suppress(DependencyDown):
+            await self._tell_slices(run, step)
+
+    async def _tell_slices(self, run: Run, step: Step) -> None:
+        """For watching: what waits, and which slice leaves now."""
+        await self.backlog.show(run.record, step.execution)
+        if len(step.execution.slices) < 2:
+            return
+        for file in step.files:
+            if file.leg.role in WORKING and sum(leg.slice == file.leg.slice for leg in step.execution.legs) == 1:
+                await self.teller.event(
+                    EventKind.TWAP_SLICE_SENT,
+                    run.record.intent.instrument,
+                    file.new.client_order_id,
+                    intent_id=run.intent_id,
+                    slice=file.leg.slice,
+                    slices=len(step.execution.slices),
+                    qty=float(file.new.qty),
+                )
 
     def _fit(self, new: NewOrder) -> NewOrder:
         return replace(new, working_type=self.settings.working_type)
@@ -308,6 +331,7 @@ class Drive:
             while True:
                 try:
                     await self._carry_out(run, call)
+                    self._measure(run, call)
                     return
                 except DependencyDown as down:
                     log.warning("an order waits", intent=run.intent_id, call=str(call), why=str(down))
@@ -321,6 +345,16 @@ class Drive:
         finally:
             run.busy.discard(call.n)
             self._tell(run)
+
+    def _measure(self, run: Run, call: Call) -> None:
+        """From the command's arrival to its first result, less what was waited on purpose."""
+        if run.measured or run.restored or not isinstance(call, Place) or run.execution is None:
+            return
+        run.measured = True
+        first = self.ledger.present(run.name_of(call.n))
+        waited_ms = 0 if first is None else max(0, first.created_at - run.execution.planned_at)
+        spent_ms = self.clock.now_ms() - run.record.created_at - waited_ms
+        self.metrics.observe_ms("router_e2e_latency_ms", max(0, spent_ms) / self.clock.speed)
 
     def _log(self, run: Run, what: str, broken: Exception) -> None:
         """A bug of ours: where it is once in full, then that it is still there."""
@@ -371,6 +405,21 @@ class Drive:
             )
         if end.filled_qty and not _rests(record):
             await self._tell_filled(run, end, flow)
+        assert run.execution is not None
+        if len(run.execution.slices) > 1:
+            await self.teller.event(
+                EventKind.TWAP_DONE,
+                record.intent.instrument,
+                run.intent_id,
+                slices=len(run.execution.slices),
+                qty=float(record.intent.qty),
+                filled_qty=float(end.filled_qty),
+                why=end.reason,
+            )
+        with suppress(DependencyDown):
+            await self.backlog.forget(record, run.execution)
+            if flow.orders and not _rests(record):
+                await self.measures.ended(record, flow)
         run.record = await self.intents.advance(
             record,
             end.state,
