@@ -244,7 +244,7 @@ def test_an_open_stands_though_its_lock_cannot_be_given_back() -> None:
         desk.world.locks.instead["release"] = release
 
         answer = await desk.decide(sideHint="BUY")
-        await desk.settle(1_000)
+        await desk.settle(5_000)
 
         assert (answer.status, answer.body["decision"]) == (200, "open")
         assert desk.position_qty() == D("0.006")

@@ -136,7 +136,7 @@ def test_what_has_not_filled_at_the_end_of_the_wait_is_taken() -> None:
         assert (quote.status, taken.status, taken.type) == (OrderStatus.CANCELED, OrderStatus.FILLED, OrderType.MARKET)
         assert taken.created_at - quote.created_at >= 1_000
         assert floor.position_qty() == D("0.004")
-        assert "chimera_maker_timeout_count_total 1.0" in floor.world.metrics.render()
+        assert "chimera_maker_timeout_count 1.0" in floor.world.metrics.render()
         await floor.stop()
 
     run_virtual(scenario())

@@ -74,6 +74,7 @@ from chimera.contracts.http.orders import (
     OrderAnswer,
     OrderView,
     ShareRequest,
+    SubmitQuery,
     TimelineEntry,
 )
 from chimera.contracts.http.positions import (
@@ -209,6 +210,7 @@ __all__ = [
     "RestraintsAnswer",
     "RollbackRequest",
     "ShareRequest",
+    "SubmitQuery",
     "SimulateAnswer",
     "SimulateRequest",
     "StatusAnswer",

@@ -37,6 +37,13 @@ class OrderAnswer(Contract):
     message: str | None = None
 
 
+class SubmitQuery(Asked):
+    """`POST /orders?wait_ms=`: how long the answer may wait for the end, ms of our own work; left out:
+    S4_SYNC_WAIT_MS. 0: answered as soon as the intent is durable."""
+
+    wait_ms: int | None = Field(default=None, ge=0, le=60_000)
+
+
 class LookupRequest(Asked):
     """`POST /orders/lookup` (added): ask the exchange what became of one order, and book it.
 

@@ -12,6 +12,7 @@ from chimera.contracts.http import (
     OrderAnswer,
     OrderIntentError,
     ShareRequest,
+    SubmitQuery,
     parse_order_intent,
 )
 from chimera.contracts.order_intent import OrderIntent
@@ -37,6 +38,7 @@ class Api:
                 handle=self._orders,
                 body=OrderIntent,
                 parse=self._read_order,
+                query=SubmitQuery,
                 answer=OrderAnswer,
                 summary="Execute one intent, once; three spellings are read.",
                 errors=(403, 409, 422, 503),
@@ -95,7 +97,7 @@ class Api:
             raise Problem(400, "malformed-body", str(error), errors=fields) from error
 
     async def _orders(self, request: Request) -> Reply:
-        return Reply(await self.accept.submit(request.body))
+        return Reply(await self.accept.submit(request.body, wait_ms=request.query.wait_ms))
 
     async def _present(self, request: Request) -> Reply:
         return Reply(await self.accept.present(request.path["intent_id"]))

@@ -39,7 +39,10 @@ class Emit:
         """
         told = self.mode == "both" and await self._by_stream(intent)
         try:
-            answer = await self.peers.call(PeerCall("s4", "POST", "/orders", body=intent, actor="s3"))
+            # Accepted is delivered: what becomes of it is told as a result, and no decision waits for the exchange.
+            answer = await self.peers.call(
+                PeerCall("s4", "POST", "/orders", body=intent, query={"wait_ms": "0"}, actor="s3")
+            )
         except PeerUnavailable as silent:
             log.warning("S4 did not answer", intent=intent.intent_id, why=str(silent))
             await self._without_rest(intent, told)

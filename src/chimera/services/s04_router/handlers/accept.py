@@ -81,8 +81,8 @@ class Accept:
     _entering: dict[InstrumentKey, asyncio.Lock] = field(default_factory=dict)
     """One new entry at a time is looked at and filed: two that come together would both find room."""
 
-    async def submit(self, intent: OrderIntent) -> OrderAnswer:
-        """POST /orders: accept, then wait a little for the end.
+    async def submit(self, intent: OrderIntent, *, wait_ms: int | None = None) -> OrderAnswer:
+        """POST /orders: accept, then wait a little for the end, `wait_ms` of our own work where the caller says.
 
         Raises:
             Problem: 400, 409 or 422, naming what is wrong and what would be right; 503, the exchange took nothing.
@@ -98,8 +98,9 @@ class Accept:
                 order_id=intent.client_order_id,
                 message="EXPIRED",
             )
-        deadline_ms = arrived_ms + self.clock.work_ms(self.sync_wait_ms)
-        record = await self._until_final(record, deadline_ms)
+        deadline_ms = arrived_ms + self.clock.work_ms(self.sync_wait_ms if wait_ms is None else wait_ms)
+        if deadline_ms > arrived_ms:
+            record = await self._until_final(record, deadline_ms)
         if record.state is IntentState.FAILED and record.reason == VENUE_UNAVAILABLE:
             raise Problem(
                 503,
