@@ -43,6 +43,7 @@ class Cancel:
         Raises:
             Problem: 404 nothing of that name, 409 it has filled already.
         """
+        led = request.intent_id is not None and self.drive.working(request.intent_id) is not None
         orders = await self._orders(request)
         for intent_id in dict.fromkeys(order.intent_id for order in orders if order.intent_id is not None):
             # Whoever leads it must not take what is taken back here.
@@ -53,7 +54,7 @@ class Cancel:
         filled = [order.order_id for order in ended if order.status is OrderStatus.FILLED]
         # Who names one order asks about that one; who names an intent asks that nothing of it is left.
         by_name = request.order_id or request.client_order_id
-        if by_name in filled or (by_name is None and filled and not gone):
+        if by_name in filled or (by_name is None and filled and not gone and not led):
             raise Problem(409, "already-filled", f"{', '.join(filled)} has filled already")
         if request.escalate:
             await self._sell_rest(ended, str(request.reason))
@@ -70,11 +71,13 @@ class Cancel:
             if order is None:
                 raise Problem(404, "unknown-order", f"no order {one!r} is on file")
             return [order, *(await self._sibling(order) if request.cascade_oco else [])]
-        orders = list(
-            await self.documents.find(
-                Query(collection=ORDERS, index="by_intent", equal=(("intent_id", request.intent_id),))
-            )
-        )
+        assert request.intent_id is not None
+        orders = await self.ledger.of_intent(request.intent_id)
+        working = self.drive.working(request.intent_id)
+        if working is not None:
+            # It is still being worked: that ends, and what filled of it keeps its stop.
+            self.drive.halt(request.intent_id, f"CANCELED {request.reason}")
+            return [order for order in orders if order.order_id in working]
         if not orders:
             raise Problem(404, "unknown-intent", f"no order of intent {request.intent_id!r} is on file")
         return orders

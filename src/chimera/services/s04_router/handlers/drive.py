@@ -129,6 +129,15 @@ class Drive:
             run.stop_wanted = run.stop_wanted or why
             self._tell(run)
 
+    def working(self, intent_id: str) -> set[str] | None:
+        """Names of the orders that work the intent's own quantity, not of those that protect it; None: nobody leads
+        it."""
+        run = self._runs.get(intent_id)
+        if run is None:
+            return None
+        legs = run.execution.legs if run.execution is not None else ()
+        return {run.name_of(leg.n) for leg in legs if leg.role in (*WORKING, LegRole.REST)}
+
     def led(self, trade_id: str) -> list[IntentRecord]:
         """Intents that are being led for a trade, but its entry."""
         return [run.record for run in self._runs.values() if run.record.intent.parent_id == trade_id]

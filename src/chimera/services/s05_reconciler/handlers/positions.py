@@ -193,8 +193,13 @@ class Positions:
     ) -> None:
         """Stops of a trade are S6's: it is asked first. What it cannot cover, and what nobody leads, gets one here."""
         missing = await self._uncovered(position)
+        silent: CannotCompare | None = None
         if missing > 0 and trade is not None:
-            await self._ask_s6(key)
+            try:
+                await self._ask_s6(key)
+            except CannotCompare as cannot:
+                # Whose stop it is can be settled later; that there is one cannot wait for who keeps it.
+                silent = cannot
             still = next((each for each in await self.venue.positions() if each.symbol == key.symbol), None)
             missing = Decimal(0) if still is None else await self._uncovered(still)
             position = still or position
@@ -208,6 +213,8 @@ class Positions:
             if price is None:
                 raise CannotCompare(f"{key} has a position without a stop, and its price grid is not known yet")
             await self._order_stop(key, position, owner, qty, price, findings)
+        if silent is not None:
+            raise silent
 
     async def _uncovered(self, position: VenuePosition) -> Decimal:
         stops = stops_of(position, await self.venue.open_orders((InstrumentKey(Market.FUT, position.symbol),)))
