@@ -23,6 +23,7 @@ from chimera.domain.execution.machine.flow import (
     Cancel,
     Draft,
     End,
+    Flow,
     Place,
     Settle,
     is_shown,
@@ -97,6 +98,13 @@ def bracket(draft: Draft, *, worked: bool) -> None:
         return
     if _target(draft, wanted) and not flow.busy:
         draft.end = _end(draft, IntentState.DONE, draft.execution.stopped)
+
+
+def opens_no_more(flow: Flow) -> str | None:
+    """Why nothing more of an entry may be opened, as far as what protects it decides that; None: it may."""
+    draft = Draft.of(flow)
+    bracket(draft, worked=False)
+    return draft.execution.stopped
 
 
 def _wanted(draft: Draft, opened: Decimal) -> Protection:

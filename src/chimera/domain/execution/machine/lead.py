@@ -8,7 +8,7 @@ resting   one stop or target, done when the exchange lists it
 from decimal import Decimal
 
 from chimera.contracts.enums import ExecStyle, IntentState, LegRole, Market, OrderStatus, OrderType, Purpose, Refusal
-from chimera.domain.execution.machine.bracket import bracket, ended
+from chimera.domain.execution.machine.bracket import bracket, ended, opens_no_more
 from chimera.domain.execution.machine.flow import (
     ARMED,
     CLOSE_N,
@@ -61,6 +61,11 @@ def _enter(draft: Draft) -> None:
         draft.stop(flow.seen.forbidden)
     elif _stop_is_reached(flow):
         draft.stop("STOP_REACHED")
+    elif flow.intent.market is Market.FUT:
+        # Asked first: a slice that is due may be looked at together with the stop that has just ended it all.
+        why = opens_no_more(flow)
+        if why is not None:
+            draft.stop(why)
     worked = work(draft)
     if flow.intent.market is Market.FUT:
         bracket(draft, worked=worked)

@@ -17,7 +17,15 @@ from chimera.domain.execution.machine.flow import is_shown
 from chimera.domain.execution.orders import NewOrder
 from chimera.ports.clock import Clock
 from chimera.ports.randomness import Randomness
-from chimera.ports.venue import NothingToReduce, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueError
+from chimera.ports.venue import (
+    NothingToReduce,
+    OutcomeUnknown,
+    Refused,
+    UnknownOrder,
+    Venue,
+    VenueError,
+    VenueUnavailable,
+)
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
@@ -237,6 +245,8 @@ class Calls:
                 # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.
                 await self.ledger.lose(name, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)
                 return
+            if attempt and await self._did_its_work(new):
+                return
             sending = await self.send.place(new, settle=False)
             if sending.landing is Landing.REFUSED:
                 return
@@ -246,6 +256,15 @@ class Calls:
             if await self.send.until_listed(new.key, name, listed_ms):
                 return
         await self._take_back_unlisted(new)
+
+    async def _did_its_work(self, new: NewOrder) -> bool:
+        """Whether a stop that nobody saw listed has ended meanwhile: the exchange would take its id a second time."""
+        try:
+            order = await self.ledger.refresh(new.key, new.client_order_id, conditional=new.conditional)
+        except (UnknownOrder, VenueUnavailable) as unknown:
+            log.info("a stop is sent again", order=new.client_order_id, why=str(unknown))
+            return False
+        return order is not None and order.status.is_final
 
     async def _take_back_unlisted(self, new: NewOrder) -> None:
         """One that nobody saw listed may rest all the same: it is canceled before it counts as lost."""
