@@ -14,7 +14,7 @@ from chimera.simulation.checkers.budget_adds_up import reserved_is_used, used_us
 from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.stops_listed import naked_spans, stops_in_time
 from chimera.simulation.loop import run_virtual
-from tests.services.test_s04_crash_points import HOUSE, Fuse, Timeline
+from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.trading_floor import SPOT
 
 D = Decimal
