@@ -29,10 +29,10 @@ from chimera.adapters.quiet_notifier import QuietNotifier
 from chimera.adapters.simulated_venue.journal import NoJournal
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
+from chimera.contracts.base import Message
 from chimera.contracts.collections import FILLS, INTENTS, ORDERS, TRADES
-from chimera.contracts.enums import Intent, OrderType, Purpose, Routing, Side, TradeStatus
-from chimera.contracts.messages.orders import ExecPolicy, StopSpec
-from chimera.contracts.order_intent import OrderIntent
+from chimera.contracts.enums import TradeStatus
+from chimera.contracts.messages import OrderResult
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.ports.documents import Put
@@ -40,11 +40,13 @@ from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.simulation.checkers import check_evidence
 from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.results_told import untold, untrue
 from chimera.simulation.checkers.stops_listed import Downtime, stops_in_time
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.domain.matching.venue import SPOT as SPOT_RULES
-from tests.services.trading_floor import BEGIN_MS, FUT, Floor, StillMarket, tick
+from tests.prove.flows import Flow, Step, nothing
+from tests.services.trading_floor import BEGIN_MS, Floor, StillMarket, tick
 
 HOUSE = ("s10", "s1", "s4", "s5", "s6")
 REQUESTS = ("place", "place_oco", "cancel", "ensure_isolated")
@@ -123,10 +125,25 @@ def _outlives(name: str, args: tuple[Any, ...]) -> bool:
     return args[0].name in OUTLIVE
 
 
+def _state(document: Any) -> str:
+    return str(getattr(document, "state", getattr(document, "status", "")))
+
+
 def _subject(name: str, args: tuple[Any, ...]) -> str:
     if name in WRITES:
-        return "several" if name == "put_many" else f"{args[0].name} {getattr(args[1], 'state', '')}".strip()
+        written = [(put.collection, put.doc) for put in args[0]] if name == "put_many" else [args[:2]]
+        states = [f"{collection.name} {_state(document)}".strip() for collection, document in written]
+        return ", ".join(dict.fromkeys(states))
     return str(getattr(args[0], "client_order_id", getattr(args[0], "list_client_id", args[-1])))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was published, and by which house, counted from 1."""
+
+    life: int
+    stream: str
+    message: Message
 
 
 @dataclass(slots=True)
@@ -140,9 +157,12 @@ class Timeline:
     documents: SqliteDocuments
     price: Decimal = Decimal(60_000)
     downtimes: list[Downtime] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    lives: int = 0
+    prepare: Callable[[Floor], Awaitable[None]] = nothing
 
     @classmethod
-    def open(cls) -> "Timeline":
+    def open(cls, *, spot_usdt: str = "5000", fut_usdt: str = "5000") -> "Timeline":
         bodies: dict[str, dict[str, str]] = {}
 
         def keep(collection: str, key: str, body: str) -> None:
@@ -151,7 +171,9 @@ class Timeline:
         rules = ExchangeRules(instruments=(FUT_RULES, SPOT_RULES))
         return cls(
             clock=LoopClock(BEGIN_MS),
-            exchange=Exchange(rules, spot_balances={"USDT": Decimal(5_000)}, fut_balances={"USDT": Decimal(5_000)}),
+            exchange=Exchange(
+                rules, spot_balances={"USDT": Decimal(spot_usdt)}, fut_balances={"USDT": Decimal(fut_usdt)}
+            ),
             rules=rules,
             bodies=bodies,
             documents=SqliteDocuments.in_loop(observe=keep),
@@ -163,10 +185,18 @@ class Timeline:
             exchange=self.exchange, rules=self.rules, feed=StillMarket(), clock=self.clock, journal=NoJournal()
         )
         peers = LocalPeers()
+        self.lives += 1
+        life, told = self.lives, []
+
+        def hears(stream: str, message: Message) -> None:
+            if not fuse.blown.is_set():
+                told.append((stream, message))
+                self.told.append(Told(life, stream, message))
+
         world = World(
             clock=self.clock,
             randomness=SeededRandomness(7),
-            bus=MemoryBus(self.clock),
+            bus=MemoryBus(self.clock, observe=hears),
             snapshots=MemorySnapshots(self.clock),
             locks=MemoryLocks(self.clock),
             idempotency=MemoryIdempotency(self.clock),
@@ -182,9 +212,10 @@ class Timeline:
             compute=ComputeInLoop(),
             models=OnnxModels(in_thread=False),
         )
-        floor = Floor(world, venue, peers, [], price=self.price)
+        floor = Floor(world, venue, peers, told, price=self.price)
         venue.apply(tick(self.price, self.clock.now_ms()))
         await floor.healthy()
+        await self.prepare(floor)
         return floor
 
     def evidence(self) -> Evidence:
@@ -200,10 +231,15 @@ class Timeline:
         late = stops_in_time(evidence, self.downtimes)
         if late:
             found["I2 over time"] = late
+        results = [each.message for each in self.told if isinstance(each.message, OrderResult)]
+        if wrong := untrue(evidence, results):
+            found["I13"] = wrong
+        last_up_ms = max((up_ms for _, up_ms in self.downtimes), default=0)
+        if silent := untold(evidence, results, since_ms=last_up_ms):
+            found["I13 untold"] = silent
         assert not found, f"{where}: {found}"
 
 
-Step = Callable[[Timeline, Floor], Awaitable[None]]
 Wrap = Callable[[SimulatedVenue], Any]
 
 
@@ -211,63 +247,20 @@ def unchanged(venue: SimulatedVenue) -> Any:
     return venue
 
 
-def enters(name: str = "E1", **how: Any) -> Step:
-    async def step(timeline: Timeline, floor: Floor) -> None:
-        await floor.enter(name, **how)
-
-    return step
-
-
-def moves(price: str) -> Step:
-    async def step(timeline: Timeline, floor: Floor) -> None:
-        timeline.price = Decimal(price)
-        await floor.move(price)
-
-    return step
-
-
-def enters_with_stop_at(distance: str) -> Step:
-    """An entry whose stop lies where the fill puts it: so near, the exchange refuses it as passed."""
-
-    async def step(timeline: Timeline, floor: Floor) -> None:
-        await floor.call(
-            "s4",
-            "POST",
-            "/orders",
-            OrderIntent(
-                intent_id="E1",
-                client_order_id="s3-btc-e1",
-                ts=timeline.clock.now_ms(),
-                market=FUT.market,
-                symbol=FUT.symbol,
-                side=Side.BUY,
-                intent=Intent.ENTRY,
-                purpose=Purpose.ENTRY,
-                qty=Decimal("0.010"),
-                type=OrderType.MARKET,
-                sl=StopSpec(distance=Decimal(distance)),
-                leverage=20,
-                exec_policy=ExecPolicy(routing=Routing.DIRECT_TAKER),
-            ),
-        )
-        await floor.settle()
-
-    return step
-
-
 async def run_cut(
-    life: Sequence[Step],
+    flow: Flow,
     at: int | None,
     while_down: str | None = None,
     at_again: int | None = None,
     wrap: Wrap = unchanged,
 ) -> list[str]:
-    """Live `life`, killed at step `at` (and once more, `at_again` steps after the restart). Returns the steps taken."""
-    timeline = Timeline.open()
+    """Live `flow`, killed at step `at` (and once more, `at_again` steps after the restart). Returns the steps taken."""
+    timeline = Timeline.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt)
+    timeline.prepare = flow.prepare
     fuse = Fuse(at)
     floor = await timeline.live(fuse, wrap)
     await floor.start(*HOUSE, price=str(timeline.price))
-    begun = Progress(timeline, life)
+    begun = Progress(timeline, flow.steps)
     fuse.armed = True
     await until_blown(fuse, begun.go_on(floor))
     steps = fuse.steps
