@@ -13,7 +13,7 @@ from chimera.contracts.enums import Intent, Market, OrderType, Purpose, Routing,
 from chimera.contracts.http import CancelRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import REGIME_STATE
-from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec, Twap
+from chimera.contracts.messages.orders import ExecPolicy, GuardStop, Oco, RiskRef, StopSpec, TargetSpec, Twap
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.state import Reservation, ReservationState
 from tests.services.trading_floor import DAY_MS, ENV, FUT, SPOT, Floor, tick
@@ -65,8 +65,10 @@ def entry(
     sl_distance: str | None = None,
     routing: Routing = Routing.DIRECT_TAKER,
     slices: int | None = None,
+    guarded: bool = False,
     **more: Any,
 ) -> OrderIntent:
+    """`guarded`: SPOT with a stop that we watch ourselves, and no pair."""
     fut = key.market is Market.FUT
     stop = StopSpec(price=D(sl)) if sl_distance is None else StopSpec(distance=D(sl_distance))
     return OrderIntent(
@@ -87,8 +89,9 @@ def entry(
         exec_policy=ExecPolicy(
             routing=routing,
             twap=None if slices is None else Twap(enabled=True, slices=slices, gap_ms=600, jitter_ms=0),
-            oco=Oco(enabled=True, tp=D(tp), sl=D(sl)) if not fut and tp is not None else None,
+            oco=Oco(enabled=True, tp=D(tp), sl=D(sl)) if not fut and tp is not None and not guarded else None,
         ),
+        guard_stop=GuardStop(enable=True, price=D(sl)) if guarded else None,
         risk=RiskRef(rcu_rev=1),
         **more,
     )
@@ -195,6 +198,13 @@ FLOWS: dict[str, Flow] = {
             steps_min=50,
             prepare=regime_is_normal,
         ),
+        Flow(
+            name="limit",
+            steps=(
+                enters(type=OrderType.LIMIT, price=D("59950"), routing=Routing.AUTO, during=((2_000, "59940"),)),
+                FALLS,
+            ),
+        ),
         Flow(name="liquidity delay", steps=(enters(depth=THIN, settle_ms=5_000), FALLS)),
         Flow(name="downsizing", steps=(enters(qty="0.010", settle_ms=6_000), FALLS), fut_usdt="25"),
         Flow(
@@ -220,6 +230,7 @@ FLOWS: dict[str, Flow] = {
         Flow(name="flatten", steps=(enters(qty="0.024", slices=3, settle_ms=700), FLATTENS)),
         Flow(name="spot pair", steps=(enters(key=SPOT), moves("60600"))),
         Flow(name="spot pair, stopped", steps=(enters(key=SPOT), FALLS)),
+        Flow(name="guard", steps=(enters(key=SPOT, guarded=True), FALLS), steps_min=20),
         Flow(
             name="spot dust",
             steps=(
@@ -230,7 +241,7 @@ FLOWS: dict[str, Flow] = {
                 moves("60600"),
             ),
         ),
-        Flow(name="spot pair refused", steps=(enters(key=SPOT, tp="600000"),)),
+        Flow(name="spot pair refused", steps=(enters(key=SPOT, tp="600000"), FALLS)),
         Flow(name="spot TWAP", steps=(enters(key=SPOT, qty="0.024", slices=3, settle_ms=6_000), moves("60600"))),
         Flow(
             name="spot downsizing",
