@@ -34,6 +34,7 @@ from chimera.contracts.collections import FILLS, INTENTS, ORDERS, TRADES
 from chimera.contracts.enums import TradeStatus
 from chimera.contracts.messages import OrderResult
 from chimera.domain.matching.exchange import Exchange
+from chimera.domain.matching.faults import FaultPlan
 from chimera.domain.matching.rules import ExchangeRules
 from chimera.ports.documents import Put
 from chimera.ports.world import World
@@ -160,6 +161,9 @@ class Timeline:
     told: list[Told] = field(default_factory=list)
     lives: int = 0
     prepare: Callable[[Floor], Awaitable[None]] = nothing
+    plan: FaultPlan | None = None
+    house: Callable[[World], World] = lambda world: world
+    """What stands between a new house and the world."""
 
     @classmethod
     def open(cls, *, spot_usdt: str = "5000", fut_usdt: str = "5000") -> "Timeline":
@@ -182,7 +186,12 @@ class Timeline:
     async def live(self, fuse: Fuse, wrap: Callable[[SimulatedVenue], Any] | None = None) -> Floor:
         """A new house, its memory empty. The market stands at `price` before anybody asks."""
         venue = SimulatedVenue(
-            exchange=self.exchange, rules=self.rules, feed=StillMarket(), clock=self.clock, journal=NoJournal()
+            exchange=self.exchange,
+            rules=self.rules,
+            feed=StillMarket(),
+            clock=self.clock,
+            journal=NoJournal(),
+            faults=self.plan,
         )
         peers = LocalPeers()
         self.lives += 1
@@ -212,6 +221,7 @@ class Timeline:
             compute=ComputeInLoop(),
             models=OnnxModels(in_thread=False),
         )
+        world = self.house(world)
         floor = Floor(world, venue, peers, told, price=self.price)
         venue.apply(tick(self.price, self.clock.now_ms()))
         await floor.healthy()
@@ -226,6 +236,11 @@ class Timeline:
         return [trade.trade_id for trade in trades if trade.status is not TradeStatus.CLOSED]
 
     def check(self, where: str) -> None:
+        found = self.findings()
+        assert not found, f"{where}: {found}"
+
+    def findings(self) -> dict[str, list[str]]:
+        """Invariant to what breaks it, for those that are broken now."""
         evidence = self.evidence()
         found = {name: findings for name, findings in check_evidence(evidence).items() if findings}
         late = stops_in_time(evidence, self.downtimes)
@@ -237,7 +252,7 @@ class Timeline:
         last_up_ms = max((up_ms for _, up_ms in self.downtimes), default=0)
         if silent := untold(evidence, results, since_ms=last_up_ms):
             found["I13 untold"] = silent
-        assert not found, f"{where}: {found}"
+        return found
 
 
 Wrap = Callable[[SimulatedVenue], Any]

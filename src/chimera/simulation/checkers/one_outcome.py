@@ -17,8 +17,7 @@ def check(evidence: Evidence) -> list[str]:
     findings = [
         f"intent {intent.intent_id} is still {intent.state}"
         for intent in intents.values()
-        if not intent.state.is_final
-        and not (intent.purpose is Purpose.GUARD and intent.intent.parent_id in watched)
+        if not intent.state.is_final and not (intent.purpose is Purpose.GUARD and intent.intent.parent_id in watched)
     ]
     for signal in evidence.on_file(SIGNALS):
         decision = signal.decision

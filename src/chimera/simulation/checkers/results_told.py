@@ -22,6 +22,7 @@ def untrue(evidence: Evidence, told: Sequence[OrderResult]) -> list[str]:
     orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
     fills = {fill.fill_id: fill for fill in evidence.on_file(FILLS)}
     intents = {record.intent_id: record for record in evidence.on_file(INTENTS)}
+    last = {result.client_order_id: result for result in told if not result.final}
     findings = []
     for result in told:
         if result.final:
@@ -34,7 +35,7 @@ def untrue(evidence: Evidence, told: Sequence[OrderResult]) -> list[str]:
             continue
         if (result.filled_qty or _ZERO) > (order.filled_qty or _ZERO):
             findings.append(f"{order.order_id} filled {order.filled_qty} on file, {result.filled_qty} as told")
-        if result.status.is_final and result.status is not order.status:
+        if last[order.order_id] is result and result.status.is_final and result.status is not order.status:
             findings.append(f"{order.order_id} is {order.status} on file and was told to be {result.status}")
         for part in result.fills:
             fill = fills.get(part.fill_id or "")
