@@ -18,8 +18,8 @@ from chimera.contracts.messages import FundingEvent
 from chimera.contracts.streams import MKT_FUNDING
 from chimera.runtime.strangers import held_by_strangers
 from chimera.simulation.loop import run_virtual
+from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.meddling import Instead, Meddled
-from tests.services.test_s04_crash_points import HOUSE, Fuse, Timeline
 from tests.services.trading_floor import ENV, FUT, Floor, tick
 
 D = Decimal

@@ -23,7 +23,7 @@ from chimera.runtime.runner import Runner
 from chimera.services.s01_exchange import service as s1
 from chimera.services.s01_exchange.settings import Settings
 from chimera.simulation.loop import run_virtual
-from tests.services.test_s04_crash_points import Fuse, Timeline, _until_blown, sweep
+from tests.prove.timeline import Fuse, Timeline, sweep, until_blown
 from tests.services.trading_floor import BEGIN_MS, ENV, FUT, Floor
 
 PATH = "/xchg/treasury/transfer"
@@ -483,7 +483,7 @@ async def run_killed(
         )
         desk = Desk(floor, S1Settings(transfer_repeats=5))  # a kill costs a try
         fuse.armed = True
-        await _until_blown(fuse, _life(desk, names))
+        await until_blown(fuse, _life(desk, names))
         lives.append(fuse.steps)
         told += [str(delivery.message.transfer_id) for delivery in await _transfers(floor)]
         with suppress(asyncio.CancelledError):

@@ -46,6 +46,7 @@ from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, 
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
+from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rules import LastGate, forbidden, now_of
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
@@ -1090,9 +1091,8 @@ async def booked(
         told.extend(fill.fill_id for fill in message.fills)
 
     ledger = Ledger(
-        env=ENV,
         documents=documents,
-        bus=MemoryBus(clock, observe=hear),
+        results=Results(env=ENV, bus=MemoryBus(clock, observe=hear)),
         clock=clock,
         venue=ToldFills([fill for _, fill in every if fill is not None]),
         instruments={FUT: FUT_RULES},

@@ -18,7 +18,7 @@ from chimera.contracts.collections import FILLS, ORDERS, STRATEGY_EVENTS, TRADES
 from chimera.contracts.enums import Market, OrderType, Side
 from chimera.ports.documents import Query
 from chimera.simulation.loop import run_virtual
-from tests.services.test_s04_crash_points import Fuse, Timeline
+from tests.prove.timeline import Fuse, Timeline
 from tests.services.trading_floor import FUT, Floor
 
 D = Decimal

@@ -85,7 +85,8 @@ class StillMarket:
         return ()
 
 
-def tick(mid: Decimal, now_ms: int) -> Tick:
+def tick(mid: Decimal, now_ms: int, depth: Decimal = Decimal(50)) -> Tick:
+    """Three prices on each side, a USDT apart, with `depth` of the base asset at each."""
     following = (now_ms // (8 * HOUR_MS) + 1) * 8 * HOUR_MS
     return Tick(
         ts=now_ms,
@@ -94,8 +95,8 @@ def tick(mid: Decimal, now_ms: int) -> Tick:
                 ts=now_ms,
                 market=market,
                 symbol="BTCUSDT",
-                bids=tuple((mid - 1 - step, Decimal(50)) for step in range(3)),
-                asks=tuple((mid + 1 + step, Decimal(50)) for step in range(3)),
+                bids=tuple((mid - 1 - step, depth) for step in range(3)),
+                asks=tuple((mid + 1 + step, depth) for step in range(3)),
                 last=mid,
             )
             for market in (Market.FUT, Market.SPOT)
@@ -116,6 +117,8 @@ class Floor:
     runners: dict[str, Runner] = field(default_factory=dict)
     price: Decimal | None = None
     s4_variables: S4Settings = field(default_factory=S4Settings)
+    depth: Decimal | None = None
+    """Base asset at each price; None: plenty."""
 
     @classmethod
     async def open(
@@ -214,7 +217,7 @@ class Floor:
         while True:
             now_ms = self.world.clock.now_ms()
             if self.price is not None:
-                self.venue.apply(tick(self.price, now_ms))
+                self.venue.apply(tick(self.price, now_ms, self.depth or Decimal(50)))
             await self.world.clock.sleep_until_ms(min(end_ms, now_ms + step_ms))
             if self.world.clock.now_ms() >= end_ms:
                 return

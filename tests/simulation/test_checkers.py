@@ -7,14 +7,18 @@ from decimal import Decimal
 import pytest
 
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, SIGNALS
-from chimera.contracts.documents import Decision, FundingRecord, IntentRecord, Order, Signal
+from chimera.contracts.documents import Decision, FundingRecord, IntentRecord, Order, Signal, WorkSlice
 from chimera.contracts.enums import Action, IntentState, Market, OrderStatus, OrderType
-from chimera.simulation.checkers import check_evidence
+from chimera.contracts.messages import OrderResult
+from chimera.contracts.messages.orders import ResultFill
+from chimera.simulation.checkers import CHECKS, check_evidence
 from chimera.simulation.checkers.budget_adds_up import reserved_is_used, used_usdt
+from chimera.simulation.checkers.entries_allowed import forbidden_entries
 from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.results_told import untold, untrue
 from chimera.simulation.checkers.stops_listed import naked_spans, stops_in_time
 from chimera.simulation.loop import run_virtual
-from tests.services.test_s04_crash_points import HOUSE, Fuse, Timeline
+from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.trading_floor import SPOT
 
 D = Decimal
@@ -83,6 +87,88 @@ def richer(evidence: Evidence, by: str) -> Evidence:
     return replace(evidence, balances={**evidence.balances, key: evidence.balances[key] + D(by)})
 
 
+def both_legs(evidence: Evidence, second_qty: str) -> Evidence:
+    """The first leg of the pair has filled long ago, and the second by so much."""
+    legs = [order for order in evidence.orders if order.order_list_id is not None]
+    first, second = legs
+    told = {
+        first.no: replace(first, filled_qty=first.qty, status=OrderStatus.FILLED),
+        second.no: replace(second, filled_qty=D(second_qty)),
+    }
+    return replace(evidence, orders=tuple(told.get(order.no, order) for order in evidence.orders))
+
+
+def sliced(evidence: Evidence, *quantities: str) -> Evidence:
+    execution = _intent(evidence, "E1").execution
+    assert execution is not None
+    slices = tuple(WorkSlice(number=k, qty=D(qty), due_at=0) for k, qty in enumerate(quantities))
+    return with_document(evidence, INTENTS.name, "E1", execution=execution.but(slices=slices))
+
+
+def again(evidence: Evidence, name: str) -> Evidence:
+    first = next(order for order in evidence.orders if order.client_order_id == "s3-btc-e1")
+    document = _order(evidence, "s3-btc-e1").but(order_id=name)
+    told = plus(evidence, ORDERS.name, document)
+    return replace(told, orders=(*told.orders, replace(first, no=10_000, client_order_id=name)))
+
+
+def result(evidence: Evidence, name: str, **changes: object) -> OrderResult:
+    """What was published of an order, as it stands on file but for `changes`."""
+    order = _order(evidence, name)
+    fills = [fill for fill in evidence.on_file(FILLS) if fill.order_id == name]
+    told = OrderResult(
+        cmd_id="E1",
+        client_order_id=name,
+        market=order.market,
+        symbol=order.symbol,
+        status=order.status,
+        filled_qty=order.filled_qty,
+        fills=tuple(
+            ResultFill(price=fill.price, qty=fill.qty, ts=fill.timestamp, fill_id=fill.fill_id) for fill in fills
+        ),
+    )
+    return told.but(**changes)
+
+
+FALSE_RESULTS: dict[str, tuple[str, dict[str, object]]] = {
+    "more than filled": ("as told", {"filled_qty": D("0.020")}),
+    "another end": ("was told to be CANCELED", {"status": OrderStatus.CANCELED}),
+    "a fill that was none": (
+        "is not so on file",
+        {"fills": (ResultFill(price=D(1), qty=D(1), ts=1, fill_id="FUT-BTCUSDT-9-B"),)},
+    ),
+    "an order that is on no file": ("is not on file", {"client_order_id": "s3-btc-ghost"}),
+    "an end that is none": ("it is on no file", {"final": True, "cmd_id": "E77"}),
+}
+
+
+@pytest.mark.parametrize(("said", "changes"), FALSE_RESULTS.values(), ids=FALSE_RESULTS)
+def test_what_was_published_and_is_not_so_is_named(truth: Evidence, said: str, changes: dict[str, object]) -> None:
+    assert untrue(truth, [result(truth, "s3-btc-e1")]) == []
+
+    findings = untrue(truth, [result(truth, "s3-btc-e1", **changes)])
+
+    assert any(said in finding for finding in findings), findings
+
+
+def test_what_ended_and_was_not_published_is_named(truth: Evidence) -> None:
+    silent = untold(truth, [], since_ms=0)
+    late = untold(truth, [], since_ms=truth.now_ms)
+
+    assert "s3-btc-e1 is FILLED and nobody was told" in silent
+    assert "E1 is DONE and nobody was told" in silent
+    assert any("was told 0 times" in finding for finding in silent)
+    assert late == []
+
+
+def test_an_entry_in_a_forbidden_time_is_named(truth: Evidence) -> None:
+    entry = next(order for order in truth.orders if order.client_order_id == "s3-btc-e1")
+    at_ms = entry.created_at_ms
+
+    assert forbidden_entries(truth, [("RED", at_ms - 10, at_ms + 10)]) == ["entry s3-btc-e1 came 10 ms into RED"]
+    assert forbidden_entries(truth, [("RED", at_ms + 1, at_ms + 10), ("RED", at_ms - 10, at_ms - 1)]) == []
+
+
 LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
     "an order twice": ("I1", "holds 2 orders named s3-btc-e1", lambda e: replace(e, orders=(*e.orders, e.orders[0]))),
     "an intent that was meant smaller": (
@@ -142,6 +228,31 @@ LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
         lambda e: plus(e, SIGNALS.name, opened("E1", "UNDELIVERED")),
     ),
     "money from nowhere": ("I10", "FUT USDT changed by", lambda e: richer(e, "0.00000002")),
+    "a pair that sold twice": ("I3", "filled both legs", lambda e: both_legs(e, "0.010")),
+    "a leg that stayed": ("I3", "was still there", lambda e: both_legs(e, "0")),
+    "a slice too many": ("I7", "slices sum up to 0.020 of 0.01", lambda e: sliced(e, "0.010", "0.010")),
+    "a slice left out": ("I7", "slice 1 of 0.004 ended with 0", lambda e: sliced(e, "0.006", "0.004")),
+    "a slice worked twice": ("I7", "slice 0 of 0.006 filled 0.010", lambda e: sliced(e, "0.006", "0.004")),
+    "an order that two intents claim": (
+        "I14",
+        "s3-btc-e1 is claimed by 2 intents",
+        lambda e: with_document(e, INTENTS.name, "E2", order_ids=(*_intent(e, "E2").order_ids, "s3-btc-e1")),
+    ),
+    "an order that its intent does not name": (
+        "I14",
+        "which does not name it",
+        lambda e: with_document(e, INTENTS.name, "E1", order_ids=()),
+    ),
+    "a second entry while the first is there": (
+        "I1",
+        "has 2 entries",
+        lambda e: again(e, "s3-btc-e1-77"),
+    ),
+    "funding that was booked and not paid": (
+        "I14",
+        "more often than it was paid",
+        lambda e: plus(e, FUNDING_RECORDS.name, funding("0.1")),
+    ),
     "funding that nobody paid": (
         "I10",
         "funding",
@@ -161,7 +272,7 @@ def _order(evidence: Evidence, key: str) -> Order:
 def test_a_true_story_has_no_findings(truth: Evidence) -> None:
     assert len(truth.positions) == 1
     assert len(truth.fills) >= 2
-    assert check_evidence(truth) == {"I1": [], "I2": [], "I4": [], "I5": [], "I9": [], "I10": []}
+    assert check_evidence(truth) == {name: [] for name in CHECKS}
     assert stops_in_time(truth) == []
 
 

@@ -38,10 +38,18 @@ class Guards:
     led: Callable[[str], list[IntentRecord]] | None = field(default=None)
 
     async def arm(
-        self, entry: OrderIntent, qty: Decimal, *, stop_price: Decimal, target_price: Decimal | None, why: str
+        self,
+        entry: OrderIntent,
+        qty: Decimal,
+        *,
+        stop_price: Decimal,
+        target_price: Decimal | None,
+        why: str,
+        instead_of: str | None = None,
     ) -> None:
-        """Watch `qty` of what `entry` bought from now on. The same asked again arms nothing twice."""
-        number, known = await self._next(entry)
+        """Watch `qty` of what `entry` bought from now on. The same asked again arms nothing twice. `instead_of` is the
+        guard that ends by this."""
+        number, known = await self._next(entry, instead_of)
         if known is not None and known.intent.qty == qty and _stop_of(known) == stop_price:
             self._begin(known)
             return
@@ -88,14 +96,21 @@ class Guards:
         assert self.lead is not None, "nobody leads guards yet"
         self.lead(record)
 
-    async def _next(self, entry: OrderIntent) -> tuple[int, IntentRecord | None]:
+    async def _next(self, entry: OrderIntent, instead_of: str | None) -> tuple[int, IntentRecord | None]:
         """The number of the next guard of a trade, and the one that still watches."""
         number = 1
         while (record := await self.documents.get(INTENTS, f"{entry.intent_id}-GUARD-{number}")) is not None:
-            if not record.state.is_final:
+            if not record.state.is_final and record.intent_id != instead_of:
                 return number, record
             number += 1
         return number, None
+
+    async def count(self, trade_id: str) -> int:
+        """How many guards the trade has had."""
+        number = 0
+        while await self.documents.get(INTENTS, f"{trade_id}-GUARD-{number + 1}") is not None:
+            number += 1
+        return number
 
     def stand_down(self, trade_id: str, why: str) -> None:
         """Somebody else sells: guards of the trade that have not acted yet end."""
@@ -116,6 +131,17 @@ class Guards:
 
     async def triggered(self, record: IntentRecord, why: str) -> None:
         await self.teller.event(EventKind.GUARD_TRIGGERED, record.intent.instrument, record.intent_id, why=why)
+
+    async def unsold(self, record: IntentRecord, left: Decimal, why: str | None) -> None:
+        """It acted, and something is left."""
+        await self.teller.alert(
+            AlertCode.GUARD_ANOMALY,
+            Severity.ERROR,
+            f"{record.intent.instrument}: the guard of {record.intent.parent_id} could not sell {left}"
+            f" ({why or 'the book was too thin'}); it goes on",
+            intent_id=record.intent_id,
+            symbol=record.symbol,
+        )
 
     async def blind(self, record: IntentRecord, why: str) -> None:
         """A price could not be had for so long that the stop may have been missed."""

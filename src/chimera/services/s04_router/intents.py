@@ -8,12 +8,11 @@ from chimera.contracts.documents import IntentRecord
 from chimera.contracts.enums import IntentState, OrderStatus
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import OrderIntent
-from chimera.contracts.streams import ORD_RESULT
 from chimera.domain.execution.machine.flow import leg_name
-from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.runtime.waiting import Changed
+from chimera.services.s04_router.results import Results
 
 FINAL_STATUS = {
     IntentState.DONE: OrderStatus.FILLED,
@@ -25,9 +24,8 @@ FINAL_STATUS = {
 
 @dataclass(slots=True, kw_only=True)
 class Intents:
-    env: str
     documents: Documents
-    bus: Bus
+    results: Results
     clock: Clock
     _waiting: dict[str, Changed] = field(default_factory=dict)
 
@@ -61,7 +59,7 @@ class Intents:
         moved = record.but(state=state, updated_at=self.clock.now_ms(), **changes)
         await self.documents.put(INTENTS, moved)
         if state.is_final:
-            await self.bus.publish(ORD_RESULT.name(self.env, moved.intent.instrument), last_word(moved))
+            await self.results.tell(last_word(moved))
         waiting = self._waiting.get(moved.intent_id)
         if waiting is not None:
             waiting.tell()

@@ -21,16 +21,15 @@ from chimera.contracts.enums import Market, OrderStatus, Purpose, Refusal
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.messages.orders import ResultFill
-from chimera.contracts.streams import ORD_RESULT
 from chimera.domain.exact import average, money
 from chimera.domain.execution.orders import NewOrder, VenueFill, VenueOrder
 from chimera.domain.execution.slippage import slippage_bps, vwap
 from chimera.domain.market.instrument import Instrument
-from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Put, Query
 from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
 from chimera.runtime.waiting import Changed
+from chimera.services.s04_router.results import Results
 
 FINAL_KEPT = 500
 """Final orders kept in memory, so that a late repeat of an event costs no query."""
@@ -85,9 +84,8 @@ class _Entry:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    env: str
     documents: Documents
-    bus: Bus
+    results: Results
     clock: Clock
     venue: Venue
     instruments: dict[InstrumentKey, Instrument]
@@ -352,7 +350,8 @@ class Ledger:
         assert order.quantity is not None
         if filled_qty >= order.quantity > 0:
             return OrderStatus.FILLED
-        if order.status.is_final:
+        if order.status.is_final and not (order.status is OrderStatus.REJECTED and filled_qty):
+            # What was refused the second time it was sent, and filled all the same, was there from the first.
             return order.status
         if reported.status.is_final and filled_qty >= money(reported.filled_qty):
             return reported.status
@@ -368,10 +367,7 @@ class Ledger:
         self._remember(entry)
         if fresh and order.market is Market.SPOT:
             self.holdings.outdate(InstrumentKey(order.market, order.symbol))
-        await self.bus.publish(
-            ORD_RESULT.name(self.env, InstrumentKey(order.market, order.symbol)),
-            result_of(order, fresh if told is None else told),
-        )
+        await self.results.tell(result_of(order, fresh if told is None else told))
         changed = self._changed.get(order.order_id)
         if changed is not None:
             changed.tell()

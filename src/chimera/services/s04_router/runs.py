@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, Order, WorkSlice
 from chimera.contracts.enums import LegRole, OrderType, TimeInForce
-from chimera.domain.execution.machine.flow import Limits, leg_name
+from chimera.domain.execution.machine.flow import Alarm, Limits, leg_name
 from chimera.domain.execution.orders import NewOrder
 from chimera.services.s04_router.ledger import Ledger
 
@@ -31,6 +31,8 @@ class Run:
     """What has failed by a bug of ours, so that it is logged in full once."""
     others: tuple[Order, ...] | None = None
     unwatch: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    """What a person must be told and could not be yet."""
     told: list[Note] = field(default_factory=list)
     """How calls that belong to no leg have ended; on file with the next step."""
 

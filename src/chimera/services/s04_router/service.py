@@ -45,6 +45,7 @@ from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.measures import Measures
+from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.settings import Settings
 from chimera.services.s04_router.terms import TermsKeeper
@@ -92,17 +93,17 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         market=market,
         clock=world.clock,
     )
+    results = Results(env=settings.env, bus=world.bus)
     ledger = Ledger(
-        env=settings.env,
         documents=world.documents,
-        bus=world.bus,
+        results=results,
         clock=world.clock,
         venue=venue,
         instruments=instruments,
         holdings=holdings,
         fees=fees,
     )
-    intents = Intents(env=settings.env, documents=world.documents, bus=world.bus, clock=world.clock)
+    intents = Intents(documents=world.documents, results=results, clock=world.clock)
     restraints = Restraints(
         env=settings.env,
         snapshots=world.snapshots,
@@ -228,7 +229,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         env=settings.env,
         rulebook=rulebook,
         documents=world.documents,
-        bus=world.bus,
+        results=results,
         intents=intents,
         ledger=ledger,
         venue=venue,
@@ -295,6 +296,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             watch.consume(),
         ),
         timers=(
+            Every(name="results", interval_ms=settings.retry_max_ms, run=results.pay),
             Every(name="holdings", interval_ms=settings.holdings_ms, run=holdings.snapshot),
             Every(name="rules", interval_ms=settings.rules_ms, run=rulebook.renew),
             Every(name="routes", interval_ms=settings.variables.route_poll_ms, run=terms.refresh),

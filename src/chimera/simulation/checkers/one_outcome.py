@@ -1,7 +1,10 @@
-"""I9: every decision to open ends in exactly one final outcome, and no intent stays unfinished."""
+"""I9: every decision to open ends in exactly one final outcome, and no intent stays unfinished.
 
-from chimera.contracts.collections import INTENTS, SIGNALS
-from chimera.contracts.enums import Action
+A stop that we watch ourselves lasts as long as the trade that it guards.
+"""
+
+from chimera.contracts.collections import INTENTS, SIGNALS, TRADES
+from chimera.contracts.enums import Action, Purpose, TradeStatus
 from chimera.simulation.checkers.evidence import Evidence
 
 UNDELIVERED = "UNDELIVERED"
@@ -10,8 +13,11 @@ UNDELIVERED = "UNDELIVERED"
 
 def check(evidence: Evidence) -> list[str]:
     intents = {intent.intent_id: intent for intent in evidence.on_file(INTENTS)}
+    watched = {trade.trade_id for trade in evidence.on_file(TRADES) if trade.status is not TradeStatus.CLOSED}
     findings = [
-        f"intent {intent.intent_id} is still {intent.state}" for intent in intents.values() if not intent.state.is_final
+        f"intent {intent.intent_id} is still {intent.state}"
+        for intent in intents.values()
+        if not intent.state.is_final and not (intent.purpose is Purpose.GUARD and intent.intent.parent_id in watched)
     ]
     for signal in evidence.on_file(SIGNALS):
         decision = signal.decision

@@ -9,7 +9,7 @@ from decimal import Decimal
 from chimera.contracts.documents import Order
 from chimera.contracts.enums import IntentState
 from chimera.domain.execution.machine.bracket import ended
-from chimera.domain.execution.machine.flow import FREED, TRIGGERED, WORKING, Draft, End, Free
+from chimera.domain.execution.machine.flow import FREED, LEFT, TRIGGERED, WORKING, Draft, End, Free, Rearm
 from chimera.domain.execution.machine.work import work
 
 RESOLVED = "OCO_RESOLVED"
@@ -24,7 +24,11 @@ def watch(draft: Draft) -> None:
         if draft.noted(FREED) is None:
             draft.call(Free())
         elif work(draft) and not flow.busy:
-            draft.end = ended(draft)
+            if flow.intent.parent_id is not None and draft.noted(LEFT) is None:
+                # Refused, or filled in part: what is left is watched on, and so sold as soon as that can be done.
+                draft.call(Rearm())
+            else:
+                draft.end = ended(draft)
         return
     if flow.execution.stopped is not None:
         if not any(True for _ in flow.legs(*WORKING)):

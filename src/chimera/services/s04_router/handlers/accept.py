@@ -18,10 +18,8 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CFG_ACTIVE_REV
 from chimera.contracts.messages import OrderCmd, OrderResult
 from chimera.contracts.order_intent import OrderIntent
-from chimera.contracts.streams import ORD_RESULT
 from chimera.domain.execution.machine.bracket import VENUE_UNAVAILABLE
 from chimera.domain.market.instrument import Instrument
-from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey, Query
 from chimera.ports.state import Snapshots
@@ -38,6 +36,7 @@ from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market as MarketView
 from chimera.services.s04_router.protection import check_protection
+from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.rules import (
     TRADING,
@@ -65,7 +64,7 @@ class Accept:
     env: str
     rulebook: Rulebook
     documents: Documents
-    bus: Bus
+    results: Results
     intents: Intents
     ledger: Ledger
     venue: Venue
@@ -279,8 +278,7 @@ class Accept:
         return present
 
     async def _tell_refused(self, intent: OrderIntent, why: str) -> None:
-        await self.bus.publish(
-            ORD_RESULT.name(self.env, intent.instrument),
+        await self.results.tell(
             OrderResult(
                 cmd_id=intent.intent_id,
                 intent_id=intent.intent_id,

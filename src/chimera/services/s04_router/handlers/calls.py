@@ -241,6 +241,9 @@ class Calls:
                 return
             if attempt:
                 await backoff.wait()
+                if await self._met_before(new):
+                    # It did its work before anybody saw it listed, and its id is free again.
+                    return
             if watches and await self._is_flat(new.symbol, order.created_at):
                 # If it did its work before anybody saw it listed, its end is booked by the next look at open orders.
                 await self.ledger.lose(name, "NOTHING_OPEN", Refusal.NOTHING_TO_REDUCE)

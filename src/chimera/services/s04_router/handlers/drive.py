@@ -196,15 +196,22 @@ class Drive:
         moved = step.execution != run.record.execution or bool(step.files)
         if moved:
             await self._save(run, step, flow)
-        for alarm in step.alarms:
+        # What is on file is sent before anybody is told of it: a bus that is down must not hold up a close.
+        for call in step.calls:
+            self._start(run, call)
+        run.alarms += step.alarms
+        while run.alarms:
             await self.teller.alert(
-                AlertCode.STOP_NOT_PLACED, Severity.FATAL, alarm.text, intent_id=run.intent_id, symbol=run.record.symbol
+                AlertCode.STOP_NOT_PLACED,
+                Severity.FATAL,
+                run.alarms[0].text,
+                intent_id=run.intent_id,
+                symbol=run.record.symbol,
             )
+            del run.alarms[0]
         if step.end is not None:
             await self._end(run, step.end, flow)
             return True
-        for call in step.calls:
-            self._start(run, call)
         if moved and not step.calls:
             return False
         await self._wait(run, changed, step.wake_ms)

@@ -54,6 +54,9 @@ SELLING_KEPT = 1_000
 TURN_MS = 50
 """Of our own work: how often a second seller of one trade looks whether the first is done."""
 
+AGAIN_MS, AGAIN_MAX_MS = 250, 30_000
+"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -132,7 +135,7 @@ class SpotExit:
         met = await self._met_before(record.intent.instrument, pair)
         target, stop = await self._open(record, pair)
         if target.status.is_final or stop.status.is_final:
-            await self._after_restart(run, own, target, stop)
+            await self._after_restart(run, own, target, stop, pair)
             return
         why_not = None if met else await self._place(record, pair)
         if why_not is not None:
@@ -198,7 +201,8 @@ class SpotExit:
         self._tell(run, FREED, sellable=str(qty))
 
     async def rearm(self, run: Run) -> None:
-        """After an exit that sold a part: the rest has nothing that protects it any more."""
+        """After an exit or a guard that sold a part, or nothing: the rest has nothing that protects it any more. Less
+        than the exchange lets anybody sell is dust."""
         intent = run.record.intent
         assert intent.parent_id is not None
         entry = await self.documents.get(INTENTS, intent.parent_id)
@@ -206,11 +210,26 @@ class SpotExit:
         left = await self._left(intent.parent_id, instrument)
         prices = None if entry is None else await self._last_prices(entry)
         qty = Decimal(0) if left is None else instrument.floor_qty(left)
-        if entry is not None and prices is not None and qty > 0 and self.guardian:
+        guards = run.record.purpose is Purpose.GUARD
+        if entry is not None and prices is not None and self.guardian and _can_be_sold(qty, prices[0], instrument):
+            if guards:
+                await self.guards.unsold(run.record, qty, run.execution.stopped if run.execution else None)
+                await self._pause(entry.intent_id)
             await self.guards.arm(
-                entry.intent, qty, stop_price=prices[0], target_price=prices[1], why=f"LEFT_BY {run.intent_id}"
+                entry.intent,
+                qty,
+                stop_price=prices[0],
+                target_price=prices[1],
+                why=f"LEFT_BY {run.intent_id}",
+                instead_of=run.intent_id if guards else None,
             )
         self._tell(run, LEFT, qty=str(qty))
+
+    async def _pause(self, trade_id: str) -> None:
+        """Longer from guard to guard: an exchange that refuses may do so for hours."""
+        doubled = AGAIN_MS << min(await self.guards.count(trade_id), 10)
+        wait_ms = self.clock.work_ms(min(AGAIN_MAX_MS, doubled))
+        await self.clock.sleep_until_ms(self.clock.now_ms() + wait_ms)
 
     async def _turn(self, run: Run, trade_id: str) -> None:
         while True:
@@ -460,14 +479,15 @@ class SpotExit:
                 since_ms = self.clock.now_ms()
             await backoff.wait()
 
-    async def _after_restart(self, run: Run, qty: Decimal, target: Order, stop: Order) -> None:
-        """The pair is on file and a leg has ended: sold, or refused while nobody was there to sell."""
+    async def _after_restart(self, run: Run, qty: Decimal, target: Order, stop: Order, pair: NewOco) -> None:
+        """The pair is on file and a leg has ended: sold, or refused. A guard may watch already what was refused: it is
+        asked for again, which arms nothing twice, for whoever sold beside it would leave it watching nothing."""
         sold = (target.filled_qty or Decimal(0)) + (stop.filled_qty or Decimal(0))
         rest = self.instruments[run.record.intent.instrument].floor_qty(qty - sold)
         if OrderStatus.FILLED in (target.status, stop.status) or rest <= 0:
             self._tell(run, ARMED)
         else:
-            await self._sell(run, rest, "OCO_REFUSED")
+            await self._fall_back(run, rest, pair.stop_price, pair.target_price, "OCO_REFUSED")
 
     async def _sell(self, run: Run, qty: Decimal, why: str) -> None:
         await self.teller.event(
@@ -498,3 +518,7 @@ class SpotExit:
 
 def _free(balances: Sequence[Balance], key: InstrumentKey, asset: str) -> Decimal:
     return sum((each.free for each in balances if (each.market, each.asset) == (key.market, asset)), Decimal(0))
+
+
+def _can_be_sold(qty: Decimal, price: Decimal, instrument: Instrument) -> bool:
+    return qty >= instrument.min_qty and qty * price >= instrument.min_notional
