@@ -31,7 +31,7 @@ from chimera.contracts.base import Message
 from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, INTENTS, ORDERS, SIGNALS, TRADES
 from chimera.contracts.documents import ConfigActive, Trade
 from chimera.contracts.enums import BundleStatus, HealthLevel, Market, OrderType, Purpose, Side, TradeStatus
-from chimera.contracts.flags import ExecutionFlags
+from chimera.contracts.flags import ExecutionFlags, TwapBucket
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE, RECON_LAST_RUN, RISK_LIMITS
 from chimera.contracts.messages import DepthEvent, FeatureEvent, FundingEvent, OrderResult
@@ -439,7 +439,7 @@ async def permit(
     world: World, keys: tuple[InstrumentKey, ...], resting: tuple[InstrumentKey, ...], *, taking: bool
 ) -> None:
     """What the services that do not run would have said, and a bundle that lets every instrument be entered. `taking`:
-    no order is offered as maker, where it would wait for the market."""
+    no order is offered as maker or sliced, where it would wait for the market or for its time."""
     now_ms = world.clock.now_ms()
     later = str(now_ms + DAY_MS)
     await world.snapshots.set(HEALTH_STATE.name(ENV), HealthLevel.GREEN.value)
@@ -479,7 +479,9 @@ async def permit(
 
 def _taking(execution: ExecutionFlags) -> ExecutionFlags:
     routing = execution.routing
-    return execution.but(routing=routing.but(maker_wait=routing.maker_wait.but(spread_bp_gate=0.0)))
+    whole = TwapBucket(range=(Decimal(0), PLENTY), slices=1, min_slice_usdt=Decimal(0))
+    maker_wait, twap = routing.maker_wait.but(spread_bp_gate=0.0), routing.twap.but(buckets=(whole,))
+    return execution.but(routing=routing.but(maker_wait=maker_wait, twap=twap))
 
 
 def ended_trade(trade_id: str, key: InstrumentKey, now_ms: int, reason: str) -> Trade:
