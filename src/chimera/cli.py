@@ -614,7 +614,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="sim, memory, decide, dryrun, config, venue, connector, features, reconcile, tick-to-order"
+            help="sim, memory, decide, dryrun, config, venue, connector, features, orders, reconcile, tick-to-order"
         ),
     ],
     as_json: Json = False,

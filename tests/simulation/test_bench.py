@@ -26,6 +26,7 @@ TINY = BenchOptions(
     poll_ms=100,
     history_days=1,
     recon_orders=400,
+    intents=10,
 )
 
 
@@ -51,7 +52,7 @@ def test_everything_that_differed_was_mended(rows: dict[str, list[BenchRow]]) ->
     assert [row.success_ratio for row in rows["reconcile"]] == [None, 1.0, None, None]
 
 
-@pytest.mark.parametrize("name", ["decide", "tick-to-order"])
+@pytest.mark.parametrize("name", ["decide", "orders", "tick-to-order"])
 def test_every_call_and_every_event_ended_as_wanted(name: str, rows: dict[str, list[BenchRow]]) -> None:
     assert {row.case: row.success_ratio for row in rows[name]} == {row.case: 1.0 for row in rows[name]}
 

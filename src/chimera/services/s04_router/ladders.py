@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES
-from chimera.contracts.documents import ConfigBundle
 from chimera.contracts.ids import CONFIG_ACTIVE_KEY
 from chimera.domain.positions.ladder import DEFAULT_RUNGS, Rung, rungs_of
 from chimera.ports.documents import Documents
@@ -16,6 +15,8 @@ class Ladders:
     documents: Documents
     _last: tuple[int, tuple[Rung, ...]] | None = None
     """Of the revision that was asked for last: a stop waits for this, so it is read once."""
+    _last_active: tuple[str, tuple[Rung, ...]] | None = None
+    """By the bundle that was active last: one that is active is never changed."""
 
     async def first_share(self, rev: int) -> Decimal | None:
         """Of the first rung; None: there is none. 0, or a revision that nobody knows, is the active one."""
@@ -28,10 +29,14 @@ class Ladders:
 
     async def _active(self) -> tuple[Rung, ...]:
         active = await self.documents.get(CONFIG_ACTIVE, CONFIG_ACTIVE_KEY)
-        bundle: ConfigBundle | None = None
-        if active is not None:
+        if active is None:
+            return DEFAULT_RUNGS
+        if self._last_active is None or self._last_active[0] != active.bundle_id:
             bundle = await self.documents.get(CONFIG_BUNDLES, active.bundle_id)
-        return DEFAULT_RUNGS if bundle is None else rungs_of(bundle.flags.position)
+            if bundle is None:
+                return DEFAULT_RUNGS
+            self._last_active = (active.bundle_id, rungs_of(bundle.flags.position))
+        return self._last_active[1]
 
 
 def _first(ladder: tuple[Rung, ...]) -> Decimal | None:

@@ -163,7 +163,12 @@ class Ledger:
             self._remember(_Entry(order, {}))
 
     async def acknowledge(self, client_order_id: str, answer: VenueOrder) -> None:
-        """The exchange took it. What became of it comes by the account stream or by `refresh`."""
+        """The exchange took it. What became of it comes by the account stream or by `refresh`.
+
+        One that has ended already is left to them: its fills and its stop would wait for a write that says less.
+        """
+        if answer.status.is_final:
+            return
         async with self._writing:
             entry = await self._entry(client_order_id)
             if entry is None or entry.order.venue_order_id or is_conditional(entry.order):

@@ -8,6 +8,7 @@ config          from a switch of the configuration to the last reader that follo
 venue           orders and market events a second of the exchange's server
 connector       processor time of an order call and of a market event, beside other clients; memory over reconnects
 reconcile       a comparison with the exchange: ten thousand orders and fills, alike, and with what is mended
+orders          intents of every kind through POST /orders: to the answer, the first fill and the end; orders a second
 features        market events a second through the feature book and through S2; memory of an instrument
 tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes, in process or
                 over sockets
@@ -15,7 +16,18 @@ tick-to-order   from the exchange's event to the order at the exchange, with and
 
 from collections.abc import Callable
 
-from chimera.simulation.bench import config, connector, decide, dryrun, features, reconcile, sim, tick_to_order, venue
+from chimera.simulation.bench import (
+    config,
+    connector,
+    decide,
+    dryrun,
+    features,
+    orders,
+    reconcile,
+    sim,
+    tick_to_order,
+    venue,
+)
 from chimera.simulation.bench.rows import BenchOptions, BenchRow, BenchVenue, show
 
 BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
@@ -26,6 +38,7 @@ BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     config.NAME: config.bench,
     connector.NAME: connector.bench,
     features.NAME: features.bench,
+    orders.NAME: orders.bench,
     reconcile.NAME: reconcile.bench,
     tick_to_order.NAME: tick_to_order.bench,
     venue.NAME: venue.bench,

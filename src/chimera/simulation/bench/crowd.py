@@ -31,6 +31,7 @@ from chimera.contracts.base import Message
 from chimera.contracts.collections import CONFIG_ACTIVE, CONFIG_BUNDLES, INTENTS, ORDERS, SIGNALS, TRADES
 from chimera.contracts.documents import ConfigActive, Trade
 from chimera.contracts.enums import BundleStatus, HealthLevel, Market, OrderType, Purpose, Side, TradeStatus
+from chimera.contracts.flags import ExecutionFlags, TwapBucket
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import HEALTH_ROLLING, HEALTH_STATE, RECON_LAST_RUN, RISK_LIMITS
 from chimera.contracts.messages import DepthEvent, FeatureEvent, FundingEvent, OrderResult
@@ -178,7 +179,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What an exchange for the crowd is made of. It marks an entry as ARRIVED: a market order that is not reduce-only.
+    """What an exchange for the crowd is made of. It marks an entry as ARRIVED: an order that is not reduce-only.
 
     Its market moves when `ExchangeHost.apply` is called, and never by itself.
     """
@@ -219,7 +220,7 @@ class _WatchedVenue(SimulatedVenue):
     watch: Stopwatch
 
     async def place(self, order: NewOrder) -> VenueOrder:
-        if order.type is OrderType.MARKET and not order.reduce_only:
+        if not order.reduce_only:
             self.watch.mark(order.symbol, ARRIVED)
         return await super().place(order)
 
@@ -308,7 +309,7 @@ class Crowd:
             self.host.settle(self.host.exchange.cancel_all(Market.FUT, result.symbol, now_ms, conditional=True))
             self._close_position(result.symbol)
             # As S6 would: an entry that is done and no trade yet is under way.
-            ended = _ended_trade(
+            ended = ended_trade(
                 result.cmd_id, InstrumentKey(Market.FUT, result.symbol), self.world.clock.now_ms(), Purpose.EXIT.value
             )
             await self.world.documents.put(TRADES, ended)
@@ -355,7 +356,7 @@ async def open_crowd(
         keys = (LEAD, *(InstrumentKey(Market.FUT, f"B{number:04}USDT") for number in range(1, instruments)))
         resting = tuple(InstrumentKey(Market.FUT, f"R{number:04}USDT") for number in range(RESTING))
         ground = Ground(
-            rules=ExchangeRules(instruments=tuple(map(_listed, keys + resting)), conditionals_max=10_000),
+            rules=ExchangeRules(instruments=tuple(map(finely_listed, keys + resting)), conditionals_max=10_000),
             feed=History(signal),
             clock=LoopClock(BEGIN_MS),
             watch=watch,
@@ -376,7 +377,7 @@ async def open_crowd(
             await documents.close()
 
 
-def _listed(key: InstrumentKey) -> Instrument:
+def finely_listed(key: InstrumentKey) -> Instrument:
     """As the exchange lists it, on a grid that is fine enough for our prices."""
     return replace(listed(key), tick_size=min(listed(key).tick_size, HALF_SPREAD))
 
@@ -404,7 +405,7 @@ async def _build(
             clock, maxlen_max=EMBEDDED_STREAM_MAX, observe=lambda stream, message: told[0].on_message(stream, message)
         ),
     )
-    await _permit(world, every, resting)
+    await permit(world, every, resting, taking=True)
     services = {
         "s1": s1.build(
             world,
@@ -434,8 +435,11 @@ async def _build(
     return crowd
 
 
-async def _permit(world: World, keys: tuple[InstrumentKey, ...], resting: tuple[InstrumentKey, ...]) -> None:
-    """What the services that do not run would have said, and a bundle that lets every instrument be entered."""
+async def permit(
+    world: World, keys: tuple[InstrumentKey, ...], resting: tuple[InstrumentKey, ...], *, taking: bool
+) -> None:
+    """What the services that do not run would have said, and a bundle that lets every instrument be entered. `taking`:
+    no order is offered as maker or sliced, where it would wait for the market or for its time."""
     now_ms = world.clock.now_ms()
     later = str(now_ms + DAY_MS)
     await world.snapshots.set(HEALTH_STATE.name(ENV), HealthLevel.GREEN.value)
@@ -443,7 +447,7 @@ async def _permit(world: World, keys: tuple[InstrumentKey, ...], resting: tuple[
     await world.snapshots.set(RECON_LAST_RUN.name(ENV), later)
     await world.snapshots.set_hash(RISK_LIMITS.name(ENV), {"daily_loss_usdt": "0", "drawdown_ratio": "0"})
     for key in resting:
-        await world.documents.put(TRADES, _ended_trade(f"rests-{key.symbol}", key, now_ms, STOP_OUT))
+        await world.documents.put(TRADES, ended_trade(f"rests-{key.symbol}", key, now_ms, STOP_OUT))
     bundle = default_bundle(now_ms)
     flags = bundle.flags
     bundle = bundle.but(
@@ -454,6 +458,7 @@ async def _permit(world: World, keys: tuple[InstrumentKey, ...], resting: tuple[
             risk=flags.risk.but(
                 budget=flags.risk.budget.but(fut_margin_usdt_max=PLENTY), concurrent_entries_per_market=100
             ),
+            execution=_taking(flags.execution) if taking else flags.execution,
         ),
         status=BundleStatus.ACTIVE,
     )
@@ -472,7 +477,14 @@ async def _permit(world: World, keys: tuple[InstrumentKey, ...], resting: tuple[
     )
 
 
-def _ended_trade(trade_id: str, key: InstrumentKey, now_ms: int, reason: str) -> Trade:
+def _taking(execution: ExecutionFlags) -> ExecutionFlags:
+    routing = execution.routing
+    whole = TwapBucket(range=(Decimal(0), PLENTY), slices=1, min_slice_usdt=Decimal(0))
+    maker_wait, twap = routing.maker_wait.but(spread_bp_gate=0.0), routing.twap.but(buckets=(whole,))
+    return execution.but(routing=routing.but(maker_wait=maker_wait, twap=twap))
+
+
+def ended_trade(trade_id: str, key: InstrumentKey, now_ms: int, reason: str) -> Trade:
     return Trade(
         trade_id=trade_id,
         market=key.market,

@@ -92,5 +92,5 @@ class _Arrivals:
 
     def _read(self, body: bytes) -> None:
         asked = parse_qs(body.decode())
-        if asked.get("type") == ["MARKET"] and asked.get("reduceOnly") != ["true"]:
+        if asked.get("reduceOnly") != ["true"]:
             self.watch.mark(asked["symbol"][0], ARRIVED)

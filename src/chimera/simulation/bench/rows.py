@@ -38,6 +38,7 @@ class BenchOptions:
         signals: Of `dryrun`, in columns. `stored_signals`: of one run from documents.
         poll_ms: How often the readers of `config` look by themselves.
         recon_orders: Of one comparison in `reconcile`, each with a fill.
+        intents: Of one run of `orders`.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
     """
 
@@ -57,6 +58,7 @@ class BenchOptions:
     stored_signals: int = 50_000
     poll_ms: int = 5_000
     recon_orders: int = 10_000
+    intents: int = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
