@@ -148,9 +148,9 @@ def test_our_own_running_system_may_have_the_port(tmp_path: Path) -> None:
         pytest.param({"S3_BUCKET": "b"}, Level.WARN, "unset S3_BUCKET", id="somebody else's variable"),
         pytest.param({"S3_LEVERAGE_DEFAULT": "900"}, Level.BAD, "unset S3_LEVERAGE", id="a value out of range"),
         pytest.param(
-            {"S11_NOTIFY_URLS": "http://a", "S3_SYMBOLS": "BTCUSDT", "S4_MAKER_MAX_WAIT_MS": "9", "S6_TICK_MS": ""},
+            {"S11_NOTIFY_URLS": "http://a", "S3_SYMBOLS": "BTCUSDT", "S4_EXCHANGE": "binance", "S6_TICK_MS": ""},
             Level.WARN,
-            "unset S4_MAKER_MAX_WAIT_MS S11_NOTIFY_URLS",
+            "unset S11_NOTIFY_URLS",
             id="what nothing acts on yet",
         ),
     ],
@@ -175,7 +175,12 @@ def test_heeded_variables_are_ok(tmp_path: Path) -> None:
 @pytest.mark.parametrize("service", sorted(SETTINGS))
 def test_a_variable_counts_as_heeded_where_some_code_reads_it(service: str) -> None:
     source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    readers = {"chimera": "shared", "s1": "(?:s1|variables)", "s3": "(?:s3|own|variables)"}.get(service, service)
+    readers = {
+        "chimera": "shared",
+        "s1": "(?:s1|variables)",
+        "s3": "(?:s3|own|variables)",
+        "s4": "(?:s4|variables)",
+    }.get(service, service)
 
     read = {field for field in SETTINGS[service].model_fields if re.search(rf"\b{readers}\.{field}\b", source)}
 

@@ -36,7 +36,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CLOCK_OFFSET, FEAT_LAST
 from chimera.contracts.messages import AlertEvent, FeatureEvent, SignalEvent
 from chimera.contracts.order_intent import OrderIntent
-from chimera.contracts.settings import S3Settings
+from chimera.contracts.settings import S3Settings, S4Settings
 from chimera.contracts.streams import FEAT_EVENTS
 from chimera.domain.config.bundle import R_001, known_factors
 from chimera.domain.execution.orders import NewOrder
@@ -61,6 +61,8 @@ class Desk(Floor):
     """A floor where S3 decides too, on features that the test tells."""
 
     variables = S3Settings()
+    carried_out = S4Settings(twap_max_slices=1, maker_max_wait_ms=0)
+    """What S3 decides is carried out by one order here: how else is the router's to say."""
 
     @classmethod
     async def begin(cls, *services: str, **meddled: Callable[[Any], Any]) -> "Desk":

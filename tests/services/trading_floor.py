@@ -4,7 +4,7 @@ moves when a test says so."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
@@ -117,6 +117,8 @@ class Floor:
     runners: dict[str, Runner] = field(default_factory=dict)
     price: Decimal | None = None
     s4_variables: S4Settings = field(default_factory=S4Settings)
+    carried_out: ClassVar[S4Settings] = S4Settings()
+    """S4's variables where a test gives none."""
     depth: Decimal | None = None
     """Base asset at each price; None: plenty."""
 
@@ -162,7 +164,7 @@ class Floor:
             compute=ComputeInLoop(),
             models=OnnxModels(in_thread=False),
         )
-        floor = cls(world, venue, peers, told, s4_variables=variables or S4Settings())
+        floor = cls(world, venue, peers, told, s4_variables=variables or cls.carried_out)
         await floor.healthy()
         await floor.start(*(services or ("s10", "s1", "s4", "s5", "s6")), price=price)
         return floor

@@ -201,7 +201,11 @@ class WideDesk(Desk):
             case "s4":
                 return s4.build(
                     self.world,
-                    RouterSettings(env=ENV, keys=self.keys, variables=S4Settings(gate_orders_per_s_max=1_000)),
+                    RouterSettings(
+                        env=ENV,
+                        keys=self.keys,
+                        variables=S4Settings(gate_orders_per_s_max=1_000, twap_max_slices=1, maker_max_wait_ms=0),
+                    ),
                 )
             case "s5":
                 return s5.build(self.world, ReconcilerSettings(env=ENV, keys=self.keys))
