@@ -150,7 +150,7 @@ def test_our_own_running_system_may_have_the_port(tmp_path: Path) -> None:
         pytest.param(
             {"S11_NOTIFY_URLS": "http://a", "S3_SYMBOLS": "BTCUSDT", "S4_EXCHANGE": "binance", "S6_TICK_MS": ""},
             Level.WARN,
-            "unset S11_NOTIFY_URLS",
+            "unset S4_EXCHANGE S11_NOTIFY_URLS",
             id="what nothing acts on yet",
         ),
     ],
