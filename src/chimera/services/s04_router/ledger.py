@@ -355,7 +355,7 @@ class Ledger:
         assert order.quantity is not None
         if filled_qty >= order.quantity > 0:
             return OrderStatus.FILLED
-        if order.status.is_final and not (order.status is OrderStatus.REJECTED and filled_qty):
+        if order.status.is_final and not (order.refusal is not None and filled_qty):
             # What was refused the second time it was sent, and filled all the same, was there from the first.
             return order.status
         if reported.status.is_final and filled_qty >= money(reported.filled_qty):

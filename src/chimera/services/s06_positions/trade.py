@@ -127,8 +127,14 @@ def _book_fill(fill: Fill, base_asset: str | None, foreign_qty: Decimal) -> Book
 
 
 def is_flat(facts: Facts, book: TradeBook) -> bool:
-    """Nothing is left that could be sold: below one step it is dust, which stays in the wallet's own account."""
-    return book.qty_open < facts.instrument.step_size
+    """Nothing is left that could be sold: below one step, or on SPOT below what the exchange takes as an order, it is
+    dust, which stays in the wallet's own account. What an open order still sells is none."""
+    instrument = facts.instrument
+    if book.qty_open < instrument.step_size:
+        return True
+    worth = book.qty_open * book.entry_price_avg
+    small = facts.record.market is Market.SPOT and worth < instrument.min_notional
+    return small and not any(is_open(order) for order in facts.own_orders)
 
 
 def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_ms: int) -> Trade | None:

@@ -1,0 +1,252 @@
+"""Many intents one after the other, of every kind, on an exchange where things go wrong; and many races of a pair.
+
+Owns what an intent's right end is: it filled and its trade was closed again, or it was refused, by the exchange or by a
+rule of ours, and the exchange holds nothing of it. The same seed is the same run again.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from chimera.contracts.collections import INTENTS, TRADES, system_state
+from chimera.contracts.documents import HaltsState, IntentRecord
+from chimera.contracts.enums import OrderType, Routing, Side, TradeStatus
+from chimera.contracts.messages import OrderResult
+from chimera.domain.matching.faults import FaultKind, FaultPlan
+from chimera.ports.peers import PeerAnswer
+from chimera.simulation.checkers import check_evidence
+from chimera.simulation.checkers.evidence import Evidence
+from chimera.simulation.checkers.results_told import untrue
+from tests.prove.flows import entry, regime_is_normal, reserve
+from tests.prove.timeline import HOUSE, Fuse, Timeline
+from tests.services.trading_floor import FUT, SPOT, Floor, tick
+
+D = Decimal
+HALTS = system_state(HaltsState)
+
+KINDS: Mapping[str, dict[str, Any]] = {
+    "taker": {},
+    "short": {"side": Side.SELL, "sl": "60600", "tp": "59500"},
+    "maker then taker": {"routing": Routing.AUTO},
+    "TWAP": {"qty": "0.024", "slices": 3},
+    "maker and TWAP": {"qty": "0.024", "slices": 3, "routing": Routing.AUTO},
+    "limit": {"type": OrderType.LIMIT, "price": D("60010"), "routing": Routing.AUTO},
+    "spot pair": {"key": SPOT},
+    "spot TWAP": {"key": SPOT, "qty": "0.024", "slices": 3},
+    "guard": {"key": SPOT, "guarded": True},
+}
+WAITS = ("maker", "TWAP", "limit")
+"""Kinds with deliberate waits, whose latency says nothing."""
+
+FAULTS: tuple[FaultKind, ...] = (
+    FaultKind.ANSWER_LOST,
+    FaultKind.REQUEST_LOST,
+    FaultKind.ANSWER_5XX,
+    FaultKind.HTML_BODY,
+    FaultKind.REFUSED_503,
+    FaultKind.LATE,
+    FaultKind.RATE_429,
+    FaultKind.ENGINE_TOO_LATE,
+    FaultKind.UNFILLABLE,
+    FaultKind.POST_ONLY_TAKES,
+    FaultKind.ANSWER_LOST_FILLED,
+    FaultKind.CANCEL_TOO_LATE,
+    FaultKind.CANCEL_ANSWER_LOST,
+    FaultKind.STOP_TRIGGERING,
+    FaultKind.STOP_REFUSED,
+    FaultKind.STOP_CANCELED_BY_HUMAN,
+    FaultKind.PARTIAL_FILLS,
+    FaultKind.FILL_DURING_CANCEL,
+    FaultKind.EVENTS_DOUBLED,
+    FaultKind.EVENTS_SHUFFLED,
+    FaultKind.EVENTS_LOST,
+    FaultKind.LISTEN_KEY_EXPIRED,
+    FaultKind.STREAM_CLOSED,
+)
+"""Those after which the next intent finds the account as it was."""
+
+PER_HOUR = 400.0
+LIVED_MS = 14_000
+"""About what one intent takes of market time, with everything that follows."""
+
+ENDS_WITHIN_MS = 60_000
+
+
+@dataclass(slots=True)
+class Many:
+    """`right` by kind; `wrong` in sentences; `refused` by reason. `results_ms`: from the call to the first result, of
+    intents without deliberate waits, market time."""
+
+    count: int
+    seed: int
+    right: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    hits: Counter[str] = field(default_factory=Counter)
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    results_ms: list[int] = field(default_factory=list)
+
+    @property
+    def right_ratio(self) -> float:
+        return sum(self.right.values()) / self.count
+
+    def p95_ms(self) -> int:
+        ordered = sorted(self.results_ms)
+        return ordered[int(len(ordered) * 0.95)] if ordered else 0
+
+
+async def consecutive(count: int, seed: int) -> Many:
+    """`count` intents, each after the last has ended and its trade was closed."""
+    chance = random.Random(seed)
+    timeline = Timeline.open(spot_usdt="100000", fut_usdt="100000")
+    timeline.prepare = regime_is_normal
+    begins_ms = timeline.clock.now_ms() + 5_000
+    timeline.plan = plan = FaultPlan.draw(
+        random.Random(seed + 1).random,
+        from_ms=begins_ms,
+        to_ms=begins_ms + count * LIVED_MS,
+        per_hour=PER_HOUR,
+        kinds=FAULTS,
+    )
+    floor = await timeline.live(Fuse(None))
+    await floor.start(*HOUSE, price="60000")
+    many = Many(count, seed)
+    for number in range(count):
+        kind = chance.choice(tuple(KINDS))
+        record, answer = await _lived(timeline, floor, f"E{number}", kind, chance)
+        _judged(many, timeline, f"E{number}", kind, record, answer)
+        results = floor.messages(OrderResult)
+        if kind == "taker" and record is not None:
+            first = next((each.ts for each in results if each.cmd_id == f"E{number}" and each.ts), record.updated_at)
+            many.results_ms.append(first - record.created_at)
+        floor.told.clear()
+    plan.disarm()
+    await floor.settle(90_000)
+    evidence = timeline.evidence()
+    many.hits.update({kind.value: hits for kind, hits in plan.hits().items() if hits})
+    many.findings = {name: found for name, found in check_evidence(evidence).items() if found}
+    if wrong := untrue(evidence, [each.message for each in timeline.told if isinstance(each.message, OrderResult)]):
+        many.findings["I13"] = wrong
+    await floor.stop()
+    return many
+
+
+async def _lived(
+    timeline: Timeline, floor: Floor, name: str, kind: str, chance: random.Random
+) -> tuple[IntentRecord | None, PeerAnswer]:
+    """Entered, left by its stop, its target or a person, and back at the price where it began."""
+    intent = entry(floor, name, **KINDS[kind])
+    await reserve(floor, intent)
+    answer = await floor.call("s4", "POST", "/orders", intent)
+    await floor.settle(4_000)
+    how = chance.choice(("59000", "60800", "person"))
+    if how == "person":
+        path = "/positions/close" if intent.instrument == FUT else "/positions/flatten"
+        body = {"market": "FUT", "symbol": "BTCUSDT"} if intent.instrument == FUT else {}
+        await floor.call("s6", "POST", path, body)
+    else:
+        await floor.move(how)
+    waited_ms = 0
+    while waited_ms < ENDS_WITHIN_MS:
+        record = await timeline.documents.get(INTENTS, name)
+        trade = await timeline.documents.get(TRADES, name)
+        if (record is None or record.state.is_final) and (trade is None or trade.status is TradeStatus.CLOSED):
+            break
+        if waited_ms >= 5_000:
+            # What an answer that was lost, or a fault, left open goes by price.
+            await floor.move("59000" if intent.side is Side.BUY else "61000", settle_ms=1_000)
+        await floor.settle(1_000)
+        waited_ms += 1_000
+    await floor.move("60000", settle_ms=1_000)
+    halts = await timeline.documents.get(HALTS, "halts")
+    if halts is not None and halts.halts:
+        # So many intents lose more than a day may: a person lets them go on.
+        await timeline.documents.put(HALTS, HaltsState(halts={}, updated_at=timeline.clock.now_ms()))
+        await floor.settle(2_000)
+    return await timeline.documents.get(INTENTS, name), answer
+
+
+def _judged(
+    many: Many, timeline: Timeline, name: str, kind: str, record: IntentRecord | None, answer: PeerAnswer
+) -> None:
+    held = [each for each in timeline.exchange.positions() if each.qty]
+    if held:
+        many.wrong.append(f"{name} {kind}: {held[0].qty} stayed open")
+    elif record is None:
+        # Refused at the door by a rule of ours: the exchange must have heard nothing of it.
+        many.refused[f"at the door: {answer.status} {answer.body.get('type', '').rpartition(':')[2]}"] += 1
+        if 400 <= answer.status < 600:
+            many.right[kind] += 1
+        else:
+            many.wrong.append(f"{name} {kind}: answered {answer.status} and not on file")
+    elif not record.state.is_final:
+        many.wrong.append(f"{name} {kind}: still {record.state} after {ENDS_WITHIN_MS} ms")
+    elif record.filled_qty > 0:
+        many.right[kind] += 1
+    elif record.reason:
+        many.refused[record.reason[:40]] += 1
+        many.right[kind] += 1
+    else:
+        many.wrong.append(f"{name} {kind}: {record.state} with nothing filled and no reason")
+
+
+# --- races
+
+
+@dataclass(slots=True)
+class Races:
+    """`exclusive`: pairs of which one leg sold everything; `left`: pairs that a person's exit took back first."""
+
+    count: int
+    exclusive: int = 0
+    left: int = 0
+    findings: dict[str, list[str]] = field(default_factory=dict)
+
+
+async def races(count: int, seed: int) -> Races:
+    """Spot pairs whose both prices are touched within one instant, in either order, with a person who leaves at the
+    same moment in every fourth."""
+    chance = random.Random(seed)
+    timeline = Timeline.open(spot_usdt="100000", fut_usdt="1000")
+    floor = await timeline.live(Fuse(None))
+    await floor.start(*HOUSE, price="60000")
+    outcome = Races(count)
+    for number in range(count):
+        intent = entry(floor, f"R{number}", key=SPOT)
+        await reserve(floor, intent)
+        await floor.call("s4", "POST", "/orders", intent)
+        await floor.settle(1_000)
+        now_ms = timeline.clock.now_ms()
+        prices = [D("59000"), D("60800")]
+        chance.shuffle(prices)
+        leaving = None
+        if number % 4 == 3:
+            leaving = asyncio.ensure_future(floor.call("s6", "POST", "/positions/flatten", {}))
+            for _ in range(number // 4 % 12):
+                await asyncio.sleep(0)
+        for price in prices:
+            floor.venue.apply(tick(price, now_ms))
+        if leaving is not None:
+            await leaving
+        floor.price = D("60000")
+        await floor.settle(4_000)
+    await floor.settle(30_000)
+    evidence = timeline.evidence()
+    outcome.exclusive, outcome.left = exclusive(evidence)
+    outcome.findings = {name: found for name, found in check_evidence(evidence).items() if found}
+    await floor.stop()
+    return outcome
+
+
+def exclusive(evidence: Evidence) -> tuple[int, int]:
+    """How many pairs sold exactly their quantity by one leg, and how many sold nothing."""
+    legs: dict[str, list[Decimal]] = {}
+    for order in evidence.orders:
+        if order.order_list_id is not None:
+            legs.setdefault(order.order_list_id, []).append(order.filled_qty / order.qty)
+    shares = Counter(tuple(sorted(filled)) for filled in legs.values())
+    return shares[D(0), D(1)], shares[D(0), D(0)]
