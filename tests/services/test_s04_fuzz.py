@@ -139,7 +139,12 @@ NUMBERS = st.one_of(
     st.integers(min_value=-(10**30), max_value=10**30).map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
 )
+NEARLY = st.sampled_from(
+    ["0.0105", "0.01000001", "0.0021", "0.0009", "59400.05", "59399.99", "60500.33", "0.5", "57000"]
+)
+"""Good sense, but for the grid, the room or the side."""
 ODD = st.one_of(
+    NEARLY.map(lambda text: Raw(text)),
     NUMBERS.map(lambda text: Raw(text)),
     NUMBERS,
     st.none(),
@@ -193,6 +198,9 @@ def spoilt(draw: st.DrawFn) -> dict[str, Any]:
     for path in draw(st.lists(st.sampled_from(FIELDS), max_size=3)):
         value = draw(st.one_of(STRANGE_NAMES, ODD) if path.endswith("_id") else ODD)
         _set(body, path, value)
+    if draw(st.booleans()):
+        path = draw(st.sampled_from(("qty", "sl.price", "tp.price", "exec_policy.oco.sl", "price")))
+        _set(body, path, Raw(draw(NEARLY)))
     if draw(st.booleans()):
         body.pop(draw(st.sampled_from(sorted(body))))
     return body
