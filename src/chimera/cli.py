@@ -614,7 +614,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="sim, memory, decide, dryrun, config, venue, connector, features, orders, reconcile, tick-to-order"
+            help="sim, memory, decide, dryrun, config, venue, connector, features, orders, reconcile, recovery,"
+            " tick-to-order"
         ),
     ],
     as_json: Json = False,

@@ -27,6 +27,8 @@ TINY = BenchOptions(
     history_days=1,
     recon_orders=400,
     intents=10,
+    kills=1,
+    entries=1,
 )
 
 

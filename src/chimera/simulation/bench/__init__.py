@@ -9,6 +9,7 @@ venue           orders and market events a second of the exchange's server
 connector       processor time of an order call and of a market event, beside other clients; memory over reconnects
 reconcile       a comparison with the exchange: ten thousand orders and fills, alike, and with what is mended
 orders          intents of every kind through POST /orders: to the answer, the first fill and the end; orders a second
+recovery        from kill -9 to trading again, and how long a position had no stop
 features        market events a second through the feature book and through S2; memory of an instrument
 tick-to-order   from the exchange's event to the order at the exchange, with and without durable writes, in process or
                 over sockets
@@ -24,6 +25,7 @@ from chimera.simulation.bench import (
     features,
     orders,
     reconcile,
+    recovery,
     sim,
     tick_to_order,
     venue,
@@ -40,6 +42,7 @@ BENCHES: dict[str, Callable[[BenchOptions], list[BenchRow]]] = {
     features.NAME: features.bench,
     orders.NAME: orders.bench,
     reconcile.NAME: reconcile.bench,
+    recovery.NAME: recovery.bench,
     tick_to_order.NAME: tick_to_order.bench,
     venue.NAME: venue.bench,
 }

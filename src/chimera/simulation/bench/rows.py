@@ -39,6 +39,7 @@ class BenchOptions:
         poll_ms: How often the readers of `config` look by themselves.
         recon_orders: Of one comparison in `reconcile`, each with a fill.
         intents: Of one run of `orders`.
+        kills: Of `recovery`, with so many `entries` before each.
         entry_every: One event in so many leads to an entry there; the others are of symbols that may not be entered.
     """
 
@@ -59,6 +60,8 @@ class BenchOptions:
     poll_ms: int = 5_000
     recon_orders: int = 10_000
     intents: int = 1_000
+    kills: int = 10
+    entries: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,13 +75,14 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
             if connection.getresponse().status == 200:
                 return
         except OSError:
-            _pause(0.05)
+            pause(0.05)
         finally:
             connection.close()
     raise NoServer(f"the exchange did not open within {OPENS_WITHIN_S:g} s")
 
 
-def _pause(seconds: float) -> None:
+def pause(seconds: float) -> None:
+    """In a process that only waits for others."""
     import threading
 
     threading.Event().wait(seconds)
