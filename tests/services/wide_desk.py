@@ -202,6 +202,7 @@ class WideDesk(Desk):
                 return s4.build(
                     self.world,
                     RouterSettings(
+                        s3=S3Settings(spread_bp_limit_default=10),
                         env=ENV,
                         keys=self.keys,
                         variables=S4Settings(gate_orders_per_s_max=1_000, twap_max_slices=1, maker_max_wait_ms=0),

@@ -25,7 +25,7 @@ from chimera.services.s04_router.intents import Intents
 
 @dataclass(slots=True, kw_only=True)
 class Guards:
-    """`lead`, `halt` and `led` are given once the driver exists: each needs the other."""
+    """`lead`, `halt`, `led` and `leads` are given once the driver exists: each needs the other."""
 
     env: str
     documents: Documents
@@ -36,6 +36,7 @@ class Guards:
     lead: Callable[[IntentRecord], None] | None = field(default=None)
     halt: Callable[[str, str], None] | None = field(default=None)
     led: Callable[[str], list[IntentRecord]] | None = field(default=None)
+    leads: Callable[[str], bool] | None = field(default=None)
 
     async def arm(
         self,
@@ -118,6 +119,26 @@ class Guards:
         for record in self.others(trade_id):
             if record.purpose is Purpose.GUARD:
                 self.halt(record.intent_id, why)
+
+    def end_entry(self, trade_id: str, why: str) -> bool:
+        """Have an entry that is still being worked open nothing more. False: it has ended."""
+        assert self.halt is not None, "nobody leads guards yet"
+        assert self.leads is not None, "nobody leads guards yet"
+        if not self.leads(trade_id):
+            return False
+        self.halt(trade_id, why)
+        return True
+
+    async def last_prices(self, entry: OrderIntent) -> tuple[Decimal, Decimal | None] | None:
+        """Stop and target of the newest guard of a trade, whether it still watches or not."""
+        prices = None
+        number = 1
+        while (record := await self.documents.get(INTENTS, f"{entry.intent_id}-GUARD-{number}")) is not None:
+            stop = _stop_of(record)
+            if stop is not None:
+                prices = (stop, record.intent.tp.price if record.intent.tp is not None else None)
+            number += 1
+        return prices
 
     def others(self, trade_id: str) -> list[IntentRecord]:
         """Whatever is being led for the trade, but its entry."""

@@ -148,9 +148,12 @@ class Ledger:
         present = [self.present(order.order_id) or order for order in found]
         return sorted(present, key=lambda order: (order.created_at, order.order_id))
 
-    async def open(self, filings: Sequence[Filing], *, sent: Sent, together_with: Put[Any] | None = None) -> None:
+    async def open(
+        self, filings: Sequence[Filing], *, sent: Sent, together_with: Put[Any] | None = None
+    ) -> frozenset[str]:
         """Write orders before they are sent, in one wait for the disk, and before them `together_with`: for callers who
-        have another document that must be before anything is sent. One that is on file already stays as it stands."""
+        have another document that must be before anything is sent. One that is on file already stays as it stands.
+        Returns the names of those that were not."""
         now_ms = self.clock.now_ms()
         fresh = [
             _opened(filing, sent, now_ms) for filing in filings if await self._entry(filing.new.client_order_id) is None
@@ -161,6 +164,7 @@ class Ledger:
             await self.documents.put_many(puts)
         for order in fresh:
             self._remember(_Entry(order, {}))
+        return frozenset(order.order_id for order in fresh)
 
     async def acknowledge(self, client_order_id: str, answer: VenueOrder) -> None:
         """The exchange took it. What became of it comes by the account stream or by `refresh`.

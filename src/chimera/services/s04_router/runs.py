@@ -35,6 +35,8 @@ class Run:
     """What a person must be told and could not be yet."""
     told: list[Note] = field(default_factory=list)
     """How calls that belong to no leg have ended; on file with the next step."""
+    merged: int = 0
+    """How many of these the present step has taken in."""
 
     @property
     def intent_id(self) -> str:

@@ -213,7 +213,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         metrics=world.metrics,
         teller=teller,
     )
-    guards.lead, guards.halt, guards.led = drive.begin, drive.halt, drive.led
+    guards.lead, guards.halt, guards.led, guards.leads = drive.begin, drive.halt, drive.led, drive.leads
     recover = Recover(
         documents=world.documents,
         venue=venue,

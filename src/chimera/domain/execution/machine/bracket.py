@@ -172,7 +172,11 @@ def _must_close(draft: Draft, stops: Sequence[LegOrder], listed: Sequence[LegOrd
     if not stops:
         return False
     _, newest = stops[-1]
-    taken_away = sum(order.status is OrderStatus.CANCELED and order.refusal is None for _, order in stops)
+    # One that gave way to a larger or smaller one was for another quantity.
+    taken_away = sum(
+        order.status is OrderStatus.CANCELED and order.refusal is None and order.quantity == newest.quantity
+        for _, order in stops
+    )
     if newest.refusal is None and taken_away <= draft.flow.limits.stops_max:
         return False
     if newest.refusal is Refusal.NOTHING_TO_REDUCE:

@@ -75,11 +75,24 @@ def _enter(draft: Draft) -> None:
 
 def _stop_is_reached(flow: Flow) -> bool:
     """SPOT: nothing of ours rests behind a buy that is still being worked, so its stop is watched here."""
-    oco, wish = flow.intent.exec_policy.oco, flow.intent.sl
-    price = oco.sl if oco is not None else wish.price if wish is not None else None
+    price = _spot_stop(flow)
     if flow.intent.market is not Market.SPOT or price is None or flow.seen.touch is None:
         return False
     return flow.seen.touch.mid <= price and any(True for _ in flow.legs(*WORKING))
+
+
+def _spot_stop(flow: Flow) -> Decimal | None:
+    """Where the stop of a spot buy stands while it is worked; a distance is kept from what has filled so far."""
+    intent = flow.intent
+    oco, wish, guard = intent.exec_policy.oco, intent.sl, intent.guard_stop
+    if oco is not None and oco.enabled and oco.sl is not None:
+        return oco.sl
+    if guard is not None and guard.price is not None:
+        return guard.price
+    if wish is None or wish.price is not None or wish.distance is None:
+        return None if wish is None else wish.price
+    bought = flow.avg_price(*WORKING) or intent.entry_ref_price
+    return None if bought is None else bought - wish.distance
 
 
 def _after_buying(draft: Draft) -> None:

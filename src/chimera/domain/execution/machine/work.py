@@ -136,6 +136,7 @@ def _after_quote(draft: Draft, part: WorkSlice, last: Order, rest: Decimal, quot
     if again and draft.flow.seen.now_ms < _window_ends_ms(draft, part):
         if draft.flow.seen.touch is None:
             draft.look = True
+            draft.wake_at(draft.flow.seen.now_ms + draft.flow.limits.look_ms)
             return False
         _quote(draft, part, rest, draft.flow.seen.touch)
         return False
@@ -145,6 +146,9 @@ def _after_quote(draft: Draft, part: WorkSlice, last: Order, rest: Decimal, quot
         draft.look = True
         return False
     touch = draft.flow.seen.touch
+    if draft.flow.is_entry and touch is None:
+        draft.stop("NO_MARKET_DATA")
+        return False
     if execution.fallback is TakerFallback.AFTER_CANCEL and touch is not None:
         _take(draft, part, rest, price=_one_tick_through(draft, touch))
     else:

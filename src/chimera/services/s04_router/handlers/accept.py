@@ -12,7 +12,7 @@ import structlog
 
 from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord
-from chimera.contracts.enums import AnswerStatus, EventKind, IntentState, Market, OrderStatus, Result
+from chimera.contracts.enums import AnswerStatus, EventKind, IntentState, Market, OrderStatus, Purpose, Result
 from chimera.contracts.http import IntentAnswer, OrderAnswer
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CFG_ACTIVE_REV
@@ -154,6 +154,9 @@ class Accept:
             return await self._lost_race(intent)
         # First of all: an intent on file that nobody drives would keep its instrument waiting for ever.
         self.drive.begin(record)
+        if intent.purpose is Purpose.EXIT and intent.parent_id is not None:
+            # What is being left is not entered any further.
+            self.drive.halt(intent.parent_id, f"LEFT_BY {intent.intent_id}")
         await self.teller.event(
             EventKind.ROUTER_ORDER_ACCEPTED, intent.instrument, intent.intent_id, purpose=intent.purpose.value
         )

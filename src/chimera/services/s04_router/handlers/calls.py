@@ -4,7 +4,7 @@ Owns the manners of each kind: what takes is led to its last fill, a stop until 
 Everything that is known in the end stands in the order's document; nothing is answered besides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -52,9 +52,11 @@ class Calls:
     async def place(self, run: Run, n: int) -> None:
         """Send leg `n`. One that this process did not just put on file is asked for first: it may be there."""
         order = await self._order(run, n)
-        new = run.new_order(n, order)
+        new = replace(run.new_order(n, order), working_type=self.settings.working_type)
         fresh = n in run.unsent
         run.unsent.discard(n)
+        if order.status.is_final:
+            return
         match run.leg(n).role:
             case LegRole.REST if not fresh:
                 await self.settle(run, n)
@@ -70,7 +72,7 @@ class Calls:
     async def settle(self, run: Run, n: int) -> None:
         """Find out what became of a leg that may be at the exchange. One that never arrived is not sent again."""
         order = await self._order(run, n)
-        new = run.new_order(n, order)
+        new = replace(run.new_order(n, order), working_type=self.settings.working_type)
         if order.status.is_final:
             return
         if not is_shown(order):

@@ -52,12 +52,13 @@ from chimera.services.s04_router.handlers.outlook import Outlook
 from chimera.services.s04_router.handlers.planning import Planning
 from chimera.services.s04_router.handlers.spot_exit import SpotExit
 from chimera.services.s04_router.intents import Intents
-from chimera.services.s04_router.ledger import Filing, Ledger
+from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.market import Market as MarketView
 from chimera.services.s04_router.measures import Measures
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings
 
+ENDED_KEPT = 1_000
 IDLE_MS = 60_000
 """Of our own work: an intent that waits for nothing in particular is looked at this often."""
 
@@ -85,12 +86,15 @@ class Drive:
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _runs: dict[str, Run] = field(default_factory=dict)
     _changed: dict[str, Changed] = field(default_factory=dict)
+    _ended: dict[str, None] = field(default_factory=dict)
+    """Intents that this process has led to their end lately, oldest first."""
     _calling: set[asyncio.Task[None]] = field(default_factory=set)
 
     def begin(self, record: IntentRecord, *, restored: bool = False) -> None:
         """Lead the intent in a task of its own; one that is being led already is left alone. `restored`: by what is on
         file of an earlier process."""
-        if record.intent_id in self._running:
+        if record.intent_id in self._running or record.intent_id in self._ended:
+            # What is read slowly may be older than the end that it does not know of.
             return
         run = Run(record=record, execution=record.execution, restored=restored)
         if restored and (record.purpose.is_new_entry or _rests(record)):
@@ -116,6 +120,9 @@ class Drive:
         task.add_done_callback(lambda _: self._forget(record.intent_id))
 
     def _forget(self, intent_id: str) -> None:
+        self._ended[intent_id] = None
+        while len(self._ended) > ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
         self._running.pop(intent_id, None)
         run = self._runs.pop(intent_id, None)
         self._changed.pop(intent_id, None)
@@ -137,6 +144,9 @@ class Drive:
             return None
         legs = run.execution.legs if run.execution is not None else ()
         return {run.name_of(leg.n) for leg in legs if leg.role in (*WORKING, LegRole.REST)}
+
+    def leads(self, intent_id: str) -> bool:
+        return intent_id in self._runs
 
     def led(self, trade_id: str) -> list[IntentRecord]:
         """Intents that are being led for a trade, but its entry."""
@@ -245,6 +255,7 @@ class Drive:
             run.execution, run.limits = plan.execution, plan.limits
         execution = run.execution
         if run.told:
+            run.merged = len(run.told)
             execution = execution.but(
                 notes=(*execution.notes, *run.told), slices=run.sellable(execution) or execution.slices
             )
@@ -289,7 +300,7 @@ class Drive:
             avg_price=_average(flow),
             updated_at=self.clock.now_ms(),
         )
-        await self.ledger.open(
+        opened = await self.ledger.open(
             [
                 Filing(
                     new=self._fit(file.new),
@@ -300,16 +311,30 @@ class Drive:
                 )
                 for file in step.files
             ],
-            sent=await self.market.seen(record.intent.instrument),
+            sent=await self._seen(record, step),
             together_with=Put(INTENTS, record),
         )
         run.record, run.execution = record, step.execution
-        run.told.clear()
+        # What calls have said while this was written is for the next step.
+        del run.told[: run.merged]
+        run.merged = 0
         for file in step.files:
-            run.unsent.add(file.leg.n)
             run.news[file.leg.n] = self._fit(file.new)
+            if file.new.client_order_id in opened:
+                # One that was on file already may have been sent: it is asked for.
+                run.unsent.add(file.leg.n)
         with suppress(DependencyDown):
             await self._tell_slices(run, step)
+
+    async def _seen(self, record: IntentRecord, step: Step) -> Sent:
+        """What an order is measured by. A stop does not wait for a store that is only asked for that."""
+        if not step.files:
+            return Sent(mid=None, book=())
+        try:
+            return await self.market.seen(record.intent.instrument)
+        except DependencyDown as down:
+            log.warning("an order is sent into a market that cannot be seen", intent=record.intent_id, why=str(down))
+            return Sent(mid=None, book=())
 
     async def _tell_slices(self, run: Run, step: Step) -> None:
         """For watching: what waits, and which slice leaves now."""

@@ -41,8 +41,11 @@ class Outlook:
         """
         oldest_ms = self.clock.now_ms() - self.clock.work_ms(self.snap_age_ms_max)
         touch = await self.market.touch(record.intent.instrument, oldest_ms=oldest_ms)
-        if touch is None and record.purpose is Purpose.GUARD:
-            touch = await self._polled(record)
+        if record.purpose is Purpose.GUARD:
+            if touch is None:
+                touch = await self._polled(record)
+            else:
+                self._blind_since.pop(record.intent_id, None)
         why = await self._forbidden(record) if record.purpose.is_new_entry else None
         free = None
         if record.purpose.is_new_entry:

@@ -181,6 +181,9 @@ class SpotExit:
         instrument = self.instruments[key]
         qty = intent.qty
         if intent.parent_id is not None:
+            while self.guards.end_entry(intent.parent_id, f"SOLD_BY {run.intent_id}"):
+                # It takes back what rests of it and protects what it bought; then there is something to leave.
+                await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
             await self._turn(run, intent.parent_id)
             if run.record.purpose is Purpose.GUARD:
                 await self.guards.triggered(run.record, str(run.why(TRIGGERED)))
@@ -275,7 +278,7 @@ class SpotExit:
         asked = _asked(entry.intent)
         if stop is None and asked is not None and isinstance(asked.stop, AtPrice):
             stop, target = asked.stop.price, asked.target
-        return None if stop is None else (stop, target)
+        return await self.guards.last_prices(entry.intent) if stop is None else (stop, target)
 
     async def _bought(self, run: Run) -> list[Order]:
         return [order for order in (await run.orders(self.ledger)).values() if order.side is run.record.intent.side]
