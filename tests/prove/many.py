@@ -69,7 +69,7 @@ FAULTS: tuple[FaultKind, ...] = (
 )
 """Those after which the next intent finds the account as it was."""
 
-PER_HOUR = 400.0
+PER_HOUR = 90.0
 LIVED_MS = 14_000
 """About what one intent takes of market time, with everything that follows."""
 
@@ -124,10 +124,10 @@ async def consecutive(count: int, seed: int) -> Many:
             first = next((each.ts for each in results if each.cmd_id == f"E{number}" and each.ts), record.updated_at)
             many.results_ms.append(first - record.created_at)
         floor.told.clear()
+    many.hits.update({kind.value: hits for kind, hits in plan.hits().items() if hits})
     plan.disarm()
     await floor.settle(90_000)
     evidence = timeline.evidence()
-    many.hits.update({kind.value: hits for kind, hits in plan.hits().items() if hits})
     many.findings = {name: found for name, found in check_evidence(evidence).items() if found}
     if wrong := untrue(evidence, [each.message for each in timeline.told if isinstance(each.message, OrderResult)]):
         many.findings["I13"] = wrong
@@ -162,12 +162,16 @@ async def _lived(
         await floor.settle(1_000)
         waited_ms += 1_000
     await floor.move("60000", settle_ms=1_000)
+    await _let_on(timeline, floor)
+    return await timeline.documents.get(INTENTS, name), answer
+
+
+async def _let_on(timeline: Timeline, floor: Floor) -> None:
+    """So many trades lose more than a day may: a person lets entries go on."""
     halts = await timeline.documents.get(HALTS, "halts")
     if halts is not None and halts.halts:
-        # So many intents lose more than a day may: a person lets them go on.
         await timeline.documents.put(HALTS, HaltsState(halts={}, updated_at=timeline.clock.now_ms()))
         await floor.settle(2_000)
-    return await timeline.documents.get(INTENTS, name), answer
 
 
 def _judged(
@@ -234,6 +238,7 @@ async def races(count: int, seed: int) -> Races:
             await leaving
         floor.price = D("60000")
         await floor.settle(4_000)
+        await _let_on(timeline, floor)
     await floor.settle(30_000)
     evidence = timeline.evidence()
     outcome.exclusive, outcome.left = exclusive(evidence)

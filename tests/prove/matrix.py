@@ -399,6 +399,9 @@ class _Striking:
         self.plan.disarm()
         if self.row.house is House.RUNAWAY:
             await floor.call("s6", "POST", "/positions/flatten", {})
+        if self.row.house is House.PARTED:
+            # Who was told that there is nothing, or heard nothing, asks again.
+            await self.flow.steps[-1](self.timeline, floor)
         await floor.settle(LIVENESS_MS)
 
     async def _judge(self, floor: Floor) -> None:
