@@ -357,3 +357,70 @@ def test_the_gate_sees_what_should_not_leave(order: dict[str, Any], says: str) -
         await floor.stop()
 
     run_virtual(scenario())
+
+
+BAD = [
+    pytest.param(entry(qty=Raw("1e300")), 400, id="an absurd quantity"),
+    pytest.param(entry(qty=1_000_000), None, id="more than any account has"),
+    pytest.param(entry(qty=Raw("1e-300")), 400, id="next to nothing"),
+    pytest.param(entry(qty=Raw("1e400")), 400, id="a huge exponent"),
+    pytest.param(entry(qty=Raw("-0.01")), 400, id="a negative quantity"),
+    pytest.param(entry(qty=Raw("NaN")), 400, id="NaN"),
+    pytest.param(entry(qty="NaN"), 400, id="NaN as a text"),
+    pytest.param(entry(qty="Infinity"), 400, id="infinity as a text"),
+    pytest.param(entry(qty=[0.01]), 400, id="a wrong type"),
+    pytest.param(entry(qty=True), 400, id="a truth for a number"),
+    pytest.param(entry(leverage=10**30), None, id="a leverage beyond all"),
+    pytest.param(entry(sl=None), 422, id="no stop"),
+    pytest.param(entry(sl={"price": Raw("-59400")}), None, id="a negative stop"),
+    pytest.param(entry(type="LIMIT", price=30_000), None, id="a buy far below mid"),
+    pytest.param(entry(type="LIMIT", price=120_000), None, id="a buy far above mid"),
+    pytest.param(entry(no_such_field=1), 400, id="an unknown field"),
+    pytest.param(entry(client_order_id="a" * 37), 400, id="an id of 37"),
+    pytest.param(entry(client_order_id="s3 btc/1"), 400, id="an id outside the alphabet"),
+    pytest.param(entry(client_order_id="ＢＴＣ"), 400, id="an id of wide letters"),
+    pytest.param(entry(client_order_id=""), 400, id="an empty id"),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), BAD)
+def test_of_what_is_bad_nothing_reaches_the_exchange(body: dict[str, Any], status: int | None) -> None:
+    """`status` None: by whichever rule is asked first, also after it was accepted."""
+
+    async def scenario() -> None:
+        floor, gate, app = await opened()
+
+        answer = await ask(app, "POST", "/orders", raw=_written(body))
+        await floor.settle(10_000)
+
+        judge("/orders", _written(body), answer)
+        assert status is None or answer.status == status, answer
+        if answer.status == 200:
+            ended = await ask(app, "GET", "/orders/E1")
+            assert (ended.body["state"], ended.body["filled_qty"]) == ("REJECTED", 0), ended
+            assert ended.body["reason"], ended
+        assert gate.left == []
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_the_same_intent_with_another_body_sends_nothing_more() -> None:
+    async def scenario() -> None:
+        floor, gate, app = await opened()
+        await ask(app, "POST", "/orders", entry())
+        await floor.settle(2_000)
+        left = list(gate.left)
+
+        for changed in (entry(qty=0.02), entry(side="SELL"), entry(sl={"price": 59000}), entry(leverage=10)):
+            answer = await ask(app, "POST", "/orders", changed)
+            judge("/orders", b"", answer)
+            assert answer.status == 409
+            assert answer.body["type"] == PROBLEM_TYPE_BASE + "intent-conflict"
+        await floor.settle(2_000)
+
+        assert gate.left == left
+        await floor.stop()
+
+    run_virtual(scenario())

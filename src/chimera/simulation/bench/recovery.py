@@ -55,6 +55,7 @@ class _System:
     count: int = 0
 
     def start(self) -> None:
+        """As an installed system starts: it keeps what it compiled."""
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
@@ -62,7 +63,7 @@ class _System:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         )
 
     def kill(self) -> None:
