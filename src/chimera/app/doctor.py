@@ -122,6 +122,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "stop_tries_max",
             "funds_tries_max",
             "funds_retry_ms",
+            "limit_rest_ms",
             "measures_window_ms",
             "measures_samples_min",
             "maker_fill_ratio_min",

@@ -371,6 +371,13 @@ class S4Settings(StoreSettings):
         le=60_000,
         description="Wait before the first smaller try; it doubles, so that five take 6 s, the life of a signal",
     )
+    limit_rest_ms: int = Field(
+        default=60_000,
+        ge=0,
+        le=86_400_000,
+        description="The rest of a limit entry is given up so long after its first fill: until then nobody leads what"
+        " is open to its targets",
+    )
     measures_window_ms: int = Field(
         default=21_600_000,
         ge=60_000,

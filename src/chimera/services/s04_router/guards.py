@@ -5,6 +5,7 @@ and ends exactly once; what it does is the machine's (`domain.execution.machine.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey
+from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.intents import Intents
@@ -37,6 +39,8 @@ class Guards:
     halt: Callable[[str, str], None] | None = field(default=None)
     led: Callable[[str], list[IntentRecord]] | None = field(default=None)
     leads: Callable[[str], bool] | None = field(default=None)
+    _down: set[str] = field(default_factory=set)
+    """Guards that were stood down and have not ended yet."""
 
     async def arm(
         self,
@@ -118,6 +122,7 @@ class Guards:
         assert self.halt is not None, "nobody leads guards yet"
         for record in self.others(trade_id):
             if record.purpose is Purpose.GUARD:
+                self._down.add(record.intent_id)
                 self.halt(record.intent_id, why)
 
     def end_entry(self, trade_id: str, why: str) -> bool:
@@ -148,7 +153,9 @@ class Guards:
     async def disarmed(self, record: IntentRecord) -> None:
         """It has ended, whatever it did."""
         parent_id = record.intent.parent_id or record.intent_id
-        await self.snapshots.delete(GUARD_STOP.name(self.env, record.intent.instrument, parent_id))
+        self._down.discard(record.intent_id)
+        with suppress(DependencyDown):
+            await self.snapshots.delete(GUARD_STOP.name(self.env, record.intent.instrument, parent_id))
 
     async def triggered(self, record: IntentRecord, why: str) -> None:
         await self.teller.event(EventKind.GUARD_TRIGGERED, record.intent.instrument, record.intent_id, why=why)

@@ -27,6 +27,8 @@ class Run:
     stop_wanted: str | None = None
     """Why somebody outside asked that nothing more be opened; on file with the next step."""
     measured: bool = False
+    prepared: bool = False
+    """Margin type and leverage were made what the first order needs."""
     broken: set[str] = field(default_factory=set)
     """What has failed by a bug of ours, so that it is logged in full once."""
     others: tuple[Order, ...] | None = None

@@ -130,6 +130,25 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         retry_max_ms=settings.retry_max_ms,
         ask_after_ms=settings.ask_after_ms,
     )
+    guards = Guards(
+        env=settings.env,
+        documents=world.documents,
+        intents=intents,
+        snapshots=world.snapshots,
+        clock=world.clock,
+        teller=teller,
+    )
+    outlook = Outlook(
+        env=settings.env,
+        market=market,
+        snapshots=world.snapshots,
+        restraints=restraints,
+        breaker=breaker,
+        clock=world.clock,
+        snap_age_ms_max=settings.snap_age_ms_max,
+        venue=venue,
+        guards=guards,
+    )
     calls = Calls(
         settings=settings,
         ledger=ledger,
@@ -138,14 +157,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         clock=world.clock,
         randomness=world.randomness.fork("s4/calls"),
         teller=teller,
-    )
-    guards = Guards(
-        env=settings.env,
-        documents=world.documents,
-        intents=intents,
-        snapshots=world.snapshots,
-        clock=world.clock,
-        teller=teller,
+        outlook=outlook,
     )
     spot_exit = SpotExit(
         env=settings.env,
@@ -185,17 +197,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
             clock=world.clock,
             randomness=world.randomness.fork("s4/planning"),
         ),
-        outlook=Outlook(
-            env=settings.env,
-            market=market,
-            snapshots=world.snapshots,
-            restraints=restraints,
-            breaker=breaker,
-            clock=world.clock,
-            snap_age_ms_max=settings.snap_age_ms_max,
-            venue=venue,
-            guards=guards,
-        ),
+        outlook=outlook,
         spot_exit=spot_exit,
         measures=Measures(
             env=settings.env,

@@ -88,6 +88,7 @@ class Limits:
     Attributes:
         liquidity: Into which book a slice of an entry may be sent; None: into any.
         cost: What taking is expected to cost; `regime` goes with it.
+        limit_rest_ms: How long the rest of a limit entry may rest once a part of it has filled.
         quotes_max: How often a quote that would have taken is quoted again.
         look_ms: How often the world is looked at while something rests that must not outlive a change.
         funds_tries, funds_retry_ms: How often an order is made smaller that cannot be paid, and the first wait between.
@@ -100,6 +101,7 @@ class Limits:
     liquidity: LiquidityLimits | None = None
     cost: CostModel | None = None
     regime: Regime = Regime.EXTREME
+    limit_rest_ms: int = 60_000
     quotes_max: int = 3
     look_ms: int = 250
     funds_tries: int = 5

@@ -86,9 +86,25 @@ def _lead(draft: Draft, leg: Leg, order: Order) -> None:
         draft.look = True
         draft.wake_at(flow.seen.now_ms + flow.limits.look_ms)
     if draft.execution.style is ExecStyle.LIMIT:
+        _limit_is_patient(draft, leg, order)
         return
     part = next(each for each in draft.execution.slices if each.number == leg.slice)
     ends_ms = _window_ends_ms(draft, part)
+    if flow.seen.now_ms >= ends_ms:
+        draft.call(Cancel(leg.n))
+    else:
+        draft.wake_at(ends_ms)
+
+
+def _limit_is_patient(draft: Draft, leg: Leg, order: Order) -> None:
+    """An entry that rests has all the time there is, until a part has filled: what is open then has its stop, but
+    nobody leads it on before the intent has ended, so the rest of it is given up after a while."""
+    flow = draft.flow
+    if not flow.is_entry or not order.filled_qty:
+        return
+    if draft.execution.probed_from is None:
+        draft.execution = draft.execution.but(probed_from=flow.seen.now_ms)
+    ends_ms = (draft.execution.probed_from or 0) + flow.limits.limit_rest_ms
     if flow.seen.now_ms >= ends_ms:
         draft.call(Cancel(leg.n))
     else:

@@ -261,7 +261,8 @@ class Accept:
             )
         if not known.state.is_final:
             # Written although the store could not say so: nobody drives it. One that is driven is left alone.
-            self.drive.begin(known)
+            # What an earlier process began goes on as after a restart, whoever is faster.
+            self.drive.begin(known, restored=known.execution is not None)
         return known
 
     async def _until_final(self, record: IntentRecord, deadline_ms: int) -> IntentRecord:

@@ -28,6 +28,7 @@ from chimera.ports.venue import (
 )
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
+from chimera.services.s04_router.handlers.outlook import Outlook
 from chimera.services.s04_router.handlers.send import Landing, Send, within_ms
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.runs import Run
@@ -48,6 +49,7 @@ class Calls:
     clock: Clock
     randomness: Randomness
     teller: Teller
+    outlook: Outlook
 
     async def place(self, run: Run, n: int) -> None:
         """Send leg `n`. One that this process did not just put on file is asked for first: it may be there."""
@@ -179,14 +181,22 @@ class Calls:
                 if closing:
                     await self._tell_not_closed(run, new, sending.refusal)
                 return
-            elif sending.landing is Landing.ABSENT or (
-                not closing and tried >= (self.settings.entry_tries if entry else self.settings.exit_tries)
+            elif (
+                sending.landing is Landing.ABSENT
+                or (not closing and tried >= (self.settings.entry_tries if entry else self.settings.exit_tries))
+                or (entry and await self._must_not_go_on(run))
             ):
                 await self._lose(new)
                 if not entry:
                     await self._tell_given_up(new)
                 return
             await backoff.wait()
+
+    async def _must_not_go_on(self, run: Run) -> bool:
+        """Whether an entry that was not served may not be offered again: much can have changed since."""
+        if run.stop_wanted is not None:
+            return True
+        return (await self.outlook.look(run.record)).forbidden is not None
 
     async def _tell_given_up(self, new: NewOrder) -> None:
         await self.teller.alert(

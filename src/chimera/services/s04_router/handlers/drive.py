@@ -58,6 +58,8 @@ from chimera.services.s04_router.measures import Measures
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings
 
+AGAIN = "AGAIN"
+"""Instead of a reason: nothing is in the way, and the machine is to be asked anew."""
 ENDED_KEPT = 1_000
 IDLE_MS = 60_000
 """Of our own work: an intent that waits for nothing in particular is looked at this often."""
@@ -201,7 +203,8 @@ class Drive:
         if step.files:
             why_not = await self._may_not_leave(run, step)
             if why_not is not None:
-                run.stop_wanted = why_not
+                if why_not != AGAIN:
+                    run.stop_wanted = why_not
                 return False
         moved = step.execution != run.record.execution or bool(step.files)
         if moved:
@@ -233,10 +236,13 @@ class Drive:
         entering = [file for file in step.files if file.leg.role in WORKING and run.record.purpose.is_new_entry]
         if not entering:
             return None
-        if run.record.state is IntentState.ACCEPTED and intent.market is Market.FUT:
+        if run.record.state is IntentState.ACCEPTED and intent.market is Market.FUT and not run.prepared:
             why = await self.margin.make_isolated(intent.symbol, intent.leverage or self.settings.leverage_max)
             if why is not None:
                 return why
+            # That took a while: what forbids an entry is looked at once more, right before it leaves.
+            run.prepared = True
+            return AGAIN
         return None
 
     async def _wait(self, run: Run, changed: Changed, wake_ms: int | None) -> None:

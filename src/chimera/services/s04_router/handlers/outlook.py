@@ -8,6 +8,7 @@ from chimera.contracts.enums import IntentState, Purpose
 from chimera.contracts.keys import wallet
 from chimera.domain.execution.machine.flow import Seen, Touch
 from chimera.ports.clock import Clock
+from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import Refused, Venue, VenueUnavailable
 from chimera.runtime.restraints import Restraints
@@ -16,6 +17,7 @@ from chimera.services.s04_router.guards import Guards
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rules import forbidden, is_late, now_of
 
+UNKNOWN = "RESTRAINTS_UNKNOWN"
 BLIND_MS = 10_000
 """Of our own work: a guard without a price for so long is told of."""
 
@@ -40,7 +42,12 @@ class Outlook:
             DependencyDown: what forbids an entry could not be learned, so nothing of it leaves.
         """
         oldest_ms = self.clock.now_ms() - self.clock.work_ms(self.snap_age_ms_max)
-        touch = await self.market.touch(record.intent.instrument, oldest_ms=oldest_ms)
+        try:
+            touch = await self.market.touch(record.intent.instrument, oldest_ms=oldest_ms)
+        except DependencyDown:
+            if record.purpose.is_new_entry and record.state is IntentState.ACCEPTED:
+                raise
+            touch = None
         if record.purpose is Purpose.GUARD:
             if touch is None:
                 touch = await self._polled(record)
@@ -48,7 +55,7 @@ class Outlook:
                 self._blind_since.pop(record.intent_id, None)
         why = await self._forbidden(record) if record.purpose.is_new_entry else None
         free = None
-        if record.purpose.is_new_entry:
+        if record.purpose.is_new_entry and why is None:
             free = (await self.snapshots.get_hash(wallet(record.market).name(self.env))).get("free")
         return Seen(
             now_ms=self.clock.now_ms(),
@@ -83,6 +90,12 @@ class Outlook:
         """A dependency that was down may have held the entry up, so its time is looked at again as well."""
         if record.state is IntentState.ACCEPTED and is_late(record.intent, self.clock):
             return "EXPIRED"
-        standing = await self.restraints.standing()
+        try:
+            standing = await self.restraints.standing()
+        except DependencyDown:
+            if record.state is IntentState.ACCEPTED:
+                raise
+            # What is at the exchange must not rest on when nobody can say whether it may.
+            return UNKNOWN
         reason = forbidden(now_of(standing, record.intent.instrument, breaker_open=self.breaker.forbids()))
         return None if reason is None else reason[0].upper().replace("-", "_")

@@ -107,6 +107,7 @@ class Planning:
             funds_tries=self.settings.variables.funds_tries_max,
             funds_retry_ms=self.clock.work_ms(self.settings.variables.funds_retry_ms),
             look_ms=self.settings.look_ms,
+            limit_rest_ms=self.settings.variables.limit_rest_ms,
         )
 
     async def _fee_ratio(self, market: Market) -> Decimal:
