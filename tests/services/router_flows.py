@@ -56,3 +56,24 @@ async def order(
     answer = await floor.call("s4", "POST", "/orders", intent)
     await floor.settle(settle_ms)
     return answer
+
+
+async def leave(floor: Floor, *, qty: str = "0.010", name: str = "X1") -> PeerAnswer:
+    """What E1 bought is sold at market, all or in part."""
+    intent = OrderIntent(
+        intent_id=name,
+        client_order_id=f"s6-btc-{name.lower()}",
+        parent_id="E1",
+        ts=floor.world.clock.now_ms(),
+        market=FUT.market,
+        symbol=FUT.symbol,
+        side=Side.SELL,
+        intent=Intent.EXIT,
+        purpose=Purpose.EXIT,
+        qty=Decimal(qty),
+        reduce_only=True,
+        risk=RiskRef(rcu_rev=1),
+    )
+    answer = await floor.call("s4", "POST", "/orders", intent)
+    await floor.settle()
+    return answer
