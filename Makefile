@@ -20,7 +20,7 @@ MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help setup setup-dev system-packages up test check format bench flags map lock clean
+.PHONY: help setup setup-dev system-packages up test prove check format bench flags map lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ up: setup ## Start the system and print the link to its page: make up ARGS='--po
 
 test: setup-dev system-packages ## Run all tests: make test ARGS='-k ledger'
 	@$(BIN)/python -m pytest -n logical --dist loadgroup $(ARGS)
+
+prove: setup-dev ## Run all proofs in full, an hour or more, and write docs/proof: make prove ARGS='--every 10'
+	@CHIMERA_PROVE=full $(BIN)/python -m tests.prove $(ARGS)
 
 check: setup-dev ## Format, lint, types, import contracts: all of them, whatever the first one says
 	@failed=0; \

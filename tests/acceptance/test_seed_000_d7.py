@@ -11,15 +11,17 @@ from chimera.simulation.loop import run_virtual
 from tests.prove.extent import count
 from tests.prove.flows import FLOWS
 from tests.prove.many import KINDS, Many, consecutive, races
+from tests.prove.quiet import quiet
 from tests.prove.timeline import HOUSE, Fuse, Timeline
 
-INTENTS_COUNT = count(full=1_000, quick=100)
-RACES_COUNT = count(full=1_000, quick=100)
+INTENTS_COUNT = count(full=1_000, quick=40)
+RACES_COUNT = count(full=1_000, quick=40)
 
 
 @pytest.fixture(scope="module")
 def many() -> Many:
-    return run_virtual(consecutive(INTENTS_COUNT, seed=1))
+    with quiet():
+        return run_virtual(consecutive(INTENTS_COUNT, seed=1))
 
 
 @pytest.mark.timeout(1_200)
@@ -37,7 +39,8 @@ def test_none_is_there_twice_and_every_book_agrees(many: Many) -> None:
 
 @pytest.mark.timeout(1_200)
 def test_of_two_legs_touched_in_one_instant_one_fills() -> None:
-    outcome = run_virtual(races(RACES_COUNT, seed=5))
+    with quiet():
+        outcome = run_virtual(races(RACES_COUNT, seed=5))
 
     assert outcome.findings == {}
     assert outcome.exclusive + outcome.left == RACES_COUNT

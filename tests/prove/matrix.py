@@ -6,7 +6,7 @@ says at which steps each fault can occur; what can occur is then brought about, 
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -454,3 +454,68 @@ REFUSES_SERVICE = frozenset(
 
 WHILE_MS = 1_500
 """After service is refused no longer: whoever waited asks again at least this often."""
+
+
+# --- the cells, and the table
+
+
+def all_cells(runs: Mapping[str, Orderly]) -> list[Cell]:
+    """Whatever can occur."""
+    return [
+        (flow, row, point) for flow, run in runs.items() for (row, point), why in run.reasons.items() if why is None
+    ]
+
+
+def quick_cells(runs: Mapping[str, Orderly]) -> list[Cell]:
+    """Each fault at two of its cells, as flows and steps take turns."""
+    by_row: dict[str, list[Cell]] = {}
+    for cell in all_cells(runs):
+        by_row.setdefault(cell[1], []).append(cell)
+    chosen: list[Cell] = []
+    for turn, cells in enumerate(by_row.values()):
+        chosen += [cells[turn * 7 % len(cells)], cells[(turn * 11 + len(cells) // 2) % len(cells)]]
+    return list(dict.fromkeys(chosen))
+
+
+@dataclass(slots=True)
+class Tally:
+    """One cell of the table. `why` not: the rules' reasons where the fault can occur in no flow."""
+
+    ran: int = 0
+    wrong: int = 0
+    can: int = 0
+    why_not: set[str] = field(default_factory=set)
+
+
+Table = dict[tuple[str, Point], Tally]
+
+
+def table(runs: Mapping[str, Orderly], struck: Iterable[Struck]) -> Table:
+    found: Table = {}
+    for run in runs.values():
+        for (row, point), why in run.reasons.items():
+            tally = found.setdefault((row, point), Tally())
+            if why is None:
+                tally.can += 1
+            else:
+                tally.why_not.add(why)
+    for each in struck:
+        tally = found[each.cell[1], each.cell[2]]
+        tally.ran += each.hit
+        tally.wrong += each.wrong is not None
+    return found
+
+
+def unexplained(cells: Table) -> list[str]:
+    """Cells that can neither occur nor are excused by a rule."""
+    return [
+        f"{row.name} / {point}"
+        for row in ROWS
+        for point in Point
+        if (tally := cells.get((row.name, point))) is None or not (tally.can or tally.why_not)
+    ]
+
+
+def unreached(cells: Table) -> list[str]:
+    """Cells that can occur and never did."""
+    return [f"{row} / {point}" for (row, point), tally in cells.items() if tally.can and not tally.ran]
