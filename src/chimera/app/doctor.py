@@ -104,6 +104,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "working_type",
             "sync_wait_ms",
             "stop_tries_max",
+            "dead_man_ms",
             "testnet",
             "gate_notional_usdt_max",
             "gate_day_notional_usdt_max",

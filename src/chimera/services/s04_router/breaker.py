@@ -296,7 +296,8 @@ class BreakerKeeper:
 
 class CountedVenue(VenueThrough):
     """The exchange with every call of ours about orders and money counted. Prices and times are not: they say nothing
-    of whether orders are served, and would thin the share of errors out."""
+    of whether orders are served, and would thin the share of errors out. Nor is the dead-man switch, which is beside
+    all orders: while it alone fails, and is tried again and again, entries go on."""
 
     def __init__(self, inner: Venue, keeper: BreakerKeeper) -> None:
         super().__init__(inner)
@@ -339,9 +340,6 @@ class CountedVenue(VenueThrough):
 
     async def cancel(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> VenueOrder:
         return await self._counted(key, super().cancel(key, client_order_id, conditional=conditional))
-
-    async def cancel_all_after(self, symbol: str, countdown_ms: int) -> None:
-        await self._counted(InstrumentKey(Market.FUT, symbol), super().cancel_all_after(symbol, countdown_ms))
 
     async def ensure_isolated(self, symbol: str, leverage: int) -> None:
         await self._counted(InstrumentKey(Market.FUT, symbol), super().ensure_isolated(symbol, leverage))
