@@ -511,6 +511,53 @@ async def test_canceling_one_leg_takes_the_other_with_it(desk: Desk) -> None:
     assert (await desk.venue.order(SPOT, "pair-sl", conditional=False)).status is OrderStatus.CANCELED
 
 
+# --- the dead-man switch
+
+
+async def resting(desk: Desk, name: str, price: str = "59000") -> None:
+    post_only = {"type": OrderType.LIMIT, "time_in_force": TimeInForce.GTX}
+    await desk.venue.place(order(name, "0.01", price=D(price), **post_only))
+
+
+async def test_a_countdown_takes_what_rests_and_spares_conditional_orders(desk: Desk) -> None:
+    assert desk.venue.capabilities.dead_man_switch
+    await desk.listen()
+    await resting(desk, "rest")
+    await desk.venue.place(
+        order("stop", "0.01", Side.SELL, OrderType.STOP_MARKET, stop_price=D("58000"), reduce_only=True)
+    )
+    await desk.venue.place(order("spot", "0.01", type=OrderType.LIMIT, price=D("59000"), key=SPOT))
+
+    await desk.venue.cancel_all_after("BTCUSDT", 300)
+    before = {each.client_order_id for each in await desk.venue.open_orders()}
+    await desk.until(lambda: any(each.status is OrderStatus.CANCELED for each in desk.orders_told("rest")))
+
+    assert before == {"rest", "stop", "spot"}
+    assert {each.client_order_id for each in await desk.venue.open_orders()} == {"stop", "spot"}
+    assert (await desk.venue.order(FUT, "rest", conditional=False)).status is OrderStatus.CANCELED
+    await resting(desk, "later")
+    await desk.clock.sleep_until_ms(desk.clock.now_ms() + 600)
+    assert "later" in {each.client_order_id for each in await desk.venue.open_orders()}
+
+
+async def test_a_countdown_that_is_renewed_or_ended_takes_nothing(desk: Desk) -> None:
+    await resting(desk, "rest")
+
+    for countdown_ms in (400, 400, 400, 0):
+        await desk.venue.cancel_all_after("BTCUSDT", countdown_ms)
+        await desk.clock.sleep_until_ms(desk.clock.now_ms() + (250 if countdown_ms else 600))
+
+    assert [each.client_order_id for each in await desk.venue.open_orders()] == ["rest"]
+
+
+@pytest.mark.parametrize(("symbol", "countdown_ms", "code"), [("BTCUSDT", -1, -1130), ("NOSUCHUSDT", 1_000, -1121)])
+async def test_a_countdown_that_cannot_be_is_refused(desk: Desk, symbol: str, countdown_ms: int, code: int) -> None:
+    with pytest.raises(Refused) as refused:
+        await desk.venue.cancel_all_after(symbol, countdown_ms)
+
+    assert refused.value.code == code
+
+
 # --- the account
 
 

@@ -433,6 +433,7 @@ UNCOUNTED = {
     "market_events",
     "account_events",
     "transfers",
+    "cancel_all_after",
     "name",
     "capabilities",
     "tick_interval_ms",

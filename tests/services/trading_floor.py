@@ -192,7 +192,12 @@ class Floor:
             case "s1":
                 return s1.build(self.world, ConnectorSettings(env=ENV, keys=keys))
             case "s4":
-                return s4.build(self.world, RouterSettings(env=ENV, keys=keys, variables=self.s4_variables))
+                return s4.build(
+                    self.world,
+                    RouterSettings(
+                        env=ENV, keys=keys, variables=self.s4_variables, dead_man_ms=self.s4_variables.dead_man_ms
+                    ),
+                )
             case "s5":
                 return s5.build(self.world, ReconcilerSettings(env=ENV, keys=keys))
             case "s6":

@@ -116,6 +116,7 @@ HEEDED: Mapping[str, frozenset[str]] = {
             "working_type",
             "sync_wait_ms",
             "gate_orders_per_s_max",
+            "dead_man_ms",
             "gate_notional_usdt_max",
             "gate_day_notional_usdt_max",
             "gate_mid_distance_max",

@@ -183,6 +183,7 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
                 sync_wait_ms=settings.s4.sync_wait_ms,
                 holdings_ms=pace.holdings_ms,
                 stop_attempts=settings.s4.stop_tries_max,
+                dead_man_ms=settings.s4.dead_man_ms,
                 variables=settings.s4,
                 s3=settings.s3,
                 route_file=route_file(settings.s4.route_table_path),

@@ -111,6 +111,8 @@ class AlertCode(StrEnum):
     """Added to CONTRACTS 5: an order was stopped right before the exchange, so something above it is wrong."""
     ROUTE_TABLE = "ROUTE_TABLE"
     """Added to CONTRACTS 5: a route table, wait curve or cost curve cannot be used."""
+    DEAD_MAN_SWITCH = "DEAD_MAN_SWITCH"
+    """Added to CONTRACTS 5: the exchange's countdown over resting entries cannot be set or ended."""
     KEY_PERMISSIONS = "KEY_PERMISSIONS"
     DISK = "DISK"
     SLO_DECIDE_LATENCY = "SLO_DECIDE_LATENCY"
@@ -203,6 +205,9 @@ ALERTS: dict[AlertCode, AlertMeaning] = {
     ),
     _A.ROUTE_TABLE: AlertMeaning(
         Severity.WARN, "A route table, wait curve or cost curve cannot be used: what held before it stays."
+    ),
+    _A.DEAD_MAN_SWITCH: AlertMeaning(
+        Severity.WARN, "The exchange's dead-man switch over resting entries cannot be set, or not be ended."
     ),
     _A.KEY_PERMISSIONS: AlertMeaning(Severity.ERROR, "The API key may do too little, or more than it should."),
     _A.DISK: AlertMeaning(Severity.ERROR, "The data folder is nearly full or cannot be written."),

@@ -311,6 +311,10 @@ class S3Settings(StoreSettings):
     decide_lock_ms: int = Field(default=3_000, ge=100, le=60_000, description="How long a decision holds lock:pos")
 
 
+DEAD_MAN_MS_MIN = 30_000
+"""Renewed three times in it: each costs 12 of the 2,400 request weights of a minute, and one call may take 10 s."""
+
+
 class S4Settings(StoreSettings):
     exchange: Literal["binance"] = Field(default="binance", description="The only exchange spoken yet")
     binance_key: SecretStr = Field(default=SecretStr(""), description="API key")
@@ -364,6 +368,13 @@ class S4Settings(StoreSettings):
         default=0.05, gt=0, le=1, description="Last gate, hard cap: price of an entry order away from mid, fraction"
     )
     stop_tries_max: int = Field(default=3, ge=1, le=20, description="Then the position is closed at market")
+    dead_man_ms: int = Field(
+        default=0,
+        ge=0,
+        le=3_600_000,
+        description="The exchange cancels resting FUT entries when it has not heard of us for so long, as 120000; at"
+        f" least {DEAD_MAN_MS_MIN}. 0: never. Needs `chimera doctor --dead-man` first",
+    )
     funds_tries_max: int = Field(default=5, ge=1, le=20, description="Downsizing SPOT entries for lack of balance")
     funds_retry_ms: int = Field(
         default=200,
@@ -396,6 +407,14 @@ class S4Settings(StoreSettings):
     oco_fallback_ratio_max: Estimate = Field(
         default=0.2, ge=0, le=1, description="Above it OCO_FALLBACK_RATE_HIGH is told: one pair in five is no accident"
     )
+
+    @model_validator(mode="after")
+    def _time_to_renew(self) -> Self:
+        if 0 < self.dead_man_ms < DEAD_MAN_MS_MIN:
+            raise ValueError(
+                f"dead_man_ms {self.dead_man_ms} is too short to be renewed in time: 0, or {DEAD_MAN_MS_MIN} or more"
+            )
+        return self
 
 
 class S5Settings(StoreSettings):

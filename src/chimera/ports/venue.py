@@ -98,6 +98,9 @@ class Capabilities:
     """What an exchange offers besides market and limit orders. Whoever needs what is missing falls back, or refuses
     at the start.
 
+    `dead_man_switch` says that `cancel_all_after` is offered. Whether it spares conditional orders, which protect, an
+    exchange may leave open: who relies on that has to have seen it.
+
     `lookup_lag_ms` (real time) is how long after a change its queries by id may still say what was before: an order
     just placed is not known, one just canceled still open. Lists of open orders and the account stream do not lag.
     """
@@ -192,6 +195,16 @@ class Venue(Protocol):
         """
         Raises:
             UnknownOrder: it is not open (any more): query it before believing that nothing filled.
+        """
+        ...
+
+    async def cancel_all_after(self, symbol: str, countdown_ms: int) -> None:
+        """The dead-man switch: once `countdown_ms` of the exchange's time have passed, every open regular futures order
+        of `symbol` is canceled, whoever placed it, unless this is called again before. 0 ends the countdown; so does
+        its own end. Conditional orders are meant to stay: see `capabilities.dead_man_switch`.
+
+        Raises:
+            Refused: an unknown symbol, a negative time, or an exchange that has no such switch.
         """
         ...
 

@@ -615,6 +615,27 @@ async def test_a_margin_type_that_cannot_be_changed_is_told(venue: BinanceVenue,
     assert len(exchange.asked) == 1
 
 
+@pytest.mark.parametrize("countdown_ms", [120_000, 0])
+async def test_the_dead_man_switch_is_asked_for_as_it_is_documented(
+    venue: BinanceVenue, exchange: Canned, countdown_ms: int
+) -> None:
+    exchange.say("POST /fapi/v1/countdownCancelAll", {"symbol": "BTCUSDT", "countdownTime": str(countdown_ms)})
+
+    await venue.cancel_all_after("BTCUSDT", countdown_ms)
+
+    (asked,) = exchange.asked
+    assert (asked.params["symbol"], asked.params["countdownTime"]) == ("BTCUSDT", str(countdown_ms))
+
+
+async def test_a_dead_man_switch_that_is_not_there_is_refused(venue: BinanceVenue, exchange: Canned) -> None:
+    exchange.say("POST /fapi/v1/countdownCancelAll", refused(-1102, "Mandatory parameter was not sent."))
+
+    with pytest.raises(Refused) as caught:
+        await venue.cancel_all_after("BTCUSDT", 1_000)
+
+    assert caught.value.code == -1102
+
+
 async def test_modes_that_are_set_already_are_success(venue: BinanceVenue, exchange: Canned) -> None:
     exchange.say("POST /fapi/v1/positionSide/dual", refused(-4059, "No need to change position side."))
     exchange.say("POST /fapi/v1/multiAssetsMargin", refused(-4171, "does not need to be adjusted"))

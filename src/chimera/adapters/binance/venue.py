@@ -244,6 +244,9 @@ class BinanceVenue:
             return await self.spot.cancel(key.symbol, client_order_id)
         return await self.futures.cancel(key.symbol, client_order_id, conditional=conditional)
 
+    async def cancel_all_after(self, symbol: str, countdown_ms: int) -> None:
+        await self.futures.cancel_all_after(symbol, countdown_ms)
+
     async def ensure_isolated(self, symbol: str, leverage: int) -> None:
         await self.futures.ensure_isolated(symbol, leverage)
 

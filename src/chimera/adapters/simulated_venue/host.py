@@ -106,6 +106,18 @@ class ExchangeHost:
         if last is not None:
             self.apply(replace(last, bars=()))
 
+    def look_at_ms(self, at_ms: int) -> None:
+        """Do then what is due by the clock alone, for no tick may come."""
+        self.clock.call_at_ms(at_ms, self._on_time)
+
+    def _on_time(self) -> None:
+        changes = self.exchange.on_time(self.clock.now_ms())
+        try:
+            if changes:
+                self.settle(changes)
+        except JournalError as error:
+            log.error("what was due is not written down yet", untold=len(self._untold), why=str(error))
+
     def settle(self, changes: Sequence[AccountChange]) -> None:
         """Durable first, told second; the clock never resumes before what the exchange has stamped.
 

@@ -323,6 +323,18 @@ class SimulatedVenue(ExchangeHost):
         self._answer_for(changes)
         return canceled
 
+    async def cancel_all_after(self, symbol: str, countdown_ms: int) -> None:
+        await self._call(
+            lambda: asked_to_change("countdown", symbol), lambda: self._cancel_all_after(symbol, countdown_ms)
+        )
+
+    def _cancel_all_after(self, symbol: str, countdown_ms: int) -> None:
+        now_ms = self.clock.now_ms()
+        self.exchange.set_countdown(symbol, countdown_ms, now_ms)
+        self._answer_for(())
+        if countdown_ms:
+            self.look_at_ms(now_ms + countdown_ms)
+
     async def ensure_isolated(self, symbol: str, leverage: int) -> None:
         await self._call(lambda: asked_to_change("leverage", symbol), lambda: self._ensure_isolated(symbol, leverage))
 

@@ -145,6 +145,15 @@ class BreakerRecord(SystemState):
     error_rate: Estimate | None = None
 
 
+class DeadManSeen(SystemState):
+    """The exchange's dead-man switch was seen to spare conditional orders: at `venue` (testnet, live, or what a server
+    at a URL is called), at `seen_at`. Without it S4 does not use the switch. Written by `chimera doctor`."""
+
+    key: Literal["dead_man_seen"] = "dead_man_seen"
+    venue: str
+    seen_at: EpochMs
+
+
 SYSTEM_STATES: dict[str, type[SystemState]] = {
     "kill_switch": KillSwitchState,
     "pauses": PausesState,
@@ -154,6 +163,7 @@ SYSTEM_STATES: dict[str, type[SystemState]] = {
     "balances": BalancesState,
     "equity_peak": EquityPeakState,
     "breaker": BreakerRecord,
+    "dead_man_seen": DeadManSeen,
 }
 """Key to type; every `lease-…` is a `LeaseState`."""
 

@@ -296,7 +296,8 @@ class BreakerKeeper:
 
 class CountedVenue(VenueThrough):
     """The exchange with every call of ours about orders and money counted. Prices and times are not: they say nothing
-    of whether orders are served, and would thin the share of errors out."""
+    of whether orders are served, and would thin the share of errors out. Nor is the dead-man switch, which is beside
+    all orders: while it alone fails, and is tried again and again, entries go on."""
 
     def __init__(self, inner: Venue, keeper: BreakerKeeper) -> None:
         super().__init__(inner)

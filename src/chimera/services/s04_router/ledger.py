@@ -95,6 +95,8 @@ class Ledger:
     _changed: dict[str, Changed] = field(default_factory=dict)
     _watched: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
     """By intent: who hears of every change of its orders."""
+    hearers: list[Callable[[Order], None]] = field(default_factory=list)
+    """Who hears of each order as it stands, whenever it is taken up or changes. Told before anything is sent."""
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def watch(self, intent_id: str, tell: Callable[[], None]) -> None:
@@ -436,6 +438,8 @@ class Ledger:
 
     def _remember(self, entry: _Entry) -> None:
         self._entries[entry.order.order_id] = entry
+        for hear in self.hearers:
+            hear(entry.order)
         self._entries.move_to_end(entry.order.order_id)
         while len(self._entries) > FINAL_KEPT:
             oldest = next((key for key, each in self._entries.items() if each.order.status.is_final), None)

@@ -24,6 +24,7 @@ from chimera.runtime.telling import Teller
 from chimera.services.s04_router.api import Api
 from chimera.services.s04_router.approvals import Approvals
 from chimera.services.s04_router.backlog import Backlog
+from chimera.services.s04_router.dead_man import DeadMan
 from chimera.services.s04_router.fees import Fees
 from chimera.services.s04_router.guarded import guarded
 from chimera.services.s04_router.guards import Guards
@@ -103,6 +104,16 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         holdings=holdings,
         fees=fees,
     )
+    dead_man = DeadMan(
+        countdown_ms=settings.dead_man_ms,
+        keys=settings.keys,
+        venue=venue,
+        documents=world.documents,
+        clock=world.clock,
+        teller=teller,
+    )
+    if dead_man.is_set:
+        ledger.hearers.append(dead_man.hear)
     intents = Intents(documents=world.documents, results=results, clock=world.clock)
     restraints = Restraints(
         env=settings.env,
@@ -309,6 +320,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         produces=("ord:result", "recon:cmd", "router:events", "alerts"),
         start=start,
         stop=drive.stop,
-        background=(account.listen, account.catch_up, account.report, breaker.watch),
+        background=(account.listen, account.catch_up, account.report, breaker.watch, *dead_man.loops()),
         checks=checks,
     )

@@ -40,6 +40,7 @@ class Settings:
         report_pause_max_ms: The pause doubles up to this while it goes on and on.
         fill_wait_ms: Venue time: how long the account stream has to tell the fills of an answered market order.
             Then we ask.
+        dead_man_ms: S4_DEAD_MAN_MS: the exchange's countdown over resting entries; 0 is none.
         variables: What the environment says of execution: hard caps, breaker, last gate, route table.
         s3: S3's variables, for the limits of the book where a bundle is silent.
         route_file: Reads the file at S4_ROUTE_TABLE_PATH.
@@ -68,6 +69,7 @@ class Settings:
     rules_ms: int = 60_000
     isolated_ms: int = 60_000
     close_tries_max: int = 5
+    dead_man_ms: int = 0
     variables: S4Settings = field(default_factory=S4Settings)
     s3: S3Settings = field(default_factory=S3Settings)
     route_file: Callable[[], str | None] = no_file

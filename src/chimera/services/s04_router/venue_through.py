@@ -94,6 +94,9 @@ class VenueThrough:
     async def cancel(self, key: InstrumentKey, client_order_id: str, *, conditional: bool) -> VenueOrder:
         return await self._inner.cancel(key, client_order_id, conditional=conditional)
 
+    async def cancel_all_after(self, symbol: str, countdown_ms: int) -> None:
+        await self._inner.cancel_all_after(symbol, countdown_ms)
+
     async def ensure_isolated(self, symbol: str, leverage: int) -> None:
         await self._inner.ensure_isolated(symbol, leverage)
 

@@ -187,20 +187,14 @@ class FuturesOrders:
         symbol = call.text("symbol")
         self._prints.of(symbol)
         countdown_ms = call.whole("countdownTime")
-        clock = self._floor.clock
-        now_ms = clock.now_ms()
+        now_ms = self._floor.clock.now_ms()
         self._floor.exchange.set_countdown(symbol, countdown_ms, now_ms)
         self._floor.settle(())
         if countdown_ms:
-            clock.call_at_ms(now_ms + countdown_ms, self._on_time)
+            self._floor.host.look_at_ms(now_ms + countdown_ms)
         return {"symbol": symbol, "countdownTime": str(countdown_ms)}
 
     # --- inside
-
-    def _on_time(self) -> None:
-        changes = self._floor.exchange.on_time(self._floor.clock.now_ms())
-        if changes:
-            self._floor.settle(changes)
 
     def _place(self, call: Call, self_trade: SelfTrade) -> Any:
         full = reading.full_answer(call)
