@@ -128,8 +128,9 @@ def _matrix_page(cells: Table) -> str:
     lines = [
         "# Fault by step",
         "",
-        "Written by `make prove`. A cell says how often the fault struck at that step, over all flows; `!` how many of",
-        "these broke an invariant; `n3` that it can occur in no flow, by the rule of note 3. Where it can occur in some",
+        "Written by `make prove`. A cell says how often the fault struck at that step, over all flows; `!` how many",
+        "of these broke an invariant; `n3` that it can occur in no flow, by the rule of note 3. Where it can occur in",
+        "some",
         "flows only, the rules that exclude the others are those of the same notes. A dot: not in this run.",
         "",
         "| fault | " + " | ".join(Point) + " |",
