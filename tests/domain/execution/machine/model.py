@@ -759,9 +759,9 @@ class Model:
             not order.status.is_final if leg.role is LegRole.STOP else True
             for leg, order in flow.legs(LegRole.STOP, LegRole.CLOSE)
         )
-        _must(
-            covered or state.execution.stopped == "NOTHING_OPEN", "what is open has neither a stop nor a close on file"
-        )
+        # The exchange said that nothing is open: whoever closed it, its fill is only not told yet.
+        closed = any(order.refusal is Refusal.NOTHING_TO_REDUCE for _, order in flow.legs(LegRole.STOP))
+        _must(covered or closed, "what is open has neither a stop nor a close on file")
 
     def _check_end(self, state: State, end: End) -> None:
         _must(not state.calls, f"it ended with {state.calls} under way")
@@ -789,7 +789,7 @@ class Model:
         if open_qty > 0:
             covered = sum((held.qty - held.filled for held in stops if held.is_live), Decimal(0))
             _must(covered >= open_qty or meddled or close_failed, f"{open_qty} are open and {covered} covered")
-        elif state.execution.stopped == "EXITED":
+        elif self.flow(state).filled(*WORKING) <= self.flow(state).filled(*LEAVING):
             rests = [n for n, held in state.venue if held.role in LEAVING and held.is_live]
             _must(not rests, f"it is flat, and {rests} rest")
 

@@ -72,7 +72,13 @@ def scenario(
         ),
         instrument=FUT if of.market is Market.FUT else SPOT,
         unit=UNIT,
-        limits=Limits(leverage=20, min_slice_usdt=Decimal(0), fee_ratio=Decimal("0.0005"), stops_max=2),
+        limits=Limits(
+            leverage=20,
+            min_slice_usdt=Decimal(0),
+            fee_ratio=Decimal("0.0005"),
+            stops_max=2,
+            first_rung_share=Decimal("0.5"),
+        ),
         luck=counts,
         initial_qty=Decimal(0) if of.purpose.is_new_entry else of.qty,
     )
