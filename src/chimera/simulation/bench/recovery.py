@@ -39,6 +39,11 @@ QTY = "0.001"
 STOP_DISTANCE = "400"
 READY_WITHIN_S = 60.0
 STEP_S = 0.01
+ENTER_STEP_S = 0.25
+"""An entry that is refused costs of what the exchange lets one address ask, 2,400 a minute."""
+
+BETWEEN_KILLS_S = 10.0
+"""So does a start: without a pause the exchange would refuse to be asked at one of them."""
 WAITED_FOR = ("s4", "s5", "s6")
 
 
@@ -164,7 +169,7 @@ def bench(options: BenchOptions) -> list[BenchRow]:
                 _until(system.is_ready, system)
                 for _ in range(options.kills):
                     for _ in range(options.entries):
-                        _until(system.enters, system)
+                        _until(system.enters, system, ENTER_STEP_S)
                         system.leave()
                     cut_off = system.send("POST", "/s4/orders", system.entry())
                     pause(0.05 * chance.uniform())
@@ -176,10 +181,11 @@ def bench(options: BenchOptions) -> list[BenchRow]:
                     system.start()
                     _until(system.is_ready, system)
                     ready_ns.append(time.perf_counter_ns() - began_ns)
-                    _until(system.enters, system)
+                    _until(system.enters, system, ENTER_STEP_S)
                     entering_ns.append(time.perf_counter_ns() - began_ns)
                     down.append((down_ms, _clock_ms(exchange)))
                     system.leave()
+                    pause(BETWEEN_KILLS_S if options.kills > 1 else 0.0)
                 evidence = Evidence.of_folder(data, exchange)
             finally:
                 system.end()
@@ -205,7 +211,7 @@ def _clock_ms(exchange: Path) -> int:
     return int.from_bytes((exchange / "venue.clock").read_bytes()[:8], "big")
 
 
-def _until(is_so: Callable[[], bool], system: _System) -> None:
+def _until(is_so: Callable[[], bool], system: _System, step_s: float = STEP_S) -> None:
     """
     Raises:
         NotBack: not within a minute.
@@ -214,4 +220,4 @@ def _until(is_so: Callable[[], bool], system: _System) -> None:
     while not is_so():
         if time.perf_counter() > deadline_s or system.process is None or system.process.poll() is not None:
             raise NotBack(f"after {READY_WITHIN_S:g} s: {system.call('GET', '/s4/health')}")
-        pause(STEP_S)
+        pause(step_s)
