@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -31,8 +32,6 @@ from tests.runtime.asgi import JSON, PROBLEM, Answer, ask
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.test_s04_http import entry, exit_order, spot_entry, stop_order
 from tests.services.trading_floor import Floor
-
-schemathesis = pytest.importorskip("schemathesis")
 
 AT_ONCE = 20
 """Calls on one floor: enough that one meets what another has left."""

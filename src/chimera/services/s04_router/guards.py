@@ -82,10 +82,13 @@ class Guards:
             found = await self.intents.get(intent.intent_id)
             assert found is not None, f"guard {intent.intent_id} is on file and cannot be read"
             record = found
-        await self.snapshots.set_hash(
-            GUARD_STOP.name(self.env, intent.instrument, entry.intent_id),
-            {"armed": "1", "armed_at": str(record.created_at), "stop_price": str(stop_price), "qty": str(qty)},
-        )
+        # It watches from now on, whoever can be told of it.
+        self._begin(record)
+        with suppress(DependencyDown):
+            await self.snapshots.set_hash(
+                GUARD_STOP.name(self.env, intent.instrument, entry.intent_id),
+                {"armed": "1", "armed_at": str(record.created_at), "stop_price": str(stop_price), "qty": str(qty)},
+            )
         await self.teller.event(
             EventKind.GUARD_ARMED,
             intent.instrument,
@@ -95,7 +98,6 @@ class Guards:
             qty=float(qty),
             why=why,
         )
-        self._begin(record)
 
     def _begin(self, record: IntentRecord) -> None:
         assert self.lead is not None, "nobody leads guards yet"
@@ -103,12 +105,13 @@ class Guards:
 
     async def _next(self, entry: OrderIntent, instead_of: str | None) -> tuple[int, IntentRecord | None]:
         """The number of the next guard of a trade, and the one that still watches."""
-        number = 1
+        number, watching = 1, None
         while (record := await self.documents.get(INTENTS, f"{entry.intent_id}-GUARD-{number}")) is not None:
-            if not record.state.is_final and record.intent_id != instead_of:
-                return number, record
+            # One that was stood down ends, however long that takes it to write.
+            if not record.state.is_final and record.intent_id != instead_of and record.intent_id not in self._down:
+                watching = record
             number += 1
-        return number, None
+        return number, watching
 
     async def count(self, trade_id: str) -> int:
         """How many guards the trade has had."""
@@ -153,9 +156,12 @@ class Guards:
     async def disarmed(self, record: IntentRecord) -> None:
         """It has ended, whatever it did."""
         parent_id = record.intent.parent_id or record.intent_id
-        self._down.discard(record.intent_id)
         with suppress(DependencyDown):
             await self.snapshots.delete(GUARD_STOP.name(self.env, record.intent.instrument, parent_id))
+
+    def over(self, intent_id: str) -> None:
+        """Its end is on file."""
+        self._down.discard(intent_id)
 
     async def triggered(self, record: IntentRecord, why: str) -> None:
         await self.teller.event(EventKind.GUARD_TRIGGERED, record.intent.instrument, record.intent_id, why=why)

@@ -8,6 +8,7 @@ exchange's trade id, and an order is final only when every fill of it is on file
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from chimera.domain.execution.slippage import slippage_bps, vwap
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Put, Query
+from chimera.ports.errors import DependencyDown
 from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
@@ -237,7 +239,9 @@ class Ledger:
             missing = await self._ask_fills(reported)
             entry = await self._book_told(reported, [*fills, *missing]) or entry
         if reported.market is Market.SPOT:
-            await self.holdings.renew()
+            # What it counts is counted again by its own timer: no fill of another order waits for it.
+            with suppress(DependencyDown):
+                await self.holdings.renew()
         return entry.order
 
     async def _book_told(self, reported: VenueOrder, fills: Sequence[VenueFill]) -> _Entry | None:

@@ -160,6 +160,10 @@ class Calls:
         backoff = Backoff(self.clock, self.randomness, first_ms=100, max_ms=self.settings.retry_max_ms)
         tried = 0
         while True:
+            known = self.ledger.present(new.client_order_id)
+            if known is not None and known.status.is_final:
+                # Taken back, or given up, while it waited for another try.
+                return
             if fresh:
                 sending = await self.send.place(new, keep=NothingToReduce if closing else None)
             else:

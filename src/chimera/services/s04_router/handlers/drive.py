@@ -181,6 +181,7 @@ class Drive:
                 told = told or await self._tell_uncovered(run, str(down))
             except Exception as broken:
                 self._log(run, "lead", broken)
+                told = told or await self._tell_uncovered(run, str(broken))
             await backoff.wait()
             run.record = await self._reload(run.record)
 
@@ -388,6 +389,7 @@ class Drive:
                     log.error("the exchange lost an order", intent=run.intent_id, why=str(unknown))
                 except Exception as broken:
                     self._log(run, f"call {call}", broken)
+                    told = told or await self._tell_uncovered(run, str(broken))
                 await backoff.wait()
         finally:
             run.busy.discard(call.n)
@@ -475,6 +477,8 @@ class Drive:
             avg_price=end.avg_price,
             execution=run.execution,
         )
+        if record.purpose is Purpose.GUARD:
+            self.spot_exit.guards.over(run.intent_id)
 
     async def _tell_filled(self, run: Run, end: End, flow: Flow) -> None:
         record = run.record

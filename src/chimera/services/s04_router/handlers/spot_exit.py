@@ -6,6 +6,7 @@ a stop is not an option.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -37,6 +38,7 @@ from chimera.domain.execution.protect import AtDistance, AtPrice, StopWish, Targ
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
+from chimera.ports.errors import DependencyDown
 from chimera.ports.randomness import Randomness
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
@@ -181,7 +183,10 @@ class SpotExit:
         instrument = self.instruments[key]
         qty = intent.qty
         if intent.parent_id is not None:
-            while self.guards.end_entry(intent.parent_id, f"SOLD_BY {run.intent_id}"):
+            # A guard follows an entry that has bought all it will; only an exit may come before.
+            while run.record.purpose is not Purpose.GUARD and self.guards.end_entry(
+                intent.parent_id, f"SOLD_BY {run.intent_id}"
+            ):
                 # It takes back what rests of it and protects what it bought; then there is something to leave.
                 await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
             await self._turn(run, intent.parent_id)
@@ -516,7 +521,8 @@ class SpotExit:
             "updated_at": self.clock.now_ms(),
         }
         name = SPOT_OCO_STATE.name(self.env, record.intent.instrument)
-        await self.snapshots.set_hash(name, {record.intent_id: json.dumps(body)})
+        with suppress(DependencyDown):
+            await self.snapshots.set_hash(name, {record.intent_id: json.dumps(body)})
 
 
 def _free(balances: Sequence[Balance], key: InstrumentKey, asset: str) -> Decimal:
