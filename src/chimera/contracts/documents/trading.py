@@ -274,7 +274,7 @@ class Execution(Contract):
     Together with the orders on file it is the whole state of the machine (`domain.execution`): every id that may be
     sent stands in `legs` before the first byte leaves. `maker_wait_ms` is how long a quote rests, `maker_cap_ms` how
     long one may that has filled `need_fill_ratio` of its slice by then; `stopped` why nothing more is opened, None
-    while something may be. `slice_qty_min` is a bound for what is cut smaller, in base asset.
+    while something may be.
     """
 
     style: ExecStyle

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, Order, WorkSlice
-from chimera.contracts.enums import LegRole, OrderType, TimeInForce
+from chimera.contracts.enums import OrderType, TimeInForce
 from chimera.domain.execution.machine.flow import Alarm, Limits, leg_name
 from chimera.domain.execution.orders import NewOrder
 from chimera.services.s04_router.ledger import Ledger
@@ -13,8 +13,7 @@ from chimera.services.s04_router.ledger import Ledger
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """`busy` and `unsent` are the machine's words. `dirty` says that something changed since the last look; `calls` how
-    many calls are under way that may still write."""
+    """`busy` and `unsent` are the machine's words. `dirty` says that something changed since the last look."""
 
     record: IntentRecord
     execution: Execution | None
@@ -50,9 +49,6 @@ class Run:
     def leg(self, n: int) -> Leg:
         assert self.execution is not None
         return next(leg for leg in self.execution.legs if leg.n == n)
-
-    def role_of(self, n: int) -> LegRole:
-        return self.leg(n).role
 
     def why(self, what: str) -> object:
         """What a note of the machine says of its reason."""

@@ -146,7 +146,7 @@ def _cover(draft: Draft, stops: Sequence[LegOrder], open_qty: Decimal, price: De
         return not others and not unlisted
     if unlisted:
         return False
-    if _must_close(draft, stops, listed):
+    if _must_close(draft, stops):
         return False
     draft.file(
         LegRole.STOP,
@@ -167,8 +167,8 @@ def _holds(draft: Draft, order: Order, open_qty: Decimal) -> bool:
     return qty in (open_qty, draft.flow.instrument.ceil_qty(open_qty))
 
 
-def _must_close(draft: Draft, stops: Sequence[LegOrder], listed: Sequence[LegOrder]) -> bool:
-    """True where the newest stop could not be listed: what is open is closed, unless an earlier stop still holds."""
+def _must_close(draft: Draft, stops: Sequence[LegOrder]) -> bool:
+    """True where the newest stop could not be listed: what is open is closed."""
     if not stops:
         return False
     _, newest = stops[-1]

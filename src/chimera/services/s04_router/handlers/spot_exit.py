@@ -239,6 +239,11 @@ class SpotExit:
         wait_ms = self.clock.work_ms(min(AGAIN_MAX_MS, doubled))
         await self.clock.sleep_until_ms(self.clock.now_ms() + wait_ms)
 
+    async def _entry_has_ended(self, trade_id: str, why: str) -> None:
+        """It takes back what rests of it and protects what it bought; then there is something to leave."""
+        while self.guards.end_entry(trade_id, why):
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+
     async def _turn(self, run: Run, trade_id: str) -> None:
         while True:
             holder = self._selling.get(trade_id)
