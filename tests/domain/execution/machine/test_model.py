@@ -75,7 +75,6 @@ if FULL:
     def test_deep(name: str, late: bool) -> None:
         found = explore(replace(DEEP[name], late=late))
 
-        print(
-            f"{name}, deep{', late' if late else ''}: {found.states} states, {found.moves} moves, {len(found.ends)} ends"
-        )
+        when = "late" if late else "at once"
+        print(f"{name}, deep, {when}: {found.states} states, {found.moves} moves, {len(found.ends)} ends")
         assert found.states >= 10_000
