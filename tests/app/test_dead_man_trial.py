@@ -1,4 +1,4 @@
-"""The trial of the dead-man switch, at a real server of ours: what it sees, what it keeps, and that it leaves nothing."""
+"""The trial of the dead-man switch, at a real server of ours: what it sees, what it keeps, that it leaves nothing."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import DataFolderProblem, open_folder
-from chimera.app.dead_man_trial import SEEN_KEY, Trial, findings_of, try_dead_man
+from chimera.app.dead_man_trial import Trial, findings_of, try_dead_man
 from chimera.app.findings import Level
 from chimera.app.remote import reach
 from chimera.app.sides import UpProblem
@@ -25,8 +25,7 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.settings import S4Settings
 from chimera.domain.execution.orders import NewOrder
 from chimera.ports.venue import OutcomeUnknown, VenueUnavailable
-from chimera.services.s04_router.dead_man import SEEN
-from chimera.services.s04_router.dead_man import SEEN_KEY as ROUTERS_KEY
+from chimera.services.s04_router.dead_man import SEEN, SEEN_KEY
 from tests.services.meddling import Meddled
 from tests.venue_server.running import KEY, SECRET, RunningVenue, running_venue
 
@@ -53,7 +52,7 @@ async def test_a_switch_that_spares_the_stop_is_kept_where_the_router_looks() ->
     async with trial_at() as (trial, venue, documents):
         (finding,) = await findings_of(trial, documents, "testnet")
 
-        seen = await documents.get(SEEN, ROUTERS_KEY)
+        seen = await documents.get(SEEN, SEEN_KEY)
         assert finding.level is Level.OK, finding
         assert seen is not None
         assert (seen.venue, seen.seen_at > 0) == ("testnet", True)

@@ -15,7 +15,6 @@ from chimera.app.data_folder import DOCUMENTS_NAME, DataFolderProblem, open_fold
 from chimera.app.findings import Finding, Level
 from chimera.app.remote import reach
 from chimera.app.sides import LIVE, UpProblem
-from chimera.contracts.collections import system_state
 from chimera.contracts.documents import DeadManSeen
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, TimeInForce
 from chimera.contracts.instrument_key import InstrumentKey
@@ -25,9 +24,9 @@ from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.venue import Venue, VenueError
+from chimera.services.s04_router.dead_man import SEEN, SEEN_KEY
 
 WHAT = "dead-man switch"
-SEEN_KEY = "dead_man_seen"
 COUNTDOWN_MS = 5_000
 PATIENCE_MS = 15_000
 """Of real time, for what the exchange is to show."""
@@ -178,7 +177,6 @@ def _names(orders: Sequence[VenueOrder]) -> set[str]:
 
 async def findings_of(trial: Trial, documents: Documents, place: str) -> list[Finding]:
     """Make the trial at the exchange that people call `place`, and keep what was seen."""
-    seen = system_state(DeadManSeen)
     try:
         spares = await trial.spares_stops()
     except TrialProblem as problem:
@@ -186,10 +184,10 @@ async def findings_of(trial: Trial, documents: Documents, place: str) -> list[Fi
     except VenueError as error:
         return [Finding(WHAT, f"could not be tried: {error}", BY_HAND, Level.BAD)]
     if not spares:
-        await documents.remove(seen, SEEN_KEY)
+        await documents.remove(SEEN, SEEN_KEY)
         return [Finding(WHAT, "it takes conditional orders too, and so the stops", "unset S4_DEAD_MAN_MS", Level.BAD)]
     now_ms = trial.clock.now_ms()
-    await documents.put(seen, DeadManSeen(venue=place, seen_at=now_ms, updated_at=now_ms))
+    await documents.put(SEEN, DeadManSeen(venue=place, seen_at=now_ms, updated_at=now_ms))
     return [Finding(WHAT, f"{place}: it took the resting order of {trial.symbol} and spared the stop; kept")]
 
 
