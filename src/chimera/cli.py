@@ -550,20 +550,33 @@ def doctor(
         str | None, typer.Option(help="Look at this exchange and its account too: testnet, live, or a server's URL.")
     ] = None,
     symbols: Symbols = "BTCUSDT,ETHUSDT",
+    dead_man: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SYMBOL",
+            help="With --venue testnet: try on this symbol, by two small orders far from the market, whether the"
+            " dead-man switch spares stops, and keep the answer in --data for S4_DEAD_MAN_MS.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look at versions, ports, disk, clock, data folder and exchange; say what is missing and what mends it."""
     from chimera.app.doctor import examine
     from chimera.app.sides import PAPER, SIM
 
+    if dead_man is not None and (venue is None or venue_of(venue) in (SIM, PAPER)):
+        refuse(f"--dead-man {dead_man}: name the exchange to try it at, --venue testnet")
     findings = examine(data, port)
     if venue is not None and venue_of(venue) not in (SIM, PAPER):
+        from chimera.app.dead_man_trial import try_dead_man
         from chimera.app.remote import look_at
         from chimera.contracts.settings import S4Settings
 
         with refusals():
             s4 = S4Settings.from_env(os.environ)
             findings += asyncio.run(look_at(venue_of(venue), symbols_of(symbols), s4))
+            if dead_man is not None:
+                findings += asyncio.run(try_dead_man(venue_of(venue), symbols_of(dead_man)[0], data, s4))
     if as_json:
         print(json.dumps([finding.to_json() for finding in findings]))
     else:

@@ -133,9 +133,13 @@ class DeadMan:
         if why_not is not None and not self._told_off:
             self._told_off = True
             log.warning("the dead-man switch stays off", why=why_not)
-            await self.teller.alert(
-                AlertCode.DEAD_MAN_SWITCH, Severity.WARN, f"S4_DEAD_MAN_MS is set, and without effect: {why_not}"
-            )
+            try:
+                await self.teller.alert(
+                    AlertCode.DEAD_MAN_SWITCH, Severity.WARN, f"S4_DEAD_MAN_MS is set, and without effect: {why_not}"
+                )
+            except DependencyDown:
+                self._told_off = False
+                raise
         while why_not is not None:
             await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(IDLE_MS))
         await self._lead(symbol, countdown)
