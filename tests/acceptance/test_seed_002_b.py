@@ -10,11 +10,13 @@ from chimera.contracts.enums import EventKind, Market, OrderStatus, OrderType, P
 from chimera.contracts.keys import GUARD_STOP, RECON_LAST_RUN
 from chimera.contracts.messages import OrderResult, PositionEvent
 from chimera.ports.documents import Query
+from chimera.services.s12_gateway.service import build
+from chimera.services.s12_gateway.settings import GatewaySettings
 from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.loop import run_virtual
 from tests.prove.flows import FLOWS, entry, regime_is_normal, reserve
 from tests.prove.timeline import HOUSE, Fuse, Timeline
-from tests.services.trading_floor import ENV, SPOT, Floor
+from tests.services.trading_floor import ENV, FUT, SPOT, Floor
 
 D = Decimal
 Scenario = Callable[[Timeline, Floor], Awaitable[None]]
@@ -110,7 +112,7 @@ def test_b3_the_stop_follows_a_part_is_taken_and_a_winner_grows() -> None:
         assert grown.stop_price is not None
         assert grown.stop_price > 60_000
 
-        await floor.move("62000", settle_ms=10_000)
+        await floor.move("65000", settle_ms=10_000)
 
         trade = await floor.trade()
         assert trade.rung >= 1
@@ -127,15 +129,16 @@ def test_b3_the_stop_follows_a_part_is_taken_and_a_winner_grows() -> None:
 def test_b4_what_the_exchange_has_and_we_have_not_is_put_right() -> None:
     async def scenario(timeline: Timeline, floor: Floor) -> None:
         await FLOWS["taker"].steps[0](timeline, floor)
-        await floor.by_hand("s3-btc-lost", Side.BUY, "0.010", type=OrderType.LIMIT, price=D("59000"))
+        [stop] = [name for name, (kind, _, _) in floor.resting().items() if kind == "STOP_MARKET"]
+        await floor.venue.cancel(FUT, stop, conditional=True)
         await floor.by_hand("web_part", Side.SELL, "0.004", reduce_only=True)
 
-        answer = await floor.call("s5", "POST", "/reconcile", {})
+        answer = await floor.call("s5", "POST", "/reconcile", {"scope": "ALL"})
         await floor.settle(10_000)
 
         assert answer.ok, answer.body
-        assert "s3-btc-lost" not in floor.resting()
         assert (await floor.trade()).qty_open == D("0.006")
+        assert [what[1] for what in floor.resting().values() if what[0] == "STOP_MARKET"] == [D("0.006")]
         assert EventKind.RECONCILE_FIX in await kinds(timeline)
         assert await floor.world.snapshots.get(RECON_LAST_RUN.name(ENV)) is not None
         await floor.move("59000")
@@ -173,8 +176,9 @@ def test_b8_what_a_wallet_lacks_is_proposed_allowed_and_moved_once() -> None:
         assert row.result.value == "PENDING"
         assert timeline.evidence().transfers == ()
 
-        answer = await floor.call("s1", "POST", "/treasury/transfer", {"transfer_id": row.transfer_id})
-        await floor.settle(5_000)
+        floor.peers.add("s12", build(floor.world, GatewaySettings(env=ENV)).routes)
+        answer = await floor.call("s12", "POST", f"/treasury/transfers/{row.transfer_id}/approve", {})
+        await floor.settle(120_000)
 
         assert answer.ok, answer.body
         [moved] = timeline.evidence().transfers

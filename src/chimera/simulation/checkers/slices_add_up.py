@@ -17,8 +17,6 @@ WORKING = (LegRole.QUOTE, LegRole.TAKE)
 WHOLE = (ExecStyle.TAKER, ExecStyle.MAKER)
 """Styles that leave nothing of a slice unless the market does."""
 _ZERO = Decimal(0)
-_SMALL = Decimal("0.02")
-"""Share of a slice that rules which became coarser meanwhile may keep from being ordered."""
 
 
 def check(evidence: Evidence) -> list[str]:
@@ -73,7 +71,7 @@ def _left_out(
         last = orders.get(names[-1]) if names else None
         ended_short = last is not None and (last.filled_qty or _ZERO) < (last.quantity or _ZERO)
         rest = part.qty - filled[part.number]
-        if rest > _SMALL * part.qty and not ended_short:
+        if rest > 0 and not ended_short:
             findings.append(
                 f"intent {record.intent_id}: slice {part.number} of {part.qty} ended with {filled[part.number]}"
             )
