@@ -1,5 +1,6 @@
 """The ways an entry is carried out: maker first, in slices, smaller, later or not at all."""
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
@@ -249,6 +250,32 @@ def test_a_limit_order_that_a_person_takes_back_ends_its_intent() -> None:
         await floor.stop()
 
     run_virtual(scenario())
+
+
+def test_a_fill_that_the_stream_does_not_tell_has_its_stop_within_two_seconds() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor(*UNDER, venue=Deaf)
+        await order(floor, entry(floor, type=OrderType.LIMIT, price=D(59500)))
+        await floor.settle(5_000)
+        floor.price = D(59490)
+        floor.venue.apply(tick(floor.price, floor.world.clock.now_ms()))
+        assert floor.position_qty() == D("0.004")
+        await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 2_000)
+
+        assert [what[:2] for what in floor.resting().values() if what[0] == "STOP_MARKET"] == [
+            ("STOP_MARKET", D("0.004"))
+        ]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+class Deaf(Meddled):
+    """An exchange whose account stream is open and says nothing."""
+
+    async def account_events(self) -> Any:
+        await asyncio.get_running_loop().create_future()
+        yield ()
 
 
 # --- slices

@@ -25,6 +25,8 @@ class Run:
     dirty: bool = True
     stop_wanted: str | None = None
     """Why somebody outside asked that nothing more be opened; on file with the next step."""
+    asked_ms: dict[int, int] = field(default_factory=dict)
+    """When a resting order was last looked up."""
     measured: bool = False
     prepared: bool = False
     """Margin type and leverage were made what the first order needs."""

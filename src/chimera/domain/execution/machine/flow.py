@@ -209,7 +209,14 @@ class Rearm:
     n: int = REARM
 
 
-Call = Place | Settle | Cancel | ArmPair | Free | Rearm
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Look an order up that rests: what it fills must not wait for a stream that says nothing."""
+
+    n: int
+
+
+Call = Place | Settle | Cancel | ArmPair | Free | Rearm | Ask
 
 
 @dataclass(frozen=True, slots=True)

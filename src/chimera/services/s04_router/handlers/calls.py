@@ -85,6 +85,14 @@ class Calls:
         if run.leg(n).role in (LegRole.TAKE, LegRole.CLOSE, LegRole.RUNG):
             await self.send.until_final(new.key, new.client_order_id)
 
+    async def ask(self, run: Run, n: int) -> None:
+        """Look an order up that rests; one that cannot be asked for is asked for at the next turn."""
+        order = await self._order(run, n)
+        try:
+            await self.ledger.refresh(InstrumentKey(order.market, order.symbol), order.order_id, conditional=False)
+        except (UnknownOrder, VenueUnavailable) as unknown:
+            log.info("a resting order cannot be looked up", order=order.order_id, why=str(unknown))
+
     async def cancel(self, run: Run, n: int) -> None:
         await self.take_back(await self._order(run, n))
 

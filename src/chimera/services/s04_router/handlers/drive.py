@@ -22,6 +22,7 @@ from chimera.domain.execution.machine.flow import (
     RESTART,
     WORKING,
     ArmPair,
+    Ask,
     Call,
     Cancel,
     End,
@@ -32,6 +33,7 @@ from chimera.domain.execution.machine.flow import (
     Seen,
     Settle,
     Step,
+    is_shown,
 )
 from chimera.domain.execution.machine.lead import lead
 from chimera.domain.execution.orders import NewOrder
@@ -58,6 +60,8 @@ from chimera.services.s04_router.measures import Measures
 from chimera.services.s04_router.runs import Run
 from chimera.services.s04_router.settings import Settings
 
+ASK_WORK_MS = 200
+"""Of our own work: no resting order is looked up more often, however fast the market runs."""
 AGAIN = "AGAIN"
 """Instead of a reason: nothing is in the way, and the machine is to be asked anew."""
 ENDED_KEPT = 1_000
@@ -211,7 +215,7 @@ class Drive:
         if moved:
             await self._save(run, step, flow)
         # What is on file is sent before anybody is told of it: a bus that is down must not hold up a close.
-        for call in step.calls:
+        for call in (*step.calls, *self._asks(run, flow)):
             self._start(run, call)
         run.alarms += step.alarms
         while run.alarms:
@@ -230,6 +234,22 @@ class Drive:
             return False
         await self._wait(run, changed, step.wake_ms)
         return False
+
+    def _asks(self, run: Run, flow: Flow) -> list[Call]:
+        """Of an entry that rests: the account stream may be silent, and what fills must have its stop within 2 s."""
+        if not flow.is_entry:
+            return []
+        now_ms = flow.seen.now_ms
+        every_ms = self.settings.rest_ask_ms if run.record.market is Market.FUT else 5 * self.settings.rest_ask_ms
+        every_ms = max(every_ms, self.clock.work_ms(ASK_WORK_MS))
+        asks: list[Call] = []
+        for leg, order in flow.legs(LegRole.QUOTE):
+            if order.status.is_final or not is_shown(order) or leg.n in run.busy:
+                continue
+            if now_ms - run.asked_ms.get(leg.n, order.created_at) >= every_ms:
+                run.asked_ms[leg.n] = now_ms
+                asks.append(Ask(leg.n))
+        return asks
 
     async def _may_not_leave(self, run: Run, step: Step) -> str | None:
         """Why what the machine wants to send cannot be sent as it must be."""
@@ -421,6 +441,8 @@ class Drive:
                 return self.calls.settle(run, n)
             case Cancel(n):
                 return self.calls.cancel(run, n)
+            case Ask(n):
+                return self.calls.ask(run, n)
             case ArmPair():
                 return self.spot_exit.arm(run)
             case Free():
