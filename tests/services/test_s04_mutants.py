@@ -31,9 +31,10 @@ from chimera.services.s04_router.handlers.drive import Drive
 from chimera.services.s04_router.handlers.send import Landing, Send, Sending
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.simulation.loop import run_virtual
+from tests.prove.flows import FLOWS
+from tests.prove.timeline import HOUSE, OUTLIVE, WRITES, Fuse, Timeline, run_cut, until_blown
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.router_flows import ENTRY, STOP, order
-from tests.services.test_s04_crash_points import HOUSE, LIVES, OUTLIVE, WRITES, Fuse, Timeline, _until_blown, run_cut
 from tests.services.trading_floor import BEGIN_MS, Floor, tick
 
 HOUSE_BEHIND = ("s4", "s5", "s6")
@@ -44,11 +45,11 @@ HOUSE_BEHIND = ("s4", "s5", "s6")
 
 async def _kills(life: str, steps: Callable[[str], bool]) -> None:
     """Killed at each of these steps of `life`, it tells one story afterwards."""
-    every = await run_cut(LIVES[life], None)
+    every = await run_cut(FLOWS[life], None)
     at_steps = [number for number, step in enumerate(every, 1) if steps(step)]
     assert at_steps, every
     for at in at_steps:
-        await run_cut(LIVES[life], at)
+        await run_cut(FLOWS[life], at)
 
 
 async def killed_around_the_entry() -> None:
@@ -164,7 +165,7 @@ async def slices_are_covered() -> None:
 
 async def killed_before_it_was_sent() -> None:
     """An accepted entry whose process died before it was sent is never sent: its market is gone."""
-    every = await run_cut(LIVES["futures"], None)
+    every = await run_cut(FLOWS["taker"], None)
     first = every.index(f"before place {ENTRY}") + 1
     for at in range(1, first + 1):
         timeline = Timeline.open()
@@ -172,7 +173,7 @@ async def killed_before_it_was_sent() -> None:
         floor = await timeline.live(fuse)
         await floor.start(*HOUSE, price="60000")
         fuse.armed = True
-        await _until_blown(fuse, _enters(floor))
+        await until_blown(fuse, _enters(floor))
         await floor.stop()
         await timeline.clock.sleep_until_ms(timeline.clock.now_ms() + 5_000)
         floor = await timeline.live(Fuse(None))
@@ -191,14 +192,14 @@ async def _enters(floor: Floor) -> None:
 async def power_is_cut_after_the_entry() -> None:
     """With the power goes what the disk had not been asked to keep."""
     timeline = Timeline.open()
-    every = await run_cut(LIVES["futures"], None)
+    every = await run_cut(FLOWS["taker"], None)
     fuse = Fuse(every.index(f"after place {ENTRY}") + 1)
     floor = await timeline.live(fuse)
     disk = Disk(floor.world.documents)
     floor.world = replace(floor.world, documents=cast(Documents, disk))
     await floor.start(*HOUSE, price="60000")
     fuse.armed = True
-    await _until_blown(fuse, _enters(floor))
+    await until_blown(fuse, _enters(floor))
     await floor.stop()
     assert timeline.exchange.positions()
     assert {(ORDERS.name, ENTRY), (INTENTS.name, "E1")} <= disk.kept
