@@ -53,7 +53,7 @@ async def _kills(life: str, steps: Callable[[str], bool]) -> None:
 
 
 async def killed_around_the_entry() -> None:
-    await _kills("futures", lambda step: step.endswith((f"place {ENTRY}", f"place {STOP}")))
+    await _kills("taker", lambda step: step.endswith((f"place {ENTRY}", f"place {STOP}")))
 
 
 async def answer_lost_and_nobody_tells() -> None:
