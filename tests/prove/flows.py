@@ -26,7 +26,7 @@ Step = Callable[["Timeline", Floor], Awaitable[None]]
 Path = Sequence[tuple[int, str]]
 """(ms since the step began, price)."""
 
-THIN = D("0.02")
+THIN = D("0.003")
 """Base asset at each price of a book that is too thin to enter."""
 
 
