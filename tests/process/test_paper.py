@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chimera.contracts.collections import TRADES
+from chimera.contracts.collections import INTENTS, TRADES
 from chimera.contracts.enums import OrderStatus, OrderType, TradeStatus
 from chimera.domain.matching.records import OrderRecord
 from chimera.simulation.checkers import check_evidence
@@ -58,10 +58,16 @@ def closed_trades(system: System) -> list[Any]:
     return [trade for trade in system.evidence().on_file(TRADES) if trade.status is TradeStatus.CLOSED]
 
 
+def intents_ended(system: System) -> bool:
+    on_file = system.evidence().on_file(INTENTS)
+    return bool(on_file) and all(intent.state.is_final for intent in on_file)
+
+
 def opened(system: System) -> OrderRecord:
-    """A trade, by a decision; its stop at the exchange."""
+    """A trade, by a decision that was carried out to its last slice; its stop at the exchange."""
     wait_deciding(system)
     until("a decision to open", lambda: system.told("POST", "/s3/decide", OPEN)["decision"] == "open")
+    until("the end of its entry", lambda: intents_ended(system))
     return until("a stop at the exchange", lambda: open_stops(system))[0]
 
 

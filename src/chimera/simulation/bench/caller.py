@@ -1,32 +1,31 @@
 """The client of `bench decide`: a process of its own that posts bodies one after the other on one connection.
 
-Reads one JSON list of bodies from stdin, writes one JSON list of [status, ns, decisions] to stdout. A
-batch has several.
+Reads a JSON body a line from stdin and writes a line with the JSON list [status, ns, decisions] to stdout for each,
+until stdin ends. A batch has several decisions.
 """
 
 import json
 import sys
 import time
+from collections.abc import Iterable
 from http.client import HTTPConnection
 
 
-def call_all(host: str, port: int, path: str, bodies: list[dict[str, object]]) -> list[tuple[int, int, list[str]]]:
+def call_all(host: str, port: int, path: str, bodies: Iterable[str]) -> None:
     connection = HTTPConnection(host, port)
     connection.connect()
-    answers = []
     for body in bodies:
-        raw = json.dumps(body).encode()
+        raw = body.encode()
         began_ns = time.perf_counter_ns()
         connection.request("POST", path, raw, {"content-type": "application/json"})
         response = connection.getresponse()
         answer = response.read()
         took_ns = time.perf_counter_ns() - began_ns
         told = json.loads(answer)
-        answers.append((response.status, took_ns, [each.get("decision", "") for each in told.get("answers", [told])]))
+        decisions = [each.get("decision", "") for each in told.get("answers", [told])]
+        print(json.dumps([response.status, took_ns, decisions]), flush=True)
     connection.close()
-    return answers
 
 
 if __name__ == "__main__":
-    answered = call_all(sys.argv[1], int(sys.argv[2]), sys.argv[3], json.load(sys.stdin))
-    json.dump(answered, sys.stdout)
+    call_all(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.stdin)

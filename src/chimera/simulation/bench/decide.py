@@ -4,8 +4,8 @@
     trail    telling how it came about, as it is stored
     table    the same decision over a table of moments, a row a decision
     skip     a hint on an instrument that was just stopped out: all gates are evaluated, the refusal is stored
-    open     a hint on a flat one: decided twice (the second time on the documents), reserved, stored, handed to S4, the
-             order filed, sent, filled, its stop and target listed; then the answer. The position is closed in between
+    open     a hint on a flat one: decided twice (the second time on the documents), reserved, stored, accepted by S4; then
+             the answer. What follows, until the position is closed again, is waited for and not counted
     batch    a hundred skips in one `POST /decide/batch`, a call a decision
 
 Both calls are persisted in a SQLite file by its writer thread, as in `chimera up`. Over HTTP the caller is a process of
@@ -173,11 +173,14 @@ async def _in_process(crowd: Crowd, bodies: Sequence[Body], wanted: Action) -> l
     """The durations of the calls that were answered as wanted."""
     taken_ns = []
     for body in bodies:
+        closed = crowd.closed
         began_ns = time.perf_counter_ns()
         answer = await crowd.peers.call(PeerCall("s3", "POST", "/decide", body=body, actor="bench"))
         took_ns = time.perf_counter_ns() - began_ns
         if answer.status == OK and answer.body["decision"] == wanted.value:
             taken_ns.append(took_ns)
+            if wanted is Action.OPEN:
+                await crowd.until_closed(closed + 1)
     return taken_ns
 
 
@@ -209,9 +212,19 @@ async def _over_http(crowd: Crowd, path: str, bodies: Sequence[Body], wanted: Ac
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        told, _ = await caller.communicate(json.dumps(list(bodies)).encode())
+        assert caller.stdin is not None
+        assert caller.stdout is not None
+        taken_ns = []
+        for body in bodies:
+            closed = crowd.closed
+            caller.stdin.write(json.dumps(body).encode() + b"\n")
+            status, took_ns, decisions = json.loads(await caller.stdout.readline())
+            if status == OK and set(decisions) == {wanted.value}:
+                taken_ns.append(took_ns)
+                if wanted is Action.OPEN:
+                    await crowd.until_closed(closed + 1)
+        caller.stdin.close()
+        await caller.wait()
     finally:
         await stop((serving, task))
-    return [
-        took_ns for status, took_ns, decisions in json.loads(told) if status == OK and set(decisions) == {wanted.value}
-    ]
+    return taken_ns
