@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from chimera.adapters.simulated_venue.journal import FileJournal, NoJournal
 from chimera.adapters.sqlite.documents import SqliteDocuments
@@ -521,14 +522,17 @@ async def test_a_source_that_is_not_real_time_is_refused(tmp_path: Path) -> None
                 pass
 
 
-async def test_a_source_that_refuses_to_list_is_told(tmp_path: Path) -> None:
+async def test_a_start_waits_while_this_address_has_asked_the_source_too_much(tmp_path: Path) -> None:
     async with running_venue() as source:
         await source.session.post(
-            f"{source.url}/admin/faults", json={"kind": "RATE_429", "in_ms": 0, "duration_ms": 600_000}
+            f"{source.url}/admin/faults", json={"kind": "RATE_429", "in_ms": 0, "duration_ms": 2_000}
         )
-        with pytest.raises(UpProblem, match="429"):
-            async with side_on(tmp_path / "data", source.url):
-                pass
+        with capture_logs() as said:
+            async with side_on(tmp_path / "data", source.url) as side:
+                assert not await side.venue.positions()
+
+    assert "asked too much" in said[0]["event"]
+    assert "429" in said[0]["why"]
 
 
 async def test_speed_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -6,94 +6,24 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from chimera.contracts.documents import Fill
-from chimera.contracts.enums import Market, Side, TradeStatus
+from chimera.contracts.collections import FILLS
+from chimera.contracts.enums import Market, TradeStatus
 from chimera.contracts.http import LookupRequest
 from chimera.contracts.keys import RECON_LAST_RUN, SPOT_WAC
 from chimera.domain.execution.orders import AccountChange, Balance, StreamReset
-from chimera.domain.positions.wac import Holding
+from chimera.ports.documents import Query
 from chimera.ports.state import StateUnavailable
 from chimera.ports.venue import VenueUnavailable
-from chimera.services.s04_router.handlers.holdings import dust_after, held_after
+from chimera.services.s04_router.handlers.holdings import Holdings
+from chimera.services.s04_router.market import Market as MarketView
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import SPOT as SPOT_RULES
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.trading_floor import ENV, HOUR_MS, SPOT, Floor
 
 D = Decimal
-
-
-def spot_fill(number: int, side: Side, qty: str, price: str = "60000", *, intent: str = "E1") -> Fill:
-    return Fill(
-        fill_id=f"SPOT-BTCUSDT-{number}-{side.value[0]}",
-        order_id=f"o-{number}",
-        intent_id=intent,
-        market=Market.SPOT,
-        symbol="BTCUSDT",
-        side=side,
-        price=D(price),
-        qty=D(qty),
-        fee_usdt=D(0),
-        fee_asset="USDT",
-        fee_qty=D(0),
-        timestamp=1_000,
-    )
-
-
-def test_what_was_bought_and_sold_in_one_millisecond_is_gone() -> None:
-    fills = [spot_fill(99, Side.BUY, "0.001"), spot_fill(100, Side.SELL, "0.001")]
-
-    assert held_after(fills, "BTC") == Holding()
-    assert held_after(fills[::-1], "BTC") == Holding()
-
-
-def bought(number: int, qty: str, intent: str) -> Fill:
-    return spot_fill(number, Side.BUY, qty, intent=intent)
-
-
-def sold(number: int, qty: str, intent: str) -> Fill:
-    return spot_fill(number, Side.SELL, qty, intent=intent)
-
-
-MINE = bought(50, "0.001", "mine")
-
-
-@pytest.mark.parametrize(
-    ("fills", "asked", "dust"),
-    [
-        pytest.param([], {}, "0", id="what was bought is no dust"),
-        pytest.param([bought(1, "0.000999", "E1"), sold(2, "0.00099", "E1")], {}, "0.000009", id="left by an exit"),
-        pytest.param([bought(1, "0.000999", "E1")], {}, "0", id="another entry's, still to be sold"),
-        pytest.param([bought(1, "0.000999", "E1"), sold(2, "0.00099", "X1")], {}, "0.000009", id="ended by hand"),
-        pytest.param(
-            [bought(1, "0.000999", "E1"), bought(2, "0.000999", "E2"), sold(3, "0.00099", "X1")],
-            {},
-            "0.000009",
-            id="of two, one ended by hand",
-        ),
-        pytest.param(
-            [bought(1, "0.000999", "E1"), sold(2, "0.00099", "E1"), bought(3, "0.000999", "E2")],
-            {"E2": D("0.00100")},
-            "0.000008",
-            id="asked for by another's pair",
-        ),
-        pytest.param(
-            [
-                bought(1, "0.000999", "E1"),
-                sold(2, "0.00099", "E1"),
-                bought(3, "0.000999", "E2"),
-                sold(4, "0.00100", "E2"),
-            ],
-            {},
-            "0.000008",
-            id="less what was sold as dust already",
-        ),
-        pytest.param([bought(1, "0.000009", "E1"), sold(2, "0.005", "X1")], {}, "0", id="sold by hand with more"),
-    ],
-)
-def test_dust_is_what_is_held_and_nobody_means_to_sell(fills: list[Fill], asked: dict[str, Decimal], dust: str) -> None:
-    assert dust_after([*fills, MINE], SPOT_RULES, intent_id="mine", asked=asked) == D(dust)
 
 
 def test_the_dust_of_earlier_trades_is_sold_with_the_next_and_earns_it_nothing() -> None:
@@ -196,6 +126,39 @@ def test_a_count_that_failed_is_made_up_for() -> None:
         await floor.settle(15_000)
 
         assert await held_of(floor) == D("0.000999")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_fill_that_is_booked_while_all_are_read_is_counted_once() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", documents=Meddled)
+        documents: Any = floor.world.documents
+        await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
+        (first,) = await documents.find(Query(collection=FILLS, index="by_sym_time", equal=(("symbol", "BTCUSDT"),)))
+        counts = Holdings(
+            env=ENV,
+            instruments={SPOT: SPOT_RULES},
+            documents=documents,
+            snapshots=floor.world.snapshots,
+            market=MarketView(env=ENV, snapshots=floor.world.snapshots),
+            clock=floor.world.clock,
+        )
+        second = structs.replace(first, fill_id="SPOT-BTCUSDT-999999999-B", timestamp=first.timestamp + 1)
+
+        async def booked_meanwhile(find: Any, query: Any) -> Any:
+            found = await find(query)
+            documents.instead.clear()
+            await documents.put(FILLS, second)
+            counts.book(SPOT, [second])
+            return found
+
+        documents.instead["find"] = booked_meanwhile
+        await counts.refresh(SPOT)
+        await counts.renew()
+
+        assert await held_of(floor) == 2 * D("0.000999")
         await floor.stop()
 
     run_virtual(scenario())

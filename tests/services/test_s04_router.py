@@ -1021,11 +1021,11 @@ class InUsdt:
 
 
 class NothingHeld:
-    def outdate(self, key: Any) -> None:
+    def book(self, key: Any, fills: Iterable[Fill]) -> None:
         raise AssertionError(f"{key} is no spot instrument")
 
     async def renew(self) -> None:
-        raise AssertionError("nothing was outdated")
+        raise AssertionError("nothing was booked")
 
 
 def reports_of(qtys: list[int], ends: OrderStatus | None) -> list[tuple[VenueOrder, VenueFill | None]]:

@@ -4,8 +4,12 @@ Owns the list of what must be true, each with its cause and its remedy. The star
 `doctor --venue` shows the whole list. Looks only: nothing is changed at the exchange.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
 
 from chimera.adapters.binance.hosts import Site
 from chimera.adapters.binance.venue import BinanceVenue
@@ -17,8 +21,15 @@ from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.venue import Capabilities, RateLimited, Refused, VenueError
 
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
 SKEW_MS_MAX = 1_000
 """SERVICES S1: above it S4 refuses every entry, so nothing would ever be traded."""
+
+ASK_AGAIN_MS_MIN = 1_000
+"""An exchange that limits and does not say for how long is not asked more often."""
 
 EXPIRY_NOTICE_MS = 7 * 86_400_000
 
@@ -55,7 +66,7 @@ async def examine(
     real_money: bool,
     withdrawing_key_allowed: bool,
 ) -> list[Finding]:
-    """Everything, in a stable order; what cannot be looked at is a finding as well."""
+    """Everything, in a stable order; what cannot be looked at is a finding as well. Waits for a limited address."""
     looks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
         ("exchange", lambda: _reach(venue)),
         ("exchange's clock", lambda: clock_findings(venue, clock)),
@@ -68,7 +79,7 @@ async def examine(
     findings: list[Finding] = []
     for what, look in looks:
         try:
-            findings += await look()
+            findings += await when_allowed(look, clock)
         except VenueError as error:
             findings.append(_failed(what, error))
             if what == "exchange":
@@ -76,14 +87,25 @@ async def examine(
     return findings + capabilities(venue.capabilities, {key.market for key in keys})
 
 
+async def when_allowed(ask: Callable[[], Awaitable[T]], clock: Clock) -> T:
+    """The answer; where this address has asked too much, asked again when the exchange lets it.
+
+    Ending instead would have a supervisor start us at once and ask again, which is what makes a ban longer.
+    """
+    while True:
+        try:
+            return await ask()
+        except RateLimited as limited:
+            wait_ms = max(ASK_AGAIN_MS_MIN, limited.retry_after_ms)
+            log.warning("this address has asked too much: waiting", wait_s=math.ceil(wait_ms / 1_000), why=str(limited))
+            await clock.sleep_until_ms(clock.now_ms() + clock.work_ms(wait_ms))
+
+
 def _failed(what: str, error: VenueError) -> Finding:
     refused = error if isinstance(error, Refused) else error.__cause__
     if isinstance(refused, Refused) and refused.code in KEY_PROBLEMS:
         cause, remedy = KEY_PROBLEMS[refused.code]
         return Finding(what, f"{cause} ({refused.code} {refused.text})", remedy, Level.BAD)
-    if isinstance(error, RateLimited):
-        wait_s = max(1, error.retry_after_ms // 1_000)
-        return Finding(what, f"this address has asked too much: {error}", f"wait {wait_s} s and try again", Level.BAD)
     return Finding(
         what, str(error), "check the address of --venue and this machine's network, then try again", Level.BAD
     )

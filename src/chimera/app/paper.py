@@ -28,7 +28,7 @@ from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import EXCHANGE_NAMES, DataFolder
 from chimera.app.exchange_time import follow_time
-from chimera.app.gate import SKEW_MS_MAX, clock_findings, why_not
+from chimera.app.gate import SKEW_MS_MAX, clock_findings, when_allowed, why_not
 from chimera.app.hosted_exchange import mark_clock
 from chimera.app.remote import Place, find, opened, require_symbols
 from chimera.app.sides import STALL_MAX_MS, Spawn, UpOptions, UpProblem, resumes_at_ms_of
@@ -234,11 +234,11 @@ class PaperSide:
                 session=session,
                 tick_interval_ms=place.tick_interval_ms,
             )
-            await opened(live, stack)
+            await opened(live, clock, stack)
             keys, watched = keys_for(options.symbols), listed_keys(options.symbols)
             try:
-                refused = why_not(await clock_findings(live, clock))
-                instruments = require_symbols(await live.instruments(), watched)
+                refused = why_not(await when_allowed(lambda: clock_findings(live, clock), clock))
+                instruments = require_symbols(await when_allowed(live.instruments, clock), watched)
             except VenueError as error:
                 raise UpProblem(f"--market-data {options.market_data}: {error}. Try again") from error
             if refused is not None:

@@ -23,7 +23,7 @@ from chimera.adapters.clocks import LoopClock, wall_ms
 from chimera.adapters.max.feed import MaxFactorFeed
 from chimera.app.exchange_time import follow_time
 from chimera.app.findings import Finding, Level
-from chimera.app.gate import examine, symbol_findings, why_not
+from chimera.app.gate import examine, symbol_findings, when_allowed, why_not
 from chimera.app.sides import LIVE as LIVE_VENUE
 from chimera.app.sides import TESTNET as TESTNET_VENUE
 from chimera.app.sides import Spawn, UpOptions, UpProblem, is_elsewhere, refuse_by_name
@@ -31,6 +31,7 @@ from chimera.app.simulated_market import keys_for, listed_keys
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.settings import S4Settings
 from chimera.domain.market.instrument import Instrument
+from chimera.ports.clock import Clock
 from chimera.ports.venue import FactorFeed, VenueError
 
 LOCAL_KEY, LOCAL_SECRET = "chimera-local-key", "chimera-local-secret"
@@ -130,14 +131,15 @@ def signer_of(s4: S4Settings, place: Place) -> Signer:
         ) from problem
 
 
-async def opened(venue: BinanceVenue, stack: AsyncExitStack) -> None:
-    """
+async def opened(venue: BinanceVenue, clock: Clock, stack: AsyncExitStack) -> None:
+    """Waits for a limited address.
+
     Raises:
         UpProblem: it cannot be reached.
     """
     stack.push_async_callback(venue.close)
     try:
-        await venue.open()
+        await when_allowed(venue.open, clock)
     except VenueError as error:
         raise UpProblem(
             f"{venue.name}: {error}. Check the address and this machine's network, then try again"
@@ -210,7 +212,7 @@ async def reach(
         timeout_ms=timeout_ms,
         limits=limits,
     )
-    await opened(made, stack)
+    await opened(made, clock, stack)
     return Reached(place, made, clock, MaxFactorFeed(base_url=place.hosts.max_rest, session=session, clock=clock))
 
 

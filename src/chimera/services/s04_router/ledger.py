@@ -51,9 +51,9 @@ class Sent:
 
 
 class Counted(Protocol):
-    """What is counted from the SPOT fills on file, and so anew after each."""
+    """What is counted from the SPOT fills on file."""
 
-    def outdate(self, key: InstrumentKey) -> None: ...
+    def book(self, key: InstrumentKey, fills: Iterable[Fill]) -> None: ...
 
     async def renew(self) -> None: ...
 
@@ -381,7 +381,7 @@ class Ledger:
         entry.fills |= {fill.fill_id: fill for fill in fresh}
         self._remember(entry)
         if fresh and order.market is Market.SPOT:
-            self.holdings.outdate(InstrumentKey(order.market, order.symbol))
+            self.holdings.book(InstrumentKey(order.market, order.symbol), fresh)
         await self.results.tell(result_of(order, fresh if told is None else told))
         changed = self._changed.get(order.order_id)
         if changed is not None:

@@ -4,8 +4,8 @@
     trail    telling how it came about, as it is stored
     table    the same decision over a table of moments, a row a decision
     skip     a hint on an instrument that was just stopped out: all gates are evaluated, the refusal is stored
-    open     a hint on a flat one: decided twice (the second time on the documents), reserved, stored, accepted by S4; then
-             the answer. What follows, until the position is closed again, is waited for and not counted
+    open     a hint on a flat one: decided twice (the second time on the documents), reserved, stored, accepted by S4;
+             then the answer. What follows until the position is closed again is not counted
     batch    a hundred skips in one `POST /decide/batch`, a call a decision
 
 Both calls are persisted in a SQLite file by its writer thread, as in `chimera up`. Over HTTP the caller is a process of

@@ -42,8 +42,8 @@ STEP_S = 0.01
 ENTER_STEP_S = 0.25
 """An entry that is refused costs of what the exchange lets one address ask, 2,400 a minute."""
 
-BETWEEN_KILLS_S = 10.0
-"""So does a start: without a pause the exchange would refuse to be asked at one of them."""
+BETWEEN_KILLS_S = 30.0
+"""So does a start: without a pause one of them would wait until it may ask."""
 WAITED_FOR = ("s4", "s5", "s6")
 
 
@@ -61,15 +61,26 @@ class _System:
 
     def start(self) -> None:
         """As an installed system starts: it keeps what it compiled."""
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
-                *("--speed", "1", "--venue", self.venue),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "chimera", "up", "--data", str(self.data), "--port", str(self.port)),
+                    *("--speed", "1", "--venue", self.venue),
+                ],
+                stdout=log,
+                stderr=log,
+                env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+            )
+
+    @property
+    def log(self) -> Path:
+        """What it printed, all starts."""
+        return self.data.with_suffix(".log")
+
+    def why(self) -> str:
+        """What is known of a system that does not do what it should."""
+        ended = "" if self.process is None or self.process.poll() is None else f"it ended with {self.process.poll()}; "
+        return f"{ended}health {self.call('GET', '/s4/health')}; its log ends: {self.log.read_text()[-1_000:]}"
 
     def kill(self) -> None:
         assert self.process is not None
@@ -219,5 +230,5 @@ def _until(is_so: Callable[[], bool], system: _System, step_s: float = STEP_S) -
     deadline_s = time.perf_counter() + READY_WITHIN_S
     while not is_so():
         if time.perf_counter() > deadline_s or system.process is None or system.process.poll() is not None:
-            raise NotBack(f"after {READY_WITHIN_S:g} s: {system.call('GET', '/s4/health')}")
+            raise NotBack(f"not within {READY_WITHIN_S:g} s: {system.why()}")
         pause(step_s)

@@ -1,11 +1,12 @@
-"""What spot holdings cost, kept by weighted average from the fills on file.
+"""What is held on spot and what it cost, kept by weighted average from the fills on file.
 
-Recomputed from the fills each time, oldest first: a fill that comes late or twice cannot spoil it. The ledger says when
-it has booked one, by whatever road it came.
+The ledger says which fill it has booked, by whatever road it came. One that is the latest is added to what was counted;
+after any other (late, or mended) all that are on file are counted anew, oldest first, so that none can spoil the count.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -17,7 +18,8 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_WAC
 from chimera.domain.exact import average, money
 from chimera.domain.market.instrument import Instrument
-from chimera.domain.positions.wac import Holding, buy, sell
+from chimera.domain.positions.spot_count import SpotCount
+from chimera.domain.positions.wac import Holding
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.state import Snapshots
@@ -34,29 +36,42 @@ class Holdings:
     snapshots: Snapshots
     market: MarketView
     clock: Clock
-    _held: dict[InstrumentKey, Holding] = field(default_factory=dict)
-    _outdated: set[InstrumentKey] = field(default_factory=set)
+    _counts: dict[InstrumentKey, SpotCount] = field(default_factory=dict)
+    """Of these every fill on file is counted."""
+    _booked: Counter[InstrumentKey] = field(default_factory=Counter)
+    _untold: set[InstrumentKey] = field(default_factory=set)
+    """The count has changed since it was told."""
+    _unwritten: set[InstrumentKey] = field(default_factory=set)
+    """The same for the document."""
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def outdate(self, key: InstrumentKey) -> None:
-        """A fill of it has been booked: what was counted counts no more."""
-        self._outdated.add(key)
+    def book(self, key: InstrumentKey, fills: Iterable[Fill]) -> None:
+        """These fills of it have come on file."""
+        self._booked[key] += 1
+        self._untold.add(key)
+        count = self._counts.get(key)
+        if count is not None and not all(count.add(fill, self.instruments[key]) for fill in in_order(fills)):
+            del self._counts[key]
 
     async def renew(self) -> None:
-        """Recompute whatever fills were booked of."""
-        for key in sorted(self._outdated):
+        """Tell what is held wherever fills were booked."""
+        for key in sorted(self._untold):
             await self.refresh(key)
 
     async def refresh(self, key: InstrumentKey) -> None:
-        """Recompute, and write the snapshot."""
-        async with self._counting:
-            # Before the fills are read: one that is booked meanwhile makes what is read here outdated again.
-            self._outdated.discard(key)
-            try:
-                await self._count(key)
-            except BaseException:
-                self._outdated.add(key)
-                raise
+        """Tell what is held."""
+        # Before it is counted: what is booked meanwhile has to be told as well.
+        self._untold.discard(key)
+        try:
+            held = (await self._counted(key)).holding
+            self._unwritten.add(key)
+            now_ms = self.clock.now_ms()
+            await self.snapshots.set_hash(
+                SPOT_WAC.name(self.env, key), {"qty": str(held.qty), "wac": str(held.wac), "updated_at": str(now_ms)}
+            )
+        except BaseException:
+            self._untold.add(key)
+            raise
 
     async def dust(self, key: InstrumentKey, intent_id: str) -> Decimal:
         """What is held beside that which `intent_id` bought and nobody means to sell: earlier exits could not.
@@ -65,13 +80,13 @@ class Holdings:
         """
         # In this order: what a leg sells meanwhile is then missed as dust, never taken for it.
         asked = await self._asked(key)
-        fills = await self._fills(key)
+        dust = (await self._counted(key)).dust(self.instruments[key], intent_id=intent_id, asked=asked)
         for state in OPEN_INTENTS:
             same = (("market", key.market.value), ("symbol", key.symbol), ("state", state.value))
             for record in await self.documents.find(Query(collection=INTENTS, index="by_instr", equal=same)):
                 if record.purpose.is_new_entry and record.intent_id != intent_id:
                     return Decimal(0)
-        return dust_after(fills, self.instruments[key], intent_id=intent_id, asked=asked)
+        return dust
 
     async def _asked(self, key: InstrumentKey) -> dict[str, Decimal]:
         """What each intent's open orders would sell. Of a pair one ends the other, so they count once."""
@@ -86,26 +101,30 @@ class Holdings:
                     asked[whose] = max(rest, asked.get(whose, Decimal(0)))
         return asked
 
-    async def _fills(self, key: InstrumentKey) -> list[Fill]:
-        fills = await self.documents.find(Query(collection=FILLS, index="by_sym_time", equal=(("symbol", key.symbol),)))
-        return [fill for fill in fills if fill.market is Market.SPOT]
-
-    async def _count(self, key: InstrumentKey) -> None:
-        held = held_after(await self._fills(key), self.instruments[key].base_asset)
-        self._held[key] = held
-        now_ms = self.clock.now_ms()
-        await self.snapshots.set_hash(
-            SPOT_WAC.name(self.env, key), {"qty": str(held.qty), "wac": str(held.wac), "updated_at": str(now_ms)}
-        )
-        await self._write(key, held)
+    async def _counted(self, key: InstrumentKey) -> SpotCount:
+        """As of now: to be used before anything else is awaited."""
+        async with self._counting:
+            while (count := self._counts.get(key)) is None:
+                booked = self._booked[key]
+                found = await self.documents.find(
+                    Query(collection=FILLS, index="by_sym_time", equal=(("symbol", key.symbol),))
+                )
+                count = SpotCount()
+                for fill in in_order(each for each in found if each.market is Market.SPOT):
+                    count.add(fill, self.instruments[key])
+                # What was booked meanwhile may not be among what was read.
+                if booked == self._booked[key]:
+                    self._counts[key] = count
+            return count
 
     async def snapshot(self) -> None:
-        """Each 10 s while something is held."""
+        """Each 10 s while something is held, and once when it has gone."""
         await self.renew()
-        for key, held in sorted(self._held.items()):
+        for key, count in sorted(self._counts.items()):
             # Dust is sold by the next exit; it is no holding that a person would look at every 10 s.
-            if held.qty >= self.instruments[key].step_size:
-                await self._write(key, held)
+            if key in self._unwritten or count.holding.qty >= self.instruments[key].step_size:
+                await self._write(key, count.holding)
+                self._unwritten.discard(key)
 
     async def _write(self, key: InstrumentKey, held: Holding) -> None:
         mid = await self.market.mid(key)
@@ -119,56 +138,6 @@ class Holdings:
                 ts=self.clock.now_ms(),
             ),
         )
-
-
-def held_after(fills: Iterable[Fill], base_asset: str) -> Holding:
-    held = Holding()
-    for fill in in_order(fills):
-        if fill.side is Side.BUY:
-            fee_qty = fill.qty - received(fill, base_asset)
-            held = buy(held, price=fill.price, qty=fill.qty, fee_qty=fee_qty, fee_usdt=fill.fee_usdt).holding
-        else:
-            # More than we know of may be sold: a person bought some by hand. What we know of is gone then.
-            sold = min(fill.qty, held.qty)
-            held = sell(held, price=fill.price, qty=sold, fee_usdt=fill.fee_usdt or Decimal(0)).holding
-    return held
-
-
-def dust_after(
-    fills: Iterable[Fill], instrument: Instrument, *, intent_id: str, asked: Mapping[str, Decimal]
-) -> Decimal:
-    """What is held that neither `intent_id` bought nor another entry still has to sell.
-
-    An entry has to sell what is left of it from one step on, and whatever its open orders say (`asked`).
-    """
-    held = Decimal(0)
-    left: dict[str, Decimal] = {}
-    for fill in in_order(fills):
-        whose = fill.intent_id or fill.order_id
-        if fill.side is Side.BUY:
-            qty = received(fill, instrument.base_asset)
-            held += qty
-            left[whose] = left.get(whose, Decimal(0)) + qty
-            continue
-        held = max(Decimal(0), held - fill.qty)
-        # An exit under a name of its own ends what was bought first; what an entry sells beyond its own was dust.
-        ended = [whose] if whose in left else [each for each, qty in left.items() if qty >= instrument.step_size]
-        sold = fill.qty
-        for each in ended:
-            part = min(sold, left[each])
-            left[each] -= part
-            sold -= part
-    own = left.pop(intent_id, Decimal(0))
-    claims = {each: qty for each, qty in left.items() if qty >= instrument.step_size}
-    for whose, qty in asked.items():
-        if whose != intent_id:
-            claims[whose] = max(qty, claims.get(whose, Decimal(0)))
-    return max(Decimal(0), held - own - sum(claims.values()))
-
-
-def received(fill: Fill, base_asset: str) -> Decimal:
-    """What a buy put into the wallet, net of a fee taken in the base asset."""
-    return fill.qty - (fill.fee_qty or Decimal(0) if fill.fee_asset == base_asset else Decimal(0))
 
 
 def in_order(fills: Iterable[Fill]) -> list[Fill]:

@@ -36,6 +36,7 @@ from chimera.domain.execution.machine.flow import (
 from chimera.domain.execution.orders import Balance, NewOco, NewOrder
 from chimera.domain.execution.protect import AtDistance, AtPrice, StopWish, TargetWish, protect_spot
 from chimera.domain.market.instrument import Instrument
+from chimera.domain.positions.spot_count import received
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.errors import DependencyDown
@@ -46,7 +47,7 @@ from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.guards import Guards
 from chimera.services.s04_router.handlers.calls import Calls
-from chimera.services.s04_router.handlers.holdings import Holdings, received
+from chimera.services.s04_router.handlers.holdings import Holdings
 from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.rulebook import Rulebook
