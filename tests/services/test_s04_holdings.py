@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from chimera.contracts.collections import FILLS
 from chimera.contracts.enums import Market, TradeStatus
@@ -145,7 +144,7 @@ def test_a_fill_that_is_booked_while_all_are_read_is_counted_once() -> None:
             market=MarketView(env=ENV, snapshots=floor.world.snapshots),
             clock=floor.world.clock,
         )
-        second = structs.replace(first, fill_id="SPOT-BTCUSDT-999999999-B", timestamp=first.timestamp + 1)
+        second = first.but(fill_id="SPOT-BTCUSDT-999999999-B", timestamp=first.timestamp + 1)
 
         async def booked_meanwhile(find: Any, query: Any) -> Any:
             found = await find(query)

@@ -155,6 +155,7 @@ def test_a_malformed_body_is_400_and_names_field_value_and_remedy(raw: bytes, fi
         pytest.param(entry(symbol="DOGEUSDT"), 400, "unknown-symbol", "DOGEUSDT", id="unknown symbol"),
         pytest.param(entry(qty=0.0001), 400, "qty-below-step", "0.001", id="below one step"),
         pytest.param(entry(qty=0.0105), 400, "qty-off-step", "nearest below is 0.010", id="off the step"),
+        pytest.param(entry(qty=121), 422, "qty-above-max", "send at most 120", id="more than one stop can cover"),
         pytest.param(entry(sl={"price": 59400.05}), 400, "price-off-tick", "sl.price", id="stop off the tick"),
         pytest.param(entry(tp={"price": 60500.33}), 400, "price-off-tick", "tp.price", id="target off the tick"),
         pytest.param(

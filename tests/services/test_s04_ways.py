@@ -143,6 +143,23 @@ def test_what_has_not_filled_at_the_end_of_the_wait_is_taken() -> None:
     run_virtual(scenario())
 
 
+def test_a_quote_that_somebody_else_takes_back_is_not_bought_at_market() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await order(floor, entry(floor, exec_policy=ExecPolicy(maker_wait_ms=1_000)))
+        canceled = floor.venue.exchange.cancel_all(Market.FUT, "BTCUSDT", floor.world.clock.now_ms())
+        floor.venue.settle(canceled)
+        await floor.settle(3_000)
+
+        record = await record_of(floor)
+        assert (record.state, record.reason) == (IntentState.CANCELED, "CANCELED_ELSEWHERE")
+        assert len(await entries_of(floor)) == 1
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_a_quote_that_would_take_is_quoted_again_three_times_and_then_taken() -> None:
     async def scenario() -> None:
         floor = await meddled_floor(*UNDER, venue=Meddled)

@@ -373,10 +373,9 @@ class Embedded:
         link_token: str,
         api_token: str,
     ) -> None:
-        """Start the market and the house, then open the doors."""
+        """Start the market and what guards positions, open the doors, then start what decides."""
         self.side.before_house(self._spawn)
-        await self.house.start()
-        self.side.after_house(self._spawn)
+        await self.house.start_guarding()
         settings = self.house.settings
         routes = self.house.routes()
         web = build_web(self.world, settings.gateway, routes["s12"])
@@ -400,6 +399,8 @@ class Embedded:
             elif service_id in socks:
                 guarded = BrowserGuard(app=build_app(runner.service, routes[service_id]))
                 serving.add(guarded, socks[service_id], service_id)
+        await self.house.start_deciding()
+        self.side.after_house(self._spawn)
 
     async def until_broken(self, stopping: asyncio.Event) -> None:
         """

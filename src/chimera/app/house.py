@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chimera.app.registry import Settings, build_all
+from chimera.app.registry import DECIDING, GUARDING, Settings, build_all
 from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.runtime.runner import Runner
@@ -32,8 +32,16 @@ class House:
         return {service_id: runner.all_routes() for service_id, runner in self.runners.items()}
 
     async def start(self) -> None:
-        for runner in self.runners.values():
-            await runner.start()
+        await self.start_guarding()
+        await self.start_deciding()
+
+    async def start_guarding(self) -> None:
+        for service_id in GUARDING:
+            await self.runners[service_id].start()
+
+    async def start_deciding(self) -> None:
+        for service_id in DECIDING:
+            await self.runners[service_id].start()
 
     async def stop(self) -> None:
         for runner in reversed(self.runners.values()):

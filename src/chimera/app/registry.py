@@ -31,7 +31,13 @@ from chimera.services.s11_health.settings import HealthSettings
 from chimera.services.s12_gateway import service as s12
 from chimera.services.s12_gateway.settings import GatewaySettings
 
-START_ORDER = ("s10", "s1", "s2", "s4", "s5", "s6", "s3", "s12", "s11")
+GUARDING = ("s10", "s1", "s4", "s5", "s6", "s12")
+"""These watch over what is open, and let a person do so: started first, so that no stop waits for a month of bars."""
+
+DECIDING = ("s2", "s3", "s11")
+"""These decide whether to open more."""
+
+START_ORDER = (*GUARDING, *DECIDING)
 """What others wait for comes first. Each service also waits by itself, so that the order is a courtesy, not a need."""
 
 

@@ -70,6 +70,15 @@ def test_a_winner_grows_by_half_of_its_first_size() -> None:
     assert effect == AddToPosition(D("0.003"), D("65465.5"))
 
 
+@pytest.mark.parametrize(("most", "added"), [("0.008", "0.002"), ("0.006", None)])
+def test_a_position_grows_no_larger_than_one_stop_at_market_can_cover(most: str, added: str | None) -> None:
+    grown = look(instrument=replace(BTC_FUT, market_max_qty=D(most), min_notional=D(5)))
+
+    assert [effect.qty for effect in grown if isinstance(effect, AddToPosition)] == (
+        [] if added is None else [D(added)]
+    )
+
+
 @pytest.mark.parametrize(
     ("mark", "changes"),
     [

@@ -79,8 +79,9 @@ def add_for(position: Growing, mark: Decimal, params: AddParams) -> Addition | N
 
 
 def sized(position: Growing, mark: Decimal, qty: Decimal) -> Addition | None:
-    """An add of `qty`, which is on the step."""
+    """An add of `qty`, which is on the step, or of what one stop at market can still cover."""
     instrument = position.instrument
+    qty = min(qty, instrument.floor_qty(instrument.market_max_qty) - position.open_qty)
     if qty < max(instrument.min_qty, instrument.step_size) or qty * mark < instrument.min_notional:
         return None
     whole = position.open_qty + qty

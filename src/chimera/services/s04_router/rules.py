@@ -135,6 +135,13 @@ def check_entry_sense(intent: OrderIntent, instrument: Instrument, price: Decima
         raise Problem(422, "reduce-only-entry", "reduce_only and a new entry exclude each other; leave reduce_only out")
     if intent.market is Market.SPOT and intent.side is Side.SELL:
         raise Problem(422, "spot-sell-entry", "spot is entered by BUY; to sell what is held send intent EXIT")
+    if intent.qty > instrument.market_max_qty:
+        raise Problem(
+            422,
+            "qty-above-max",
+            f"qty {intent.qty} is above the {instrument.market_max_qty} that {instrument.key} takes in one order at"
+            f" market: no stop could cover it; send at most {instrument.market_max_qty}",
+        )
     if price is not None and intent.qty * price < instrument.min_notional:
         raise Problem(
             422,

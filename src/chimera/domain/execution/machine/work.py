@@ -114,10 +114,13 @@ def _limit_is_patient(draft: Draft, leg: Leg, order: Order) -> None:
 def _window_ends_ms(draft: Draft, part: WorkSlice) -> int:
     """When a quote of the slice is taken back: at the end of the wait, or of the cap where most of it has filled."""
     execution = draft.execution
-    began_ms = min(order.created_at for leg, order in draft.flow.legs(LegRole.QUOTE) if leg.slice == part.number)
     filled = part.qty - rest_of(draft, part)
     most = part.qty > 0 and float(filled / part.qty) >= execution.need_fill_ratio > 0
-    return began_ms + (execution.maker_cap_ms if most else execution.maker_wait_ms)
+    return _began_ms(draft, part) + (execution.maker_cap_ms if most else execution.maker_wait_ms)
+
+
+def _began_ms(draft: Draft, part: WorkSlice) -> int:
+    return min(order.created_at for leg, order in draft.flow.legs(LegRole.QUOTE) if leg.slice == part.number)
 
 
 def _over(draft: Draft, part: WorkSlice) -> bool:
@@ -158,6 +161,9 @@ def _after_quote(draft: Draft, part: WorkSlice, last: Order, rest: Decimal, quot
         return False
     if execution.style is not ExecStyle.MAKER:
         return True
+    if draft.flow.is_entry and _taken_away(draft, part, last):
+        draft.stop("CANCELED_ELSEWHERE")
+        return False
     if draft.flow.is_entry and not draft.flow.seen.looked:
         draft.look = True
         return False
@@ -172,6 +178,13 @@ def _after_quote(draft: Draft, part: WorkSlice, last: Order, rest: Decimal, quot
     return False
 
 
+def _taken_away(draft: Draft, part: WorkSlice, quote: Order) -> bool:
+    """Whether somebody else canceled it, before we would have: who does that does not want it at market instead."""
+    wait_ms = min(draft.execution.maker_wait_ms, draft.execution.maker_cap_ms)
+    early = draft.flow.seen.now_ms < _began_ms(draft, part) + wait_ms
+    return quote.status is OrderStatus.CANCELED and quote.refusal is None and early
+
+
 def _begin(draft: Draft, part: WorkSlice) -> None:
     """The first order of a slice, when it is due and the book is fit for it."""
     flow, now_ms = draft.flow, draft.flow.seen.now_ms
@@ -184,7 +197,10 @@ def _begin(draft: Draft, part: WorkSlice) -> None:
     style = draft.execution.style
     if not flow.is_entry:
         # Exits never wait.
-        touch = flow.seen.touch
+        touch, most = flow.seen.touch, flow.instrument.market_max_qty
+        if part.qty > most:
+            _split(draft, part, most, "above what one order at market may have")
+            part = next(each for each in draft.execution.slices if each.number == part.number)
         if style is ExecStyle.LIMIT:
             _limit(draft, part)
         elif style in (ExecStyle.MAKER, ExecStyle.POST_ONLY) and touch is not None:
