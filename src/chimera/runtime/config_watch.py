@@ -196,7 +196,9 @@ class ConfigWatch:
             self._untold = _Refusal(active.canary.rev, active.seq, f"rev {active.rev} decides all", canary_findings)
         if before is not None:
             in_force = self._in_force
-            shared = {} if in_force.canary is None else {"canary_rev": in_force.canary.rev, "share": in_force.share}
+            shared: dict[str, Any] = (
+                {} if in_force.canary is None else {"canary_rev": in_force.canary.rev, "share": in_force.share}
+            )
             await self._teller.event(
                 EventKind.CONFIG_HOTLOAD,
                 None,

@@ -37,16 +37,20 @@ class Teller:
             ),
         )
 
-    async def event(self, kind: EventKind, key: InstrumentKey | None, subject: str, **detail: Any) -> None:
-        """To `strategy_events`; `subject` (an intent, an order) tells it from others of the same millisecond."""
-        await self.documents.put(STRATEGY_EVENTS, self.record(kind, key, subject, **detail))
+    async def event(
+        self, kind: EventKind, key: InstrumentKey | None, subject: str, *, at_ms: int | None = None, **detail: Any
+    ) -> None:
+        """To `strategy_events`; `subject` (an intent, an order) tells it from others of the same millisecond. One that
+        may be told again says when it was (`at_ms`), and is on file once."""
+        record = self.record(kind, key, subject, at_ms=at_ms, **detail)
+        await self.documents.put(STRATEGY_EVENTS, record)
         if self.steps:
             # For watching only: whoever needs to know reads the document.
             with suppress(DependencyDown):
                 await self.bus.publish(
                     ROUTER_EVENTS.name(self.env),
                     RouterEvent(
-                        ts=self.clock.now_ms(),
+                        ts=record.ts,
                         intent_id=subject,
                         kind=kind,
                         detail={name: value for name, value in detail.items() if value is not None},
@@ -55,9 +59,11 @@ class Teller:
                     ),
                 )
 
-    def record(self, kind: EventKind, key: InstrumentKey | None, subject: str, **detail: Any) -> StrategyEvent:
+    def record(
+        self, kind: EventKind, key: InstrumentKey | None, subject: str, *, at_ms: int | None = None, **detail: Any
+    ) -> StrategyEvent:
         """The document of `event`, for whoever writes it together with what it is about."""
-        ts = self.clock.now_ms()
+        ts = self.clock.now_ms() if at_ms is None else at_ms
         return StrategyEvent(
             event_id=ids.event_id(ts, kind.value, subject),
             kind=kind,

@@ -28,6 +28,10 @@ class Run:
     asked_ms: dict[int, int] = field(default_factory=dict)
     """When a resting order was last looked up."""
     measured: bool = False
+    covered: bool = False
+    """A stop of it has been listed."""
+    counted: bool = False
+    """What it took is in the measures of the day."""
     prepared: bool = False
     """Margin type and leverage were made what the first order needs."""
     broken: set[str] = field(default_factory=set)

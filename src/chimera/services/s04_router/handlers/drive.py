@@ -217,6 +217,7 @@ class Drive:
         # What is on file is sent before anybody is told of it: a bus that is down must not hold up a close.
         for call in (*step.calls, *self._asks(run, flow)):
             self._start(run, call)
+        await self._measure_cover(run, flow)
         run.alarms += step.alarms
         while run.alarms:
             await self.teller.alert(
@@ -234,6 +235,17 @@ class Drive:
             return False
         await self._wait(run, changed, step.wake_ms)
         return False
+
+    async def _measure_cover(self, run: Run, flow: Flow) -> None:
+        """How long what filled first had no stop, once one is listed. After a restart nobody knows when that was."""
+        listed = any(order.is_listed for _, order in flow.legs(LegRole.STOP))
+        if run.covered or run.restored or not listed or not flow.is_entry:
+            return
+        run.covered = True
+        filled = [run.name_of(leg.n) for leg, order in flow.legs(*WORKING) if order.filled_qty]
+        times_ms = [fill.timestamp for name in filled for fill in await self.ledger.fills(name)]
+        if times_ms:
+            self.metrics.observe_ms("unprotected_ms", max(0, self.clock.now_ms() - min(times_ms)))
 
     def _asks(self, run: Run, flow: Flow) -> list[Call]:
         """Of an entry that rests: the account stream may be silent, and what fills must have its stop within 2 s."""
@@ -467,21 +479,23 @@ class Drive:
         return False
 
     async def _end(self, run: Run, end: End, flow: Flow) -> None:
-        record = run.record
+        """What is told before the end is on file may be told again: by its time it is the same."""
+        record, at_ms = run.record, _ended_ms(run, flow)
         if record.purpose is Purpose.GUARD:
             await self.spot_exit.guards.disarmed(record)
         if end.state is IntentState.REJECTED and flow.orders:
             await self.teller.event(
-                EventKind.ROUTER_ORDER_REJECTED, record.intent.instrument, run.intent_id, why=end.reason
+                EventKind.ROUTER_ORDER_REJECTED, record.intent.instrument, run.intent_id, at_ms=at_ms, why=end.reason
             )
         if end.filled_qty and not _rests(record):
-            await self._tell_filled(run, end, flow)
+            await self._tell_filled(run, end, flow, at_ms)
         assert run.execution is not None
         if len(run.execution.slices) > 1:
             await self.teller.event(
                 EventKind.TWAP_DONE,
                 record.intent.instrument,
                 run.intent_id,
+                at_ms=at_ms,
                 slices=len(run.execution.slices),
                 qty=float(record.intent.qty),
                 filled_qty=float(end.filled_qty),
@@ -489,8 +503,9 @@ class Drive:
             )
         with suppress(DependencyDown):
             await self.backlog.forget(record, run.execution)
-            if flow.orders and not _rests(record):
+            if flow.orders and not _rests(record) and not run.counted:
                 await self.measures.ended(record, flow)
+                run.counted = True
         run.record = await self.intents.advance(
             record,
             end.state,
@@ -502,17 +517,16 @@ class Drive:
         if record.purpose is Purpose.GUARD:
             self.spot_exit.guards.over(run.intent_id)
 
-    async def _tell_filled(self, run: Run, end: End, flow: Flow) -> None:
+    async def _tell_filled(self, run: Run, end: End, flow: Flow, at_ms: int) -> None:
         record = run.record
         stop = _last(flow, LegRole.STOP)
         target = _last(flow, LegRole.TARGET)
         if stop is not None and stop.is_listed:
-            first = next(order for _, order in flow.legs(*WORKING) if order.filled_qty)
-            self.metrics.observe_ms("unprotected_ms", max(0, self.clock.now_ms() - first.created_at))
             await self.teller.event(
                 EventKind.TP_SL_PLACED,
                 record.intent.instrument,
                 run.intent_id,
+                at_ms=at_ms,
                 stop_price=float(stop.stop_price or 0),
                 tp_price=float(target.stop_price) if target is not None and target.stop_price is not None else None,
                 qty=float(end.filled_qty),
@@ -521,11 +535,17 @@ class Drive:
             EventKind.ROUTER_ORDER_EXECUTED,
             record.intent.instrument,
             run.intent_id,
+            at_ms=at_ms,
             qty=float(end.filled_qty),
             avg_price=float(end.avg_price or 0),
             purpose=record.purpose.value,
             why=end.reason,
         )
+
+
+def _ended_ms(run: Run, flow: Flow) -> int:
+    """When the last of its orders changed; of an intent without orders, when it was accepted."""
+    return max((order.updated_at or order.created_at for order in flow.orders.values()), default=run.record.created_at)
 
 
 def _average(flow: Flow) -> Decimal | None:

@@ -57,7 +57,7 @@ SELLING_KEPT = 1_000
 TURN_MS = 50
 """Of our own work: how often a second seller of one trade looks whether the first is done."""
 
-AGAIN_MS, AGAIN_MAX_MS = 250, 30_000
+AGAIN_MS, AGAIN_MAX_MS = 250, 5_000
 """Of our own work: how long after a guard that could not sell the next one watches, at first and at most."""
 
 log = structlog.get_logger(__name__)
