@@ -40,6 +40,7 @@ from chimera.contracts.messages import AlertEvent, OrderResult
 from chimera.contracts.messages.orders import ExecPolicy, Oco, RiskRef, StopSpec, TargetSpec
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.streams import ORD_CMD
+from chimera.domain.execution.last_gate import LastGate
 from chimera.domain.execution.orders import AccountChange, NewOrder, OrderUpdated, VenueFill, VenueOrder
 from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
@@ -47,7 +48,7 @@ from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.results import Results
-from chimera.services.s04_router.rules import LastGate, forbidden, now_of
+from chimera.services.s04_router.rules import forbidden, now_of
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.services.meddling import Meddled, meddled_floor

@@ -289,6 +289,8 @@ class Execution(Contract):
     planned_at: EpochMs = 0
     probed_from: EpochMs | None = None
     """Since when the slice that comes next waits for a book that it may be sent into."""
+    filled_from: EpochMs | None = None
+    """Since when a limit order that rests has filled in part."""
     notes: tuple[Note, ...] = ()
 
 
@@ -296,7 +298,7 @@ class IntentRecord(Document):
     """`intents`: the router's memory of one intent, durable before the exchange hears of it. Source: CONTRACTS 2.
 
     `order_ids` are all client order ids that this intent sends or may have sent, in order; `body_hash` tells a repeat
-    from another intent of the same name. `deadline` is when the present state is given up.
+    from another intent of the same name. `deadline` is when it is too late for its first order; none once it has one.
     """
 
     key_field: ClassVar[str] = "intent_id"

@@ -13,6 +13,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
+from chimera.services.s04_router.rules import deadline_ms
 
 FINAL_STATUS = {
     IntentState.DONE: OrderStatus.FILLED,
@@ -47,6 +48,7 @@ class Intents:
             market=intent.market,
             symbol=intent.symbol,
             purpose=intent.purpose,
+            deadline=deadline_ms(intent, self.clock),
             order_ids=tuple(leg_name(intent.client_order_id, n) for n in range(legs)),
             created_at=now_ms,
             updated_at=now_ms,
@@ -56,7 +58,8 @@ class Intents:
 
     async def advance(self, record: IntentRecord, state: IntentState, **changes: Any) -> IntentRecord:
         """Write the new state; a final one is also told as the intent's last result."""
-        moved = record.but(state=state, updated_at=self.clock.now_ms(), **changes)
+        deadline = record.deadline if state is IntentState.ACCEPTED else None
+        moved = record.but(state=state, deadline=deadline, updated_at=self.clock.now_ms(), **changes)
         await self.documents.put(INTENTS, moved)
         if state.is_final:
             await self.results.tell(last_word(moved))

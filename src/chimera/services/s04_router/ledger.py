@@ -179,7 +179,7 @@ class Ledger:
             return
         async with self._writing:
             entry = await self._entry(client_order_id)
-            if entry is None or entry.order.venue_order_id or is_conditional(entry.order):
+            if entry is None or entry.order.venue_order_id or entry.order.is_conditional:
                 # A conditional order counts once the exchange lists it, which `book` learns; its answer proves little.
                 return
             await self._save(
@@ -526,13 +526,3 @@ def result_of(order: Order, fresh: Sequence[Fill]) -> OrderResult:
         avg_price=order.avg_price,
         ts=order.updated_at,
     )
-
-
-def is_listed(order: Order) -> bool:
-    """Whether the exchange has shown the order in one of its books."""
-    return order.venue_algo_id is not None or (order.venue_order_id is not None and not is_conditional(order))
-
-
-def is_conditional(order: Order) -> bool:
-    """Whether the exchange keeps it in the futures algo book until its price is reached."""
-    return order.market is Market.FUT and order.stop_price is not None

@@ -10,8 +10,6 @@ from decimal import Decimal
 from chimera.contracts.enums import HealthLevel, Market, OrderType, Purpose, Routing, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.order_intent import OrderIntent
-from chimera.domain.execution.last_gate import DAY_MS as DAY_MS
-from chimera.domain.execution.last_gate import LastGate as LastGate
 from chimera.domain.execution.orders import CONDITIONAL_FUT, VenuePosition
 from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
@@ -199,10 +197,13 @@ def is_futures_exit(intent: OrderIntent) -> bool:
 
 
 def is_late(intent: OrderIntent, clock: Clock) -> bool:
+    ends_ms = deadline_ms(intent, clock)
+    return ends_ms is not None and clock.now_ms() > ends_ms
+
+
+def deadline_ms(intent: OrderIntent, clock: Clock) -> int | None:
     """`expires_at` limits our own work, so a market that runs faster than the wall stretches it."""
-    if intent.expires_at is None:
-        return False
-    return clock.now_ms() > intent.ts + clock.work_ms(intent.expires_at - intent.ts)
+    return None if intent.expires_at is None else intent.ts + clock.work_ms(intent.expires_at - intent.ts)
 
 
 def prices_of(intent: OrderIntent) -> list[tuple[str, Decimal]]:

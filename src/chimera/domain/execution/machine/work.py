@@ -102,9 +102,9 @@ def _limit_is_patient(draft: Draft, leg: Leg, order: Order) -> None:
     flow = draft.flow
     if not flow.is_entry or not order.filled_qty:
         return
-    if draft.execution.probed_from is None:
-        draft.execution = draft.execution.but(probed_from=flow.seen.now_ms)
-    ends_ms = (draft.execution.probed_from or 0) + flow.limits.limit_rest_ms
+    if draft.execution.filled_from is None:
+        draft.execution = draft.execution.but(filled_from=flow.seen.now_ms)
+    ends_ms = (draft.execution.filled_from or 0) + flow.limits.limit_rest_ms
     if flow.seen.now_ms >= ends_ms:
         draft.call(Cancel(leg.n))
     else:

@@ -13,14 +13,14 @@ from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import OPEN_INTENTS, Market
 from chimera.contracts.http import LookupRequest, ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.domain.execution.last_gate import DAY_MS, LastGate
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.venue import UnknownOrder, Venue
 from chimera.runtime.service import Problem
 from chimera.services.s04_router.handlers.drive import Drive
 from chimera.services.s04_router.handlers.holdings import OPEN_STATUSES, Holdings
-from chimera.services.s04_router.ledger import Ledger, is_conditional
-from chimera.services.s04_router.rules import DAY_MS, LastGate
+from chimera.services.s04_router.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +129,7 @@ class Recover:
         for order in await self.open_orders():
             key = InstrumentKey(order.market, order.symbol)
             try:
-                await self.ledger.refresh(key, order.order_id, conditional=is_conditional(order))
+                await self.ledger.refresh(key, order.order_id, conditional=order.is_conditional)
             except UnknownOrder:
                 settled = self.clock.now_ms() - order.created_at > self.clock.work_ms(self.lookup_lag_ms)
                 if order.intent_id not in unfinished and settled:

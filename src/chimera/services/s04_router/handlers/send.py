@@ -24,7 +24,7 @@ from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, Unknown
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import wait_for
-from chimera.services.s04_router.ledger import Ledger, is_listed
+from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.rulebook import Rulebook
 
 log = structlog.get_logger(__name__)
@@ -141,7 +141,7 @@ class Send:
     def _is_there(self, client_order_id: str) -> bool:
         """The exchange has shown the order."""
         order = self.ledger.present(client_order_id)
-        return order is not None and (is_listed(order) or bool(order.venue_order_id) or order.status.is_final)
+        return order is not None and (order.is_listed or bool(order.venue_order_id) or order.status.is_final)
 
     async def settle_unknown(self, new: NewOrder) -> Sending:
         """Ask until the exchange knows the order, or has not known it for longer than its queries lag.
@@ -204,7 +204,7 @@ class Send:
 
         def listed() -> bool:
             order = self.ledger.present(client_order_id)
-            return order is not None and (is_listed(order) or order.status.is_final)
+            return order is not None and (order.is_listed or order.status.is_final)
 
         deadline_ms = self.clock.now_ms() + listed_ms
         seen = await wait_for(self.clock, self.ledger.changed(client_order_id), deadline_ms, listed)
