@@ -10,7 +10,7 @@ from chimera.contracts.enums import IntentState
 from chimera.simulation.loop import run_virtual
 from tests.prove.extent import count
 from tests.prove.flows import FLOWS
-from tests.prove.many import KINDS, Many, consecutive, races
+from tests.prove.many import KINDS, Many, consecutive, p95, races
 from tests.prove.quiet import quiet
 from tests.prove.timeline import HOUSE, Fuse, Timeline
 
@@ -30,7 +30,9 @@ def test_consecutive_intents_of_every_kind_end_as_they_should(many: Many) -> Non
     assert many.right_ratio >= 0.999
     assert set(many.right) == set(KINDS)
     assert sum(many.hits.values()) >= INTENTS_COUNT / 10, "hardly anything went wrong: nothing was proven"
-    assert sum(many.refused.values()) <= INTENTS_COUNT / 5, many.refused
+    assert sum(many.refused.values()) <= INTENTS_COUNT / 10, many.refused
+    assert p95(many.calm_ms) < 100
+    assert len(many.calm_ms) >= INTENTS_COUNT / 20
 
 
 def test_none_is_there_twice_and_every_book_agrees(many: Many) -> None:

@@ -1,12 +1,12 @@
 """Many intents one after the other, of every kind, on an exchange where things go wrong; and many races of a pair.
 
-Owns what an intent's right end is: it filled and its trade was closed again, or it was refused, by the exchange or by a
-rule of ours, and the exchange holds nothing of it. The same seed is the same run again.
+Owns what an intent's right end is: it filled and its trade was closed again; or a fault struck while it was entered, it
+was refused for what that fault does, and the exchange holds nothing of it. The same seed is the same run again.
 """
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,7 +14,7 @@ from typing import Any
 
 from chimera.contracts.collections import INTENTS, TRADES, system_state
 from chimera.contracts.documents import HaltsState, IntentRecord
-from chimera.contracts.enums import OrderType, Routing, Side, TradeStatus
+from chimera.contracts.enums import BreakerState, OrderType, Routing, Side, TradeStatus
 from chimera.contracts.messages import OrderResult
 from chimera.domain.matching.faults import FaultKind, FaultPlan
 from chimera.ports.peers import PeerAnswer
@@ -39,8 +39,8 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "spot TWAP": {"key": SPOT, "qty": "0.024", "slices": 3},
     "guard": {"key": SPOT, "guarded": True},
 }
-WAITS = ("maker", "TWAP", "limit")
-"""Kinds with deliberate waits, whose latency says nothing."""
+AT_MARKET = ("taker", "short", "spot pair", "guard")
+"""Kinds without deliberate waits, whose latency says something."""
 
 FAULTS: tuple[FaultKind, ...] = (
     FaultKind.ANSWER_LOST,
@@ -74,12 +74,31 @@ LIVED_MS = 14_000
 """About what one intent takes of market time, with everything that follows."""
 
 ENDS_WITHIN_MS = 60_000
+NEAR = 3
+"""A fault is near to the intent that it struck and to the two that follow: a stream that was cut comes back with the
+next price that moves."""
+
+TRUE_REASONS = (
+    "VENUE_UNAVAILABLE",
+    "MARGIN_MODE",
+    "NO_MARKET_DATA",
+    "NOT_SERVED",
+    "UNPROTECTED",
+    "LIQUIDITY",
+    "EXPIRED",
+    "-",
+)
+"""How the reason of a refusal begins that a fault may have caused; `-` is the exchange's own code."""
+
+REFUSED_AT_THE_DOOR = (409, 422, 503)
+"""Answers to an entry while something is wrong. Any other is wrong itself."""
 
 
 @dataclass(slots=True)
 class Many:
     """`right` by kind; `wrong` in sentences; `refused` by reason. `results_ms`: from the call to the first result, of
-    intents without deliberate waits, market time."""
+    intents at market, market time; `calm_ms` those of them that no fault struck. `opened`: how often a person closed
+    the breaker."""
 
     count: int
     seed: int
@@ -89,14 +108,17 @@ class Many:
     hits: Counter[str] = field(default_factory=Counter)
     findings: dict[str, list[str]] = field(default_factory=dict)
     results_ms: list[int] = field(default_factory=list)
+    calm_ms: list[int] = field(default_factory=list)
+    opened: int = 0
 
     @property
     def right_ratio(self) -> float:
         return sum(self.right.values()) / self.count
 
-    def p95_ms(self) -> int:
-        ordered = sorted(self.results_ms)
-        return ordered[int(len(ordered) * 0.95)] if ordered else 0
+
+def p95(values: list[int]) -> int:
+    ordered = sorted(values)
+    return ordered[int(len(ordered) * 0.95)] if ordered else 0
 
 
 async def consecutive(count: int, seed: int) -> Many:
@@ -113,17 +135,24 @@ async def consecutive(count: int, seed: int) -> Many:
         kinds=FAULTS,
     )
     floor = await timeline.live(Fuse(None))
+    # A day of so many is more than a day may have.
+    floor.s4_variables = floor.s4_variables.model_copy(update={"gate_day_notional_usdt_max": D(10**9)})
     await floor.start(*HOUSE, price="60000")
     many = Many(count, seed)
+    since: deque[int] = deque([0], maxlen=NEAR)
     for number in range(count):
         kind = chance.choice(tuple(KINDS))
-        record, answer = await _lived(timeline, floor, f"E{number}", kind, chance)
-        _judged(many, timeline, f"E{number}", kind, record, answer)
+        since.append(sum(plan.hits().values()))
+        record, answer, struck = await _lived(timeline, floor, f"E{number}", kind, chance, since[0])
+        _judged(many, timeline, f"E{number}", kind, record, answer, struck=struck)
         results = floor.messages(OrderResult)
-        if kind == "taker" and record is not None:
+        if kind in AT_MARKET and record is not None:
             first = next((each.ts for each in results if each.cmd_id == f"E{number}" and each.ts), record.updated_at)
             many.results_ms.append(first - record.created_at)
+            if not struck:
+                many.calm_ms.append(first - record.created_at)
         floor.told.clear()
+        many.opened += await _let_on(timeline, floor)
     many.hits.update({kind.value: hits for kind, hits in plan.hits().items() if hits})
     plan.disarm()
     await floor.settle(90_000)
@@ -136,13 +165,16 @@ async def consecutive(count: int, seed: int) -> Many:
 
 
 async def _lived(
-    timeline: Timeline, floor: Floor, name: str, kind: str, chance: random.Random
-) -> tuple[IntentRecord | None, PeerAnswer]:
-    """Entered, left by its stop, its target or a person, and back at the price where it began."""
+    timeline: Timeline, floor: Floor, name: str, kind: str, chance: random.Random, before: int
+) -> tuple[IntentRecord | None, PeerAnswer, bool]:
+    """Entered, left by its stop, its target or a person, and back at the price where it began; and whether more faults
+    than `before` had struck when it was in."""
     intent = entry(floor, name, **KINDS[kind])
     await reserve(floor, intent)
     answer = await floor.call("s4", "POST", "/orders", intent)
     await floor.settle(4_000)
+    assert timeline.plan is not None
+    struck = sum(timeline.plan.hits().values()) > before
     how = chance.choice(("59000", "60800", "person"))
     if how == "person":
         path = "/positions/close" if intent.instrument == FUT else "/positions/flatten"
@@ -162,40 +194,52 @@ async def _lived(
         await floor.settle(1_000)
         waited_ms += 1_000
     await floor.move("60000", settle_ms=1_000)
-    await _let_on(timeline, floor)
-    return await timeline.documents.get(INTENTS, name), answer
+    return await timeline.documents.get(INTENTS, name), answer, struck
 
 
-async def _let_on(timeline: Timeline, floor: Floor) -> None:
-    """So many trades lose more than a day may: a person lets entries go on."""
+async def _let_on(timeline: Timeline, floor: Floor) -> bool:
+    """So many trades lose more than a day may, and so many faults open the breaker: a person lets entries go on. True:
+    the breaker was open."""
     halts = await timeline.documents.get(HALTS, "halts")
     if halts is not None and halts.halts:
         await timeline.documents.put(HALTS, HaltsState(halts={}, updated_at=timeline.clock.now_ms()))
         await floor.settle(2_000)
+    if (await floor.call("s4", "GET", "/breaker")).body["state"] == BreakerState.CLOSED:
+        return False
+    await floor.call("s4", "POST", "/breaker/close", {"reason": "go on"})
+    return True
 
 
 def _judged(
-    many: Many, timeline: Timeline, name: str, kind: str, record: IntentRecord | None, answer: PeerAnswer
+    many: Many,
+    timeline: Timeline,
+    name: str,
+    kind: str,
+    record: IntentRecord | None,
+    answer: PeerAnswer,
+    *,
+    struck: bool,
 ) -> None:
     held = [each for each in timeline.exchange.positions() if each.qty]
     if held:
         many.wrong.append(f"{name} {kind}: {held[0].qty} stayed open")
     elif record is None:
         # Refused at the door by a rule of ours: the exchange must have heard nothing of it.
-        many.refused[f"at the door: {answer.status} {answer.body.get('type', '').rpartition(':')[2]}"] += 1
-        if 400 <= answer.status < 600:
+        why = f"at the door: {answer.status} {answer.body.get('type', '').rpartition(':')[2]}"
+        many.refused[why] += 1
+        if struck and answer.status in REFUSED_AT_THE_DOOR:
             many.right[kind] += 1
         else:
-            many.wrong.append(f"{name} {kind}: answered {answer.status} and not on file")
+            many.wrong.append(f"{name} {kind}: {why}, struck {struck}")
     elif not record.state.is_final:
         many.wrong.append(f"{name} {kind}: still {record.state} after {ENDS_WITHIN_MS} ms")
     elif record.filled_qty > 0:
         many.right[kind] += 1
-    elif record.reason:
+    elif record.reason and struck and record.reason.startswith(TRUE_REASONS):
         many.refused[record.reason[:40]] += 1
         many.right[kind] += 1
     else:
-        many.wrong.append(f"{name} {kind}: {record.state} with nothing filled and no reason")
+        many.wrong.append(f"{name} {kind}: {record.state} with nothing filled, {record.reason}, struck {struck}")
 
 
 # --- races

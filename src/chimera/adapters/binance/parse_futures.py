@@ -311,7 +311,8 @@ def instrument_of(row: Row, brackets: tuple[Bracket, ...], funding_interval_h: i
         min_qty=Decimal(lot["minQty"]),
         max_qty=Decimal(lot["maxQty"]),
         market_step=Decimal(market_lot["stepSize"]) or step_size,
-        market_max_qty=Decimal(market_lot["maxQty"]),
+        # 0 says that nothing but the limit of every order holds.
+        market_max_qty=Decimal(market_lot["maxQty"]) or Decimal(lot["maxQty"]),
         min_notional=Decimal(min_notional),
         percent_up=Decimal(percent["multiplierUp"]),
         percent_down=Decimal(percent["multiplierDown"]),

@@ -125,7 +125,8 @@ def instrument_of(row: Row) -> Instrument | None:
         max_qty=Decimal(lot["maxQty"]),
         # 0 means that the limit order's step holds.
         market_step=Decimal(market_lot["stepSize"]) or step_size,
-        market_max_qty=Decimal(market_lot["maxQty"]),
+        # 0 says that nothing but the limit of every order holds.
+        market_max_qty=Decimal(market_lot["maxQty"]) or Decimal(lot["maxQty"]),
         min_notional=Decimal(notional["minNotional"]),
         percent_up=up,
         percent_down=down,

@@ -51,13 +51,14 @@ from chimera.domain.execution.machine.flow import (
     is_shown,
 )
 from chimera.domain.execution.machine.lead import lead
+from chimera.domain.execution.machine.work import TAKEN_BACK
 from chimera.domain.market.instrument import Instrument
 
 PRICE = Decimal(60_000)
 TOUCH = Touch(bid=PRICE, ask=PRICE, spread_bps=1.0, depth_top1_usdt=1e6)
 FALLEN = replace(TOUCH, bid=PRICE - 1_000, ask=PRICE - 1_000)
 OF_NO_LEG = (PAIR, FREE, REARM)
-KEPT_NOTES = (ARMED, FREED, SELL, LEFT, TRIGGERED)
+KEPT_NOTES = (ARMED, FREED, SELL, LEFT, TRIGGERED, TAKEN_BACK)
 ENTRY_TRIES = EXIT_TRIES = STOP_ATTEMPTS = CLOSE_TRIES = 2
 
 TAKES = (LegRole.TAKE, LegRole.CLOSE, LegRole.RUNG)

@@ -25,6 +25,10 @@ from chimera.domain.execution.machine.flow import ENTRY_N, WORKING, Cancel, Draf
 
 _ZERO = Decimal(0)
 
+TAKEN_BACK = "TAKEN_BACK"
+EXPIRED = ("EXPIRED", "UNFILLED")
+"""How the exchange's reasons begin for what it has ended by itself."""
+
 GIVES_UP = (Refusal.NOT_SERVED, Refusal.NOT_ARRIVED, Refusal.OTHER, Refusal.NOTHING_TO_REDUCE)
 """After these nothing more of the intent is sent."""
 
@@ -91,9 +95,20 @@ def _lead(draft: Draft, leg: Leg, order: Order) -> None:
     part = next(each for each in draft.execution.slices if each.number == leg.slice)
     ends_ms = _window_ends_ms(draft, part)
     if flow.seen.now_ms >= ends_ms:
-        draft.call(Cancel(leg.n))
+        _take_back(draft, leg)
     else:
         draft.wake_at(ends_ms)
+
+
+def _take_back(draft: Draft, leg: Leg) -> None:
+    """Our own cancel stands on file before it is sent: any other is somebody else's."""
+    if not _is_taken_back(draft, leg):
+        draft.note(TAKEN_BACK, n=leg.n)
+    draft.call(Cancel(leg.n))
+
+
+def _is_taken_back(draft: Draft, leg: Leg) -> bool:
+    return any(note.what == TAKEN_BACK and note.detail["n"] == leg.n for note in draft.execution.notes)
 
 
 def _limit_is_patient(draft: Draft, leg: Leg, order: Order) -> None:
@@ -106,7 +121,7 @@ def _limit_is_patient(draft: Draft, leg: Leg, order: Order) -> None:
         draft.execution = draft.execution.but(filled_from=flow.seen.now_ms)
     ends_ms = (draft.execution.filled_from or 0) + flow.limits.limit_rest_ms
     if flow.seen.now_ms >= ends_ms:
-        draft.call(Cancel(leg.n))
+        _take_back(draft, leg)
     else:
         draft.wake_at(ends_ms)
 
@@ -114,13 +129,10 @@ def _limit_is_patient(draft: Draft, leg: Leg, order: Order) -> None:
 def _window_ends_ms(draft: Draft, part: WorkSlice) -> int:
     """When a quote of the slice is taken back: at the end of the wait, or of the cap where most of it has filled."""
     execution = draft.execution
+    began_ms = min(order.created_at for leg, order in draft.flow.legs(LegRole.QUOTE) if leg.slice == part.number)
     filled = part.qty - rest_of(draft, part)
     most = part.qty > 0 and float(filled / part.qty) >= execution.need_fill_ratio > 0
-    return _began_ms(draft, part) + (execution.maker_cap_ms if most else execution.maker_wait_ms)
-
-
-def _began_ms(draft: Draft, part: WorkSlice) -> int:
-    return min(order.created_at for leg, order in draft.flow.legs(LegRole.QUOTE) if leg.slice == part.number)
+    return began_ms + (execution.maker_cap_ms if most else execution.maker_wait_ms)
 
 
 def _over(draft: Draft, part: WorkSlice) -> bool:
@@ -137,6 +149,9 @@ def _over(draft: Draft, part: WorkSlice) -> bool:
         return False
     if last.refusal is Refusal.FUNDS:
         return _pay_less(draft, part, leg, last, sum(order.refusal is Refusal.FUNDS for _, order in orders))
+    if draft.flow.is_entry and _taken_away(draft, leg, last):
+        draft.stop("CANCELED_ELSEWHERE")
+        return False
     if not _can_be_ordered(draft, rest):
         return True
     if leg.role is LegRole.QUOTE:
@@ -161,9 +176,6 @@ def _after_quote(draft: Draft, part: WorkSlice, last: Order, rest: Decimal, quot
         return False
     if execution.style is not ExecStyle.MAKER:
         return True
-    if draft.flow.is_entry and _taken_away(draft, part, last):
-        draft.stop("CANCELED_ELSEWHERE")
-        return False
     if draft.flow.is_entry and not draft.flow.seen.looked:
         draft.look = True
         return False
@@ -178,11 +190,11 @@ def _after_quote(draft: Draft, part: WorkSlice, last: Order, rest: Decimal, quot
     return False
 
 
-def _taken_away(draft: Draft, part: WorkSlice, quote: Order) -> bool:
-    """Whether somebody else canceled it, before we would have: who does that does not want it at market instead."""
-    wait_ms = min(draft.execution.maker_wait_ms, draft.execution.maker_cap_ms)
-    early = draft.flow.seen.now_ms < _began_ms(draft, part) + wait_ms
-    return quote.status is OrderStatus.CANCELED and quote.refusal is None and early
+def _taken_away(draft: Draft, leg: Leg, order: Order) -> bool:
+    """Whether somebody else canceled a quote: who does that wants neither the rest of it at market nor another."""
+    expired = (order.reason or "").startswith(EXPIRED)
+    canceled = order.status is OrderStatus.CANCELED and order.refusal is None and not expired
+    return leg.role is LegRole.QUOTE and canceled and not _is_taken_back(draft, leg)
 
 
 def _begin(draft: Draft, part: WorkSlice) -> None:
@@ -197,9 +209,10 @@ def _begin(draft: Draft, part: WorkSlice) -> None:
     style = draft.execution.style
     if not flow.is_entry:
         # Exits never wait.
-        touch, most = flow.seen.touch, flow.instrument.market_max_qty
-        if part.qty > most:
-            _split(draft, part, most, "above what one order at market may have")
+        touch, instrument = flow.seen.touch, flow.instrument
+        most = instrument.floor_qty(instrument.max_qty if style is ExecStyle.LIMIT else instrument.market_max_qty)
+        if part.qty > most > 0:
+            _split(draft, part, most, "above what one order may have")
             part = next(each for each in draft.execution.slices if each.number == part.number)
         if style is ExecStyle.LIMIT:
             _limit(draft, part)
