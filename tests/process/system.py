@@ -10,8 +10,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from chimera.contracts.base import Document
+from chimera.contracts.collections import Collection
 from chimera.simulation.checkers.evidence import Evidence
 from tests.loopback import free_ports
 
@@ -20,6 +22,9 @@ MARKET_BEGINS_MS = 1_763_546_400_000
 
 READY_WITHIN_S = 60.0
 STEP_S = 0.02
+GATEWAYS_OWN = ("/auth/", "/treasury/")
+
+D = TypeVar("D", bound=Document)
 
 
 class NotThere(Exception):
@@ -173,7 +178,7 @@ class System:
         try:
             connection.request(
                 method,
-                path if path.startswith("/auth/") else f"/api{path}",
+                path if path.startswith(GATEWAYS_OWN) else f"/api{path}",
                 None if body is None else json.dumps(body),
                 self._headers(),
             )
@@ -231,6 +236,15 @@ class System:
     def evidence(self) -> Evidence:
         """The exchange's books and ours."""
         return Evidence.of_folder(self.data, self.venue_files)
+
+    def on_file(self, collection: Collection[D]) -> list[D]:
+        """Every document of ours, also of what no checker asks about."""
+        connection = sqlite3.connect(f"{(self.data / 'documents.sqlite').as_uri()}?mode=ro", uri=True)
+        try:
+            rows = connection.execute(f'SELECT body FROM "{collection.name}" ORDER BY key').fetchall()
+        finally:
+            connection.close()
+        return [collection.document.model_validate_json(body) for (body,) in rows]
 
     def venue_now_ms(self) -> int:
         """Where the exchange's clock stands, running or not."""
