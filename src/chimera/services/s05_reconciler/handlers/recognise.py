@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS, STRATEGY_EVENTS
+from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS
 from chimera.contracts.documents import Order, Trade
-from chimera.contracts.enums import EventKind, Market, OrderStatus, Severity
+from chimera.contracts.enums import Market, OrderStatus, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.execution.orders import VenueOrder, VenuePosition
@@ -20,12 +20,10 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import Findings
-from chimera.services.s05_reconciler.handlers.trades import open_trade
+from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
 DAY_MS = 86_400_000
-TOLD_WITHIN_MS = 60_000
-"""A cancel of ours is on file at most so long after the exchange did it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,7 +161,7 @@ class Recognise:
         orders = await self._orders_of(trade)
         lost = stops_somebody_canceled(orders, frozenset(), trade.closed_at)
         if lost:
-            asked_to_go = await self._asked_to_go([each.stop for each in lost])
+            asked_to_go = await asked_to_go_of(self.documents, [each.stop for each in lost])
             lost = stops_somebody_canceled(orders, asked_to_go, trade.closed_at)
         for each in lost:
             if each.successor is not None:
@@ -198,24 +196,6 @@ class Recognise:
             ):
                 found[order.order_id] = order
         return list(found.values())
-
-    async def _asked_to_go(self, stops: Sequence[Order]) -> frozenset[str]:
-        """Those that we canceled: each such cancel is on file."""
-        asked: set[str] = set()
-        for stop in stops:
-            gone_at = stop.updated_at or stop.created_at
-            for event in await self.documents.find(
-                Query(
-                    collection=STRATEGY_EVENTS,
-                    index="by_kind",
-                    equal=(("kind", EventKind.CANCEL.value),),
-                    at_least=gone_at - TOLD_WITHIN_MS,
-                    below=gone_at + TOLD_WITHIN_MS,
-                )
-            ):
-                if (event.detail or {}).get("subject") == stop.order_id:
-                    asked.add(stop.order_id)
-        return frozenset(asked)
 
 
 def _stop(order: Order) -> dict[str, object]:

@@ -43,6 +43,7 @@ from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import Orders
 from chimera.services.s05_reconciler.handlers.positions import Positions
 from chimera.services.s05_reconciler.handlers.recognise import Recognise
+from chimera.services.s05_reconciler.handlers.spot_stops import SpotStops, may_have_bared
 from chimera.services.s05_reconciler.settings import Settings
 
 RECON = system_state(ReconState)
@@ -80,6 +81,7 @@ class Reconcile:
     fills: Fills
     orders: Orders
     positions: Positions
+    spot_stops: SpotStops
     recognise: Recognise
     balances: Balances
     _last: ReconState | None = None
@@ -181,9 +183,12 @@ class Reconcile:
 
     async def on_result(self, result: OrderResult) -> None:
         """`ord:result`: something moved, so the next look is a whole one; and it is due now where the last one left
-        an instrument to the router and that has ended: what it did not fill itself may have no stop."""
+        an instrument to the router and that has ended: what it did not fill itself may have no stop. The same where
+        what protected a spot trade has gone."""
         self._stirred = True
         self._final_count += result.final
+        if may_have_bared(result):
+            self._look_soon()
         if self._left and result.final:
             self._left = False
             self._look_soon()
@@ -292,6 +297,7 @@ class Reconcile:
             await self.orders.compare(keys, listed, positions, findings)
         if scope is not ReconcileScope.ORDERS:
             await self._compare_positions(keys, positions, seen, findings)
+            await self.spot_stops.compare(keys, findings)
         await self.recognise.look(keys, since_ms, positions, listed, findings)
         if scope is ReconcileScope.ALL and not self._moving and await self.balances.compare(findings):
             self._look_again()
