@@ -20,7 +20,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import Findings
-from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, open_trade
+from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, open_trade, open_trades
 from chimera.services.s05_reconciler.settings import Settings
 
 DAY_MS = 86_400_000
@@ -74,9 +74,7 @@ class Recognise:
                         Fix.TRADING_RESUMED, key, str(key), at_ms=updated_at, before="HALTED", after="TRADING"
                     )
                 continue
-            position = next(
-                (each for each in positions if key.market is Market.FUT and each.symbol == key.symbol), None
-            )
+            held = await self._held(key, positions)
             resting = sum(order.key == key for order in listed)
             fresh = await findings.fixed(
                 Fix.TRADING_HALTED,
@@ -87,20 +85,27 @@ class Recognise:
                 after={
                     "status": status or "NOT_LISTED",
                     "delivers_at": delivers_at,
-                    "held": float(position.qty) if position else 0.0,
+                    "held": float(held),
                     "resting": resting,
                 },
             )
             self._halted.add(key)
             if fresh:
-                await self._tell_halted(key, status, delivers_at, position, resting)
+                await self._tell_halted(key, status, delivers_at, held, resting)
+
+    async def _held(self, key: InstrumentKey, positions: Sequence[VenuePosition]) -> Decimal:
+        """Futures: the exchange's position, signed. Spot, where a wallet has what is nobody's trade too: what open
+        trades hold."""
+        if key.market is Market.FUT:
+            return next((each.qty for each in positions if each.symbol == key.symbol), Decimal(0))
+        return sum((trade.qty_open for trade in await open_trades(self.documents, key)), Decimal(0))
 
     async def _tell_halted(
         self,
         key: InstrumentKey,
         status: str | None,
         delivers_at: int | None,
-        position: VenuePosition | None,
+        held: Decimal,
         resting: int,
     ) -> None:
         when = (
@@ -108,15 +113,18 @@ class Recognise:
             if delivers_at
             else "it has not said until when"
         )
-        what = (
-            f"{position.qty} is open there and {resting} orders rest: stops and exits wait for the exchange,"
-            " and what is still open when it settles is closed by it at its own price"
-            if position is not None
-            else f"nothing is open there, {resting} orders rest"
-        )
+        if held and key.market is Market.FUT:
+            what = (
+                f"{held} is open there and {resting} orders rest: stops and exits wait for the exchange,"
+                " and what is still open when it settles is closed by it at its own price"
+            )
+        elif held:
+            what = f"trades hold {held} there and {resting} orders rest: stops, guards and exits wait for the exchange"
+        else:
+            what = f"nothing is open there, {resting} orders rest"
         await self.teller.alert(
             AlertCode.EXCHANGE_RESTRICTS,
-            Severity.ERROR if position is not None else Severity.WARN,
+            Severity.ERROR if held else Severity.WARN,
             f"{key} is {status or 'not listed any more'}: no entry passes; {when}; {what}",
             symbol=key.symbol,
         )
