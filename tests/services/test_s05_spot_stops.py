@@ -16,6 +16,7 @@ from chimera.contracts.settings import S4Settings
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.ports.documents import Query
 from chimera.ports.peers import PeerAnswer, PeerCall
+from chimera.ports.venue import VenueUnavailable
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.test_s05_recognised import alerts, detail, fixes
@@ -264,6 +265,29 @@ def test_where_nobody_can_arm_a_guard_a_person_is_told_once_and_it_is_tried_on()
         assert [each.state for each in await guards(floor)] == [IntentState.ACCEPTED]
         assert (await floor.call("s5", "GET", "/status")).body["reconciled"] is True
         assert len(await fixes(floor, "STOP_PLACED")) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exchange_that_cannot_be_asked_does_not_hold_up_a_guard() -> None:
+    """The stream told that the pair has gone: what else the comparison needs to know must not be waited for."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        venue: Any = floor.world.venue
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+
+        async def is_down(real: Any, *args: Any, **more: Any) -> Any:
+            raise VenueUnavailable("away")
+
+        for name in ("open_orders", "positions", "balances", "fills"):
+            venue.instead[name] = is_down
+        await at_the_exchange(floor)
+        await floor.settle(WITHIN_MS)
+
+        assert [each.state for each in await guards(floor)] == [IntentState.ACCEPTED]
+        assert (await floor.call("s5", "GET", "/status")).body["reconciled"] is False
         await floor.stop()
 
     run_virtual(scenario())

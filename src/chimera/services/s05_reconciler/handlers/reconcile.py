@@ -229,7 +229,7 @@ class Reconcile:
                     self._again_at_ms = None
             why: str | None = None
             try:
-                seen = await self._run(scope, self._keys(scope, symbol), findings)
+                seen = await self._run_and_cover(scope, self._keys(scope, symbol), findings)
             except (VenueError, DependencyDown, CannotCompare) as failed:
                 why = str(failed)
                 self._stirred = True
@@ -281,6 +281,20 @@ class Reconcile:
         keys = self.settings.keys
         return tuple(key for key in keys if key.symbol == symbol) if scope is ReconcileScope.SYMBOL else keys
 
+    async def _run_and_cover(
+        self, scope: ReconcileScope, keys: Sequence[InstrumentKey], findings: Findings
+    ) -> tuple[tuple[object, ...], tuple[object, ...]]:
+        """Spot trades without a stop are found by our own files and guarded by ourselves: an exchange that cannot be
+        asked holds that up no more than it must."""
+        try:
+            seen = await self._run(scope, keys, findings)
+        except (VenueError, DependencyDown, CannotCompare):
+            await self.spot_stops.compare(keys, findings)
+            raise
+        if scope is not ReconcileScope.ORDERS:
+            await self.spot_stops.compare(keys, findings)
+        return seen
+
     async def _run(
         self, scope: ReconcileScope, keys: Sequence[InstrumentKey], findings: Findings
     ) -> tuple[tuple[object, ...], tuple[object, ...]]:
@@ -297,7 +311,6 @@ class Reconcile:
             await self.orders.compare(keys, listed, positions, findings)
         if scope is not ReconcileScope.ORDERS:
             await self._compare_positions(keys, positions, seen, findings)
-            await self.spot_stops.compare(keys, findings)
         await self.recognise.look(keys, since_ms, positions, listed, findings)
         if scope is ReconcileScope.ALL and not self._moving and await self.balances.compare(findings):
             self._look_again()
