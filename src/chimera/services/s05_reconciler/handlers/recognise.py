@@ -20,7 +20,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import Findings
-from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, open_trade, open_trades
+from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, held_trades, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
 DAY_MS = 86_400_000
@@ -98,7 +98,7 @@ class Recognise:
         trades hold."""
         if key.market is Market.FUT:
             return next((each.qty for each in positions if each.symbol == key.symbol), Decimal(0))
-        return sum((trade.qty_open for trade in await open_trades(self.documents, key)), Decimal(0))
+        return sum((trade.qty_open for trade in await held_trades(self.documents, key)), Decimal(0))
 
     async def _tell_halted(
         self,

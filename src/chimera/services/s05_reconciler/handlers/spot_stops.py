@@ -11,7 +11,7 @@ from typing import Any
 from chimera.contracts import ids
 from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order, Trade
-from chimera.contracts.enums import OPEN_INTENTS, Market, OrderStatus, OrderType, Purpose, Severity, TradeStatus
+from chimera.contracts.enums import OPEN_INTENTS, Market, OrderStatus, OrderType, Purpose, Severity
 from chimera.contracts.http import GuardRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
@@ -22,7 +22,7 @@ from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerAnswer, PeerCall, Peers
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings, Noted
-from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, open_trades
+from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, held_trades
 
 PROTECTS = (Purpose.SL, Purpose.TP, Purpose.GUARD)
 
@@ -62,7 +62,7 @@ class SpotStops:
         for key in keys:
             if key.market is not Market.SPOT:
                 continue
-            for trade in await open_trades(self.documents, key):
+            for trade in await held_trades(self.documents, key):
                 bare = await self._bare(key, trade)
                 findings.agree(bare is None)
                 if bare is None:
@@ -78,7 +78,7 @@ class SpotStops:
     async def _bare(self, key: InstrumentKey, trade: Trade) -> Bare | None:
         """None: it has a stop, or whoever works on it leaves it with one."""
         entry = await self.documents.get(INTENTS, trade.trade_id)
-        if trade.status is not TradeStatus.ACTIVE or entry is None or not entry.state.is_final:
+        if entry is None or not entry.state.is_final:
             return None
         if await self._worked_on(key, trade.trade_id):
             return None

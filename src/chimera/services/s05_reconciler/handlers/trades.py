@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from chimera.contracts.collections import STRATEGY_EVENTS, TRADES
 from chimera.contracts.documents import Order, Trade
-from chimera.contracts.enums import OPEN_TRADES, EventKind
+from chimera.contracts.enums import OPEN_TRADES, EventKind, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenuePosition
 from chimera.ports.documents import Documents, Query
@@ -30,25 +30,23 @@ async def open_trade(documents: Documents, key: InstrumentKey) -> Trade | None:
     return None
 
 
-async def open_trades(documents: Documents, key: InstrumentKey) -> list[Trade]:
-    """On spot there may be several, oldest first."""
-    found: list[Trade] = []
-    for status in OPEN_TRADES:
-        found += await documents.find(
-            Query(
-                collection=TRADES,
-                index="by_instr",
-                equal=(("market", key.market.value), ("symbol", key.symbol), ("status", status.value)),
-            )
-        )
-    return sorted(found, key=lambda trade: (trade.opened_at, trade.trade_id))
-
-
 def beyond(trade: Trade | None, position: VenuePosition) -> Decimal:
     """How much of the position is not the trade's, without sign."""
     if trade is None or trade.side.sign * position.qty < 0:
         return abs(position.qty)
     return max(Decimal(0), abs(position.qty) - trade.qty_open)
+
+
+async def held_trades(documents: Documents, key: InstrumentKey) -> list[Trade]:
+    """Of a spot instrument there may be several, the oldest first."""
+    found = await documents.find(
+        Query(
+            collection=TRADES,
+            index="by_instr",
+            equal=(("market", key.market.value), ("symbol", key.symbol), ("status", TradeStatus.ACTIVE.value)),
+        )
+    )
+    return sorted(found, key=lambda trade: (trade.opened_at, trade.trade_id))
 
 
 async def asked_to_go_of(documents: Documents, stops: Sequence[Order]) -> frozenset[str]:
