@@ -9,10 +9,11 @@ import pytest
 
 from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord
-from chimera.contracts.enums import IntentState, Market, Purpose, Side, TradeStatus
+from chimera.contracts.enums import IntentState, Market, OrderType, Purpose, Side, TradeStatus
 from chimera.contracts.messages.orders import GuardStop
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.settings import S4Settings
+from chimera.domain.execution.orders import NewOrder
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.ports.documents import Query
 from chimera.ports.peers import PeerAnswer, PeerCall
@@ -200,6 +201,40 @@ def test_without_the_guardian_what_lost_its_pair_is_sold_at_once() -> None:
         assert (await floor.trade()).status is TradeStatus.CLOSED
         assert await guards(floor) == []
         await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_sale_that_found_nothing_is_not_tried_for_ever() -> None:
+    """Without the guardian, of a trade whose coins a person has sold by hand."""
+
+    async def scenario() -> None:
+        floor = await Floor.open(variables=S4Settings(oco_guardian=False))
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+        await floor.stop("s6", "s5")
+        await at_the_exchange(floor)
+        await floor.venue.place(
+            NewOrder(
+                client_order_id="web_1",
+                market=Market.SPOT,
+                symbol="BTCUSDT",
+                side=Side.SELL,
+                type=OrderType.MARKET,
+                qty=HELD,
+            )
+        )
+        await floor.settle(1_000)
+
+        told = []
+        for _ in range(3):
+            told.append(await floor.call("s4", "POST", "/orders/guard", {"intent_id": "E1"}))
+            await floor.settle(3_000)
+
+        assert [each.body.get("guard_id") for each in told] == ["E1-UNGUARDED-1", None, None]
+        assert "found nothing to sell: NOTHING_TO_SELL" in told[-1].body["message"]
+        assert await floor.world.documents.get(INTENTS, "E1-UNGUARDED-2") is None
+        assert sold(floor) == HELD
         await floor.stop()
 
     run_virtual(scenario())
