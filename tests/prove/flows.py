@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from chimera.adapters.simulated_venue.operator import Operator
 from chimera.contracts.enums import Intent, Market, OrderType, Purpose, Routing, Side
 from chimera.contracts.http import CancelRequest
 from chimera.contracts.instrument_key import InstrumentKey
@@ -164,9 +165,22 @@ def asks(service: str, path: str, body: Any, *, settle_ms: int = 3_000) -> Step:
     return step
 
 
+def takes_the_pair_away(settle_ms: int = 3_000) -> Step:
+    """Somebody does, at the exchange; where nothing rests any more there is nothing to take."""
+
+    async def step(timeline: "Timeline", floor: Floor) -> None:
+        operator = Operator(floor.venue)
+        for order in operator.stops(SPOT.market, SPOT.symbol)[:1]:
+            operator.cancel(order)
+        await floor.settle(settle_ms)
+
+    return step
+
+
 CLOSES = asks("s6", "/positions/close", {"market": "FUT", "symbol": "BTCUSDT"})
 FLATTENS = asks("s6", "/positions/flatten", {})
 CANCELS = asks("s4", "/cancel", CancelRequest(intent_id="E1"))
+CANCELS_GUARD = asks("s4", "/cancel", CancelRequest(intent_id="E1-GUARD-1"))
 FALLS = moves("59000")
 
 FLOWS: dict[str, Flow] = {
@@ -231,6 +245,9 @@ FLOWS: dict[str, Flow] = {
         Flow(name="spot pair", steps=(enters(key=SPOT), moves("60600"))),
         Flow(name="spot pair, stopped", steps=(enters(key=SPOT), FALLS)),
         Flow(name="guard", steps=(enters(key=SPOT, guarded=True), FALLS), steps_min=20),
+        Flow(name="pair canceled by hand", steps=(enters(key=SPOT), takes_the_pair_away(), FALLS)),
+        Flow(name="pair canceled by a person here", steps=(enters(key=SPOT), CANCELS, FALLS)),
+        Flow(name="guard canceled", steps=(enters(key=SPOT, guarded=True), CANCELS_GUARD, FALLS), steps_min=20),
         Flow(
             name="spot dust",
             steps=(

@@ -54,11 +54,12 @@ class Point(StrEnum):
     CANCEL = "cancel"
     EXIT = "exit"
     OCO_PLACE = "oco place"
+    PAIR_RESTS = "pair rests"
     OCO_FILL = "oco leg fill"
     GUARD = "guard sells"
 
 
-EVENTS = (Point.FILL, Point.LIST_STOP, Point.OCO_FILL)
+EVENTS = (Point.FILL, Point.LIST_STOP, Point.PAIR_RESTS, Point.OCO_FILL)
 """What the exchange tells, not what it is asked."""
 
 GUARD_SELLS = re.compile(r"-g\d")
@@ -85,6 +86,8 @@ def points_of_change(change: AccountChange) -> Iterator[Point]:
         yield Point.FILL
     if change.fill is not None and order.order_list_id is not None:
         yield Point.OCO_FILL
+    if order.order_list_id is not None and order.stop_price is not None and order.status is OrderStatus.NEW:
+        yield Point.PAIR_RESTS
     if order.type is OrderType.STOP_MARKET and order.status is OrderStatus.NEW and not order.triggered:
         yield Point.LIST_STOP
 

@@ -42,6 +42,7 @@ from chimera.runtime.http import LocalPeers
 from chimera.simulation.checkers import check_evidence
 from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.results_told import untold, untrue
+from chimera.simulation.checkers.spot_stops import watched_in_time
 from chimera.simulation.checkers.stops_listed import Downtime, stops_in_time
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
@@ -246,6 +247,8 @@ class Timeline:
         late = stops_in_time(evidence, self.downtimes)
         if late:
             found["I2 over time"] = late
+        if bare := watched_in_time(evidence, self.downtimes):
+            found["I2 spot over time"] = bare
         results = [each.message for each in self.told if isinstance(each.message, OrderResult)]
         if wrong := untrue(evidence, results):
             found["I13"] = wrong

@@ -36,7 +36,16 @@ from tests.services.trading_floor import Floor
 AT_ONCE = 20
 """Calls on one floor: enough that one meets what another has left."""
 CALLS = 10_000 if os.environ.get("CHIMERA_PROVE") == "full" else 400
-POSTS = ("/orders", "/cancel", "/orders/lookup", "/orders/refresh", "/orders/share", "/breaker/open", "/breaker/close")
+POSTS = (
+    "/orders",
+    "/cancel",
+    "/orders/lookup",
+    "/orders/refresh",
+    "/orders/share",
+    "/orders/guard",
+    "/breaker/open",
+    "/breaker/close",
+)
 
 REFUSALS = (400, 404, 409, 413, 415, 422)
 """The exchange answers all the time and so do the stores: 503 would be a lie."""
@@ -237,6 +246,9 @@ CALLS_OF: dict[str, st.SearchStrategy[Any]] = {
     "/cancel": CANCELS,
     **{path: _generated(path) for path in ("/orders/lookup", "/orders/share", "/breaker/open", "/breaker/close")},
     "/orders/refresh": st.one_of(st.none(), st.just({}), ODD),
+    "/orders/guard": st.one_of(
+        st.fixed_dictionaries({"intent_id": st.one_of(NAMES, STRANGE_NAMES, ODD)}), _generated("/orders/guard")
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from chimera.contracts.collections import INSTRUMENT_REGISTRY, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import BalancesState, StrategyEvent
 from chimera.contracts.enums import Market, Side
+from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import AlertEvent
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.ports.documents import Query
@@ -111,11 +112,20 @@ def test_a_stop_that_we_replace_or_cancel_by_request_is_nobody_elses_doing() -> 
     run_virtual(scenario())
 
 
-def test_a_symbol_that_is_halted_with_a_position_is_told_once_and_so_is_its_return() -> None:
+@pytest.mark.parametrize(
+    ("key", "held", "words"),
+    [
+        pytest.param(FUT, 0.01, "0.010 is open there", id="futures"),
+        pytest.param(SPOT, 0.00999, "trades hold 0.00999 there and 2 orders rest", id="spot"),
+    ],
+)
+def test_a_symbol_that_is_halted_with_a_position_is_told_once_and_so_is_its_return(
+    key: InstrumentKey, held: float, words: str
+) -> None:
     async def scenario() -> None:
         floor = await Floor.open()
-        await floor.enter(tp=None)
-        rules = floor.venue.exchange.instrument(Market.FUT, "BTCUSDT")
+        await floor.enter(key=key)
+        rules = floor.venue.exchange.instrument(key.market, "BTCUSDT")
         registry = Instruments(
             keys=(FUT, SPOT), venue=floor.venue, documents=floor.world.documents, clock=floor.world.clock
         )
@@ -130,12 +140,12 @@ def test_a_symbol_that_is_halted_with_a_position_is_told_once_and_so_is_its_retu
         await reconcile(floor)
 
         [halted] = await fixes(floor, "TRADING_HALTED")
-        assert detail(halted)["after"] == {"status": "SETTLING", "delivers_at": at_ms, "held": 0.01, "resting": 2}
+        assert detail(halted)["after"] == {"status": "SETTLING", "delivers_at": at_ms, "held": held, "resting": 2}
         [told] = alerts(floor, "EXCHANGE_RESTRICTS")
-        assert "0.010 is open there" in told
+        assert words in told
         assert "the exchange settles it at 2024-10-05" in told
         assert len(await fixes(floor, "TRADING_RESUMED")) == 1
-        listed = await floor.world.documents.get(INSTRUMENT_REGISTRY, FUT.doc_key)
+        listed = await floor.world.documents.get(INSTRUMENT_REGISTRY, key.doc_key)
         assert listed is not None
         assert listed.trading is True
         await floor.stop()

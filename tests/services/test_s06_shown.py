@@ -1,13 +1,17 @@
 """What S6 says of what is held: how much a price moves it, and that it goes nowhere."""
 
 from decimal import Decimal
+from typing import Any
 
 from chimera.contracts.collections import STRATEGY_EVENTS
 from chimera.contracts.enums import PositionEventKind, Side
 from chimera.contracts.keys import POS_STATE
 from chimera.contracts.messages import PositionEvent
 from chimera.ports.documents import Query
+from chimera.ports.errors import DependencyDown
+from chimera.ports.peers import PeerAnswer, PeerCall
 from chimera.simulation.loop import run_virtual
+from tests.services.meddling import Meddled, meddled_floor
 from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor
 
 D = Decimal
@@ -66,6 +70,79 @@ def test_a_position_that_goes_nowhere_for_a_day_is_said_to_once() -> None:
         )
         assert [event.ts for event in events] == [told.ts]
         assert (await floor.trade()).stagnated_at == told.ts
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def shown(floor: Floor) -> dict[str, Any]:
+    [position] = (await floor.call("s6", "GET", "/positions")).body["positions"]
+    return dict(position)
+
+
+def test_a_spot_stop_is_shown_as_what_holds_it() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+        paired = await shown(floor)
+
+        await floor.stop("s5")
+        await floor.call("s4", "POST", "/cancel", {"intent_id": "E1"})
+        await floor.settle(3_000)
+        bare = await shown(floor)
+
+        await floor.start("s5")
+        await floor.settle(3_000)
+        guarded = await shown(floor)
+
+        assert (paired["stop_kind"], paired["stop_price"], paired["tp_price"]) == ("LISTED", 59_400, 60_500)
+        assert bare["stop_kind"] == "NONE"
+        assert not {"stop_price", "stop_distance_pct", "tp_price"} & set(bare)
+        assert (guarded["stop_kind"], guarded["stop_price"], guarded["tp_price"]) == ("GUARD", 59_400, 60_500)
+        assert guarded["stop_distance_pct"] == 0.01
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_futures_stop_that_nobody_lists_is_not_shown() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", peers=Meddled)
+        peers: Any = floor.world.peers
+        await floor.enter(tp=None)
+        listed = await shown(floor)
+
+        async def refuses(call: Any, what: PeerCall) -> PeerAnswer:
+            return PeerAnswer(503, {"detail": "no"}) if what.path == "/orders" else await call(what)
+
+        peers.instead["call"] = refuses
+        for name in floor.resting():
+            await floor.venue.cancel(FUT, name, conditional=True)
+        await floor.settle(1_000)
+        bare = await shown(floor)
+
+        assert (listed["stop_kind"], listed["stop_price"]) == ("LISTED", 59_400)
+        assert (bare["stop_kind"], "stop_price" in bare) == ("NONE", False)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_guard_is_not_denied_while_what_is_on_file_cannot_be_read() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", documents=Meddled)
+        documents: Any = floor.world.documents
+        await floor.enter(key=SPOT, sl="59400", tp="600000")
+        guarded = await shown(floor)
+
+        async def is_down(find: Any, query: Any) -> Any:
+            raise DependencyDown("documents", "away")
+
+        documents.instead["find"] = is_down
+        unread = await shown(floor)
+
+        assert guarded["stop_kind"] == "GUARD"
+        assert not {"stop_kind", "stop_price"} & set(unread)
         await floor.stop()
 
     run_virtual(scenario())

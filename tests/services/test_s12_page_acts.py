@@ -207,6 +207,38 @@ def test_a_resting_order_can_be_canceled_by_who_may() -> None:
 
 
 @pytest.mark.parametrize(
+    ("purpose", "pair", "word"),
+    [
+        pytest.param(Purpose.SL, "p", "guard", id="stop of a pair"),
+        pytest.param(Purpose.TP, "p", "guard", id="target of a pair"),
+        pytest.param(Purpose.ENTRY, None, "", id="an entry"),
+    ],
+)
+def test_canceling_of_a_spot_pair_says_that_its_stop_goes_too(purpose: Purpose, pair: str | None, word: str) -> None:
+    order = Order(
+        order_id="o1",
+        market=Market.SPOT,
+        symbol="BTCUSDT",
+        side=Side.SELL,
+        type=OrderType.LIMIT_MAKER,
+        quantity=D("0.02"),
+        price=D(60_600),
+        status=OrderStatus.NEW,
+        purpose=purpose,
+        oco_pair_id=pair,
+        rcu_rev=1,
+        created_at=1,
+    )
+
+    [shown] = order_rows.resting_rows([order], 1, PLACES, may_act=True)
+
+    assert word in shown["cells"][0]["acts"][0].get("h", "")
+    assert order.protects is bool(word)
+    assert ("guard" in act_words.cancel_text(order)) is bool(word)
+    assert not order.but(status=OrderStatus.CANCELED).protects
+
+
+@pytest.mark.parametrize(
     ("status", "acts"),
     [
         (ApprovalStatus.PENDING, ["approve", "revoke"]),

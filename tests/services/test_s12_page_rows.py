@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.contracts.documents import Decision, Signal, Trade, TradeExit
-from chimera.contracts.enums import Action, Market, PositionSide, Purpose, Side, TradeStatus
+from chimera.contracts.enums import Action, Market, PositionSide, Purpose, Side, StopKind, TradeStatus
 from chimera.contracts.http.positions import PositionView
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.services.s12_gateway.page import charts, rows, words
@@ -65,10 +65,35 @@ def test_a_position_shows_its_stop_with_distance_and_what_it_is_worth() -> None:
     assert len(row["cells"]) == len(rows.POSITION_COLUMNS)
 
 
-def test_a_position_without_a_stop_says_so_loudly() -> None:
-    (row,) = rows.position_rows(Overview(now_ms=NOW_MS, positions=(position(stop_price=None),)), {})
+@pytest.mark.parametrize(
+    ("market", "kind", "text", "tone"),
+    [
+        pytest.param(Market.FUT, StopKind.NONE, "none listed", "bad", id="futures"),
+        pytest.param(Market.SPOT, StopKind.NONE, "none", "bad", id="spot"),
+        pytest.param(Market.SPOT, None, "not known", "warn", id="what is on file cannot be read"),
+    ],
+)
+def test_a_position_without_a_stop_says_so_loudly(market: Market, kind: StopKind | None, text: str, tone: str) -> None:
+    bare = position(market=market, stop_price=None, stop_kind=kind)
 
-    assert row["cells"][7] == {"t": "none listed", "c": "bad"}
+    (row,) = rows.position_rows(Overview(now_ms=NOW_MS, positions=(bare,)), {})
+
+    assert (row["cells"][7]["t"], row["cells"][7]["c"]) == (text, tone)
+
+
+def test_a_stop_that_a_guard_watches_is_shown_as_one() -> None:
+    guarded = position(market=Market.SPOT, stop_kind=StopKind.GUARD)
+    unseen = position(market=Market.SPOT, stop_kind=StopKind.GUARD, mark_price=None)
+
+    cells = [
+        rows.position_rows(Overview(now_ms=NOW_MS, positions=(each,)), {})[0]["cells"][7] for each in (guarded, unseen)
+    ]
+
+    assert [(each["t"], each["c"], each["s"]) for each in cells] == [
+        ("64,800.00", "strong", "guard · 0.61 % · 2.40 USDT"),
+        ("64,800.00", "strong", "guard"),
+    ]
+    assert all("while the system is down" in each["h"] for each in cells)
 
 
 def test_a_short_with_a_loss_has_its_bar_the_right_way_round() -> None:

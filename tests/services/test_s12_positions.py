@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chimera.contracts.enums import Role, Switch, TradeStatus
+from chimera.contracts.collections import INTENTS
+from chimera.contracts.enums import IntentState, Role, Switch, TradeStatus
 from chimera.contracts.messages import AuditEvent
 from chimera.ports.bus import BusUnavailable
 from chimera.ports.peers import PeerAnswer, PeerCall, PeerUnavailable
@@ -16,9 +17,10 @@ from chimera.services.s12_gateway.handlers.positions import WAIT_MS
 from chimera.services.s12_gateway.service import build
 from chimera.services.s12_gateway.settings import GatewaySettings
 from chimera.simulation.loop import run_virtual
+from tests.prove.flows import entry
 from tests.services.small_world import ENV as SMALL_ENV
 from tests.services.small_world import SmallWorld, small_world
-from tests.services.trading_floor import ENV, Floor
+from tests.services.trading_floor import ENV, SPOT, Floor
 
 D = Decimal
 
@@ -112,6 +114,102 @@ def test_a_resting_order_is_canceled_by_name_and_the_stop_only_when_it_is_meant(
         told = [event for event in floor.messages(AuditEvent) if event.action == "CANCEL"]
         assert [(event.actor, event.subject, event.before["status"]) for event in told] == [("ada", target, "NEW")]
         assert told[0].after["canceled_ids"] == [target]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def holds_spot() -> Floor:
+    """A spot trade of 0.01 at 60,000 with its pair, and a gateway."""
+    floor = await Floor.open()
+    floor.peers.add("s12", build(floor.world, GatewaySettings(env=ENV)).routes)
+    await floor.enter(key=SPOT, sl="59400", tp="60500")
+    return floor
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("s3-btc-e1-1", id="the stop"),
+        pytest.param("s3-btc-e1-2", id="the target, with which the stop goes"),
+        pytest.param("E1", id="the entry's intent, with all of its orders"),
+    ],
+)
+def test_what_takes_a_spot_stop_away_asks_whether_it_is_meant_and_a_guard_follows(name: str) -> None:
+    async def scenario() -> None:
+        floor = await holds_spot()
+        resting = floor.resting()
+
+        kept = await ask(floor, f"/orders/{name}/cancel", {})
+
+        assert (kept.status, kept.body["type"]) == (409, "urn:chimera:problem:protects-a-position")
+        assert "S6" not in kept.body["detail"]
+        assert "a guard would watch the same prices" in kept.body["detail"]
+        assert floor.resting() == resting
+
+        gone = await ask(floor, f"/orders/{name}/cancel", {"confirm": True})
+        await floor.settle(2_000)
+
+        assert (gone.status, floor.resting()) == (200, {})
+        guard = await floor.world.documents.get(INTENTS, "E1-GUARD-1")
+        assert guard is not None
+        assert guard.state is IntentState.ACCEPTED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_guard_is_canceled_by_its_intent_only_when_it_is_meant_and_another_follows() -> None:
+    async def scenario() -> None:
+        floor = await holds_spot()
+        await ask(floor, "/orders/E1/cancel", {"confirm": True})
+        await floor.settle(2_000)
+
+        kept = await ask(floor, "/orders/E1-GUARD-1/cancel", {})
+        gone = await ask(floor, "/orders/E1-GUARD-1/cancel", {"confirm": True})
+        await floor.settle(2_000)
+
+        assert (kept.status, kept.body["type"]) == (409, "urn:chimera:problem:protects-a-position")
+        assert gone.status == 200
+        states = [await floor.world.documents.get(INTENTS, f"E1-GUARD-{number}") for number in (1, 2)]
+        assert [each and each.state for each in states] == [IntentState.CANCELED, IntentState.ACCEPTED]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_of_futures_is_not_canceled_with_its_stop_unless_it_is_meant() -> None:
+    async def scenario() -> None:
+        floor = await opened()
+        resting = floor.resting()
+
+        kept = await ask(floor, "/orders/E1/cancel", {})
+
+        assert (kept.status, kept.body["type"]) == (409, "urn:chimera:problem:protects-a-position")
+        assert "S6 would place it again" in kept.body["detail"]
+        assert floor.resting() == resting
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_entry_that_is_still_worked_is_canceled_by_its_intent_and_keeps_its_stop() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        floor.peers.add("s12", build(floor.world, GatewaySettings(env=ENV)).routes)
+        await floor.call("s4", "POST", "/orders", entry(floor, "E1", qty="0.024", slices=8))
+        await floor.settle(700)
+        record = await floor.world.documents.get(INTENTS, "E1")
+        assert record is not None
+        assert not record.state.is_final
+
+        gone = await ask(floor, "/orders/E1/cancel", {})
+        await floor.settle(2_000)
+
+        assert (gone.status, gone.body["status"]) == (200, "CANCELED")
+        assert D(0) < floor.position_qty() < D("0.024")
+        [(_, covered, _)] = [what for what in floor.resting().values() if what[0] == "STOP_MARKET"]
+        assert covered == floor.position_qty()
         await floor.stop()
 
     run_virtual(scenario())

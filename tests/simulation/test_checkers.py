@@ -8,7 +8,7 @@ import pytest
 
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, INTENTS, ORDERS, SIGNALS
 from chimera.contracts.documents import Decision, FundingRecord, IntentRecord, Order, Signal, WorkSlice
-from chimera.contracts.enums import Action, IntentState, Market, OrderStatus, OrderType
+from chimera.contracts.enums import Action, IntentState, Market, OrderStatus, OrderType, Purpose
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.messages.orders import ResultFill
 from chimera.simulation.checkers import CHECKS, check_evidence
@@ -16,6 +16,7 @@ from chimera.simulation.checkers.budget_adds_up import reserved_is_used, used_us
 from chimera.simulation.checkers.entries_allowed import forbidden_entries
 from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.results_told import untold, untrue
+from chimera.simulation.checkers.spot_stops import bare_spans, watched_in_time
 from chimera.simulation.checkers.stops_listed import naked_spans, stops_in_time
 from chimera.simulation.loop import run_virtual
 from tests.prove.timeline import HOUSE, Fuse, Timeline
@@ -64,6 +65,30 @@ def stop_gone(evidence: Evidence, *, at_ms: int) -> Evidence:
         for order in evidence.orders
     )
     return replace(evidence, orders=orders, now_ms=evidence.now_ms + LATER_MS)
+
+
+def pair_gone(evidence: Evidence) -> Evidence:
+    orders = tuple(
+        replace(order, status=OrderStatus.CANCELED, updated_at_ms=evidence.now_ms)
+        if order.order_list_id is not None
+        else order
+        for order in evidence.orders
+    )
+    return replace(evidence, orders=orders)
+
+
+def guard(evidence: Evidence, trade_id: str, *, ended_ms: int | None = None) -> IntentRecord:
+    """Armed a second after now."""
+    entry, armed_ms = _intent(evidence, trade_id), evidence.now_ms + 1_000
+    intent = entry.intent.but(intent_id=f"{trade_id}-GUARD-1", parent_id=trade_id, purpose=Purpose.GUARD)
+    return entry.but(
+        intent_id=intent.intent_id,
+        intent=intent,
+        purpose=Purpose.GUARD,
+        state=IntentState.ACCEPTED if ended_ms is None else IntentState.CANCELED,
+        created_at=armed_ms,
+        updated_at=ended_ms or armed_ms,
+    )
 
 
 def opened(intent_id: str, detail: str | None) -> Signal:
@@ -187,6 +212,12 @@ LIES: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
             ),
         ),
     ),
+    "a pair gone": ("I2 spot", "E2 has neither pair nor guard since 60000 ms", lambda e: pair_gone(e)),
+    "a pair gone, and a guard that ended": (
+        "I2 spot",
+        "E2 has neither pair nor guard since 58000 ms",
+        lambda e: plus(pair_gone(e), INTENTS.name, guard(e, "E2", ended_ms=e.now_ms + 2_000)),
+    ),
     "a position nobody counts": ("I4", "the exchange 0", lambda e: replace(e, positions=())),
     "an entry that netted what nobody held": (
         "I4",
@@ -299,6 +330,19 @@ def test_downtime_is_not_held_against_a_system_that_was_killed(truth: Evidence) 
     assert len(stops_in_time(told)) == 1
     assert stops_in_time(told, [(gone_ms + 1_000, gone_ms + LATER_MS - 500)]) == []
     assert stops_in_time(told, since_ms=gone_ms + 1) == []
+
+
+def test_a_guard_that_takes_over_from_a_pair_is_held_against_nobody(truth: Evidence) -> None:
+    gone_ms = truth.now_ms
+    told = replace(plus(pair_gone(truth), INTENTS.name, guard(truth, "E2")), now_ms=gone_ms + LATER_MS)
+
+    (span,) = bare_spans(told)
+
+    assert (span.trade_id, span.from_ms, span.to_ms) == ("E2", gone_ms, gone_ms + 1_000)
+    assert check_evidence(told)["I2 spot"] == []
+    assert watched_in_time(told) == []
+    assert watched_in_time(told, within_ms=999) == [f"E2 had neither pair nor guard for 1000 ms from {gone_ms} on"]
+    assert watched_in_time(told, [(gone_ms, gone_ms + 500)], within_ms=500) == []
 
 
 def test_what_is_reserved_is_held_against_what_is_used(truth: Evidence) -> None:

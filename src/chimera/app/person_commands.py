@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chimera.app.terminal import DEFAULT_DATA, Data, Json, asking, err, out, refuse, say
+from chimera.contracts.enums import StopKind
 
 position_app = typer.Typer(help="Open positions: look, close, move a stop.", no_args_is_help=True)
 order_app = typer.Typer(help="Orders: look, follow one's whole life, cancel.", no_args_is_help=True)
@@ -147,7 +148,7 @@ def show_order(
 @order_app.command("cancel")
 def cancel(
     name: Annotated[str, typer.Argument(help="An order's id, or an intent's: then all of its orders.")],
-    confirm: Annotated[bool, typer.Option("--confirm", help="Needed for a position's own stop.")] = False,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Needed where a position's stop goes with it.")] = False,
     escalate: Annotated[bool, typer.Option("--escalate", help="Sell the rest at market after the cancel.")] = False,
     reason: Why = "MANUAL",
     data: Data = DEFAULT_DATA,
@@ -387,12 +388,20 @@ def _show_positions(positions: list[dict[str, Any]]) -> None:
             each["side"],
             *(_figure(each.get(name)) for name in ("qty", "entry_price_avg", "mark_price")),
             _money(each.get("unrealized_pnl_usdt")),
-            _figure(each.get("stop_price")) if each.get("stop_price") else "[bold red]none[/]",
+            stop_words(each),
             _money(_result_at_stop(each)),
             _figure(each.get("tp_price")),
             "–" if each.get("roe") is None else f"{each['roe']:+.2%}",
         )
     out.print(table if positions else "No open position.")
+
+
+def stop_words(position: dict[str, Any]) -> str:
+    """Where the stop of a position as `GET /positions` tells it is, and whether it is a guard of ours."""
+    if position.get("stop_price") is None:
+        return "[bold red]none[/]" if position.get("stop_kind") else "not known"
+    guard = " guard" if position.get("stop_kind") == StopKind.GUARD else ""
+    return f"{_figure(position['stop_price'])}{guard}"
 
 
 def _result_at_stop(position: dict[str, Any]) -> float | None:

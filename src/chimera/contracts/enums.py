@@ -106,6 +106,14 @@ class PositionSide(StrEnum):
     FLAT = "FLAT"
 
 
+class StopKind(StrEnum):
+    """What holds a position's stop: an order that the exchange lists, a guard of ours, or nothing now."""
+
+    LISTED = "LISTED"
+    GUARD = "GUARD"
+    NONE = "NONE"
+
+
 class Action(StrEnum):
     """`signals.decision.action`."""
 

@@ -96,6 +96,11 @@ def recon_stop_id(instrument: InstrumentKey, k: int) -> str:
     return f"{RECON_STOP}{instrument.doc_key}-SL-{k}"
 
 
+def guard_id(trade_id: str, number: int) -> str:
+    """The intent of the guard with this number, from 1 on, of a SPOT trade."""
+    return f"{trade_id}-GUARD-{number}"
+
+
 def is_of_the_exchange(client_order_id: str) -> bool:
     """Whether the exchange itself closed a position by it: liquidation, ADL, settlement. It changes what we hold."""
     return client_order_id.startswith((LIQUIDATION_PREFIX, "adl_autoclose", "settlement_autoclose-"))

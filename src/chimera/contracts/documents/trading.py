@@ -205,6 +205,12 @@ class Order(Document):
         return self.venue_algo_id is not None or (self.venue_order_id is not None and not self.is_conditional)
 
     @property
+    def protects(self) -> bool:
+        """Whether taking it back takes a stop away: a stop, or a leg of a spot pair, whose legs only go together."""
+        of_a_pair = self.market is Market.SPOT and self.oco_pair_id is not None
+        return not self.status.is_final and (of_a_pair or self.purpose in (Purpose.SL, Purpose.GUARD))
+
+    @property
     def is_nobodys_stop(self) -> bool:
         """Whether S5 ordered it for a position that no trade of ours holds."""
         return _is_nobodys_stop(self.intent_id, self.parent_id)

@@ -69,6 +69,8 @@ from chimera.contracts.http.order_spellings import OrderIntentError, parse_order
 from chimera.contracts.http.orders import (
     CancelAnswer,
     CancelRequest,
+    GuardAnswer,
+    GuardRequest,
     IntentAnswer,
     LookupRequest,
     OrderAnswer,
@@ -160,6 +162,8 @@ __all__ = [
     "FieldProblem",
     "FlattenAnswer",
     "FlattenRequest",
+    "GuardAnswer",
+    "GuardRequest",
     "HaltReleaseAnswer",
     "HaltReleaseRequest",
     "HealthAnswer",

@@ -107,7 +107,8 @@ class FlattenAnswer(Contract):
 
 
 class CancelOrderRequest(Asked):
-    """`POST /orders/{id}/cancel`: `confirm` for a position's own stop; `escalate` sells the rest after the cancel."""
+    """`POST /orders/{id}/cancel`: `confirm` where a position's stop goes with it, as with either leg of a spot pair, a
+    guard, or an entry's intent; `escalate` sells the rest after the cancel."""
 
     confirm: bool = False
     escalate: bool = False

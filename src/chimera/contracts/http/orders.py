@@ -69,6 +69,26 @@ class ShareRequest(Asked):
     orders: tuple[str, ...] = ()
 
 
+class GuardRequest(Asked):
+    """`POST /orders/guard` (added): see to it that what the SPOT entry `intent_id` bought is protected."""
+
+    intent_id: str
+
+
+class GuardAnswer(Contract):
+    """What protects the trade from now on, or why nothing was to be done.
+
+    `guard_id` is the intent that watches or sells `qty` (base asset); left out where something protects it already,
+    nothing is left to sell, or no stop was ever asked for. `stop_price` is where it acts, left out where it sells at
+    once.
+    """
+
+    guard_id: str | None = None
+    qty: Number | None = None
+    stop_price: Number | None = None
+    message: str
+
+
 class OrderView(Contract):
     """One order as `GET /orders/{intent_id}` shows it."""
 

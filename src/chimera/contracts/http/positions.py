@@ -3,12 +3,16 @@
 from pydantic import Field
 
 from chimera.contracts.base import Contract, EpochMs, Estimate, Number
-from chimera.contracts.enums import IntentState, Market, PositionSide, TradeStatus
+from chimera.contracts.enums import IntentState, Market, PositionSide, StopKind, TradeStatus
 from chimera.contracts.http.common import Asked
 
 
 class PositionView(Contract):
-    """An open position. qty without sign, roe a fraction of margin, stop_distance_pct a fraction of the mark price."""
+    """An open position. qty without sign, roe a fraction of margin, stop_distance_pct a fraction of the mark price.
+
+    `stop_kind` says what holds the stop now, left out while that cannot be read; `stop_price` is that stop's, and left
+    out where there is none.
+    """
 
     trade_id: str | None = None
     market: Market
@@ -22,6 +26,7 @@ class PositionView(Contract):
     roe: Estimate | None = None
     liquidation_price: Number | None = None
     stop_price: Number | None = None
+    stop_kind: StopKind | None = None
     stop_distance_pct: Estimate | None = None
     tp_price: Number | None = None
     tier: int = 0

@@ -7,6 +7,8 @@ from typing import Any
 from chimera.contracts.http import (
     CancelAnswer,
     CancelRequest,
+    GuardAnswer,
+    GuardRequest,
     IntentAnswer,
     LookupRequest,
     OrderAnswer,
@@ -19,6 +21,7 @@ from chimera.contracts.order_intent import OrderIntent
 from chimera.runtime.service import Problem, Reply, Request, Route
 from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.cancel import Cancel
+from chimera.services.s04_router.handlers.cover import Cover
 from chimera.services.s04_router.handlers.recover import Recover
 
 
@@ -26,6 +29,7 @@ from chimera.services.s04_router.handlers.recover import Recover
 class Api:
     accept: Accept
     cancel: Cancel
+    cover: Cover
     recover: Recover
     now_ms: Callable[[], int]
     id_prefix: str
@@ -77,6 +81,15 @@ class Api:
             ),
             Route(
                 method="POST",
+                path="/orders/guard",
+                handle=self._guard,
+                body=GuardRequest,
+                answer=GuardAnswer,
+                summary="See to it that what a SPOT entry bought is protected: by a guard, where nothing else does.",
+                errors=(404, 503),
+            ),
+            Route(
+                method="POST",
                 path="/orders/share",
                 handle=self._share,
                 body=ShareRequest,
@@ -112,6 +125,9 @@ class Api:
     async def _lookup(self, request: Request) -> Reply:
         await self.recover.look_up(request.body)
         return Reply({"status": "OK"})
+
+    async def _guard(self, request: Request) -> Reply:
+        return Reply(await self.cover.guard(request.body.intent_id))
 
     async def _share(self, request: Request) -> Reply:
         await self.recover.share(request.body)

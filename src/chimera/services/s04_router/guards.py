@@ -51,15 +51,15 @@ class Guards:
         target_price: Decimal | None,
         why: str,
         instead_of: str | None = None,
-    ) -> None:
+    ) -> IntentRecord:
         """Watch `qty` of what `entry` bought from now on. The same asked again arms nothing twice. `instead_of` is the
         guard that ends by this."""
         number, known = await self._next(entry, instead_of)
         if known is not None and known.intent.qty == qty and _stop_of(known) == stop_price:
             self._begin(known)
-            return
+            return known
         intent = OrderIntent(
-            intent_id=f"{entry.intent_id}-GUARD-{number}",
+            intent_id=ids.guard_id(entry.intent_id, number),
             signal_id=entry.signal_id,
             parent_id=entry.intent_id,
             client_order_id=ids.protection_order_id(entry.client_order_id, "g", number),
@@ -98,6 +98,7 @@ class Guards:
             qty=float(qty),
             why=why,
         )
+        return record
 
     def _begin(self, record: IntentRecord) -> None:
         assert self.lead is not None, "nobody leads guards yet"
@@ -106,7 +107,7 @@ class Guards:
     async def _next(self, entry: OrderIntent, instead_of: str | None) -> tuple[int, IntentRecord | None]:
         """The number of the next guard of a trade, and the one that still watches."""
         number, watching = 1, None
-        while (record := await self.documents.get(INTENTS, f"{entry.intent_id}-GUARD-{number}")) is not None:
+        while (record := await self.documents.get(INTENTS, ids.guard_id(entry.intent_id, number))) is not None:
             # One that was stood down ends, however long that takes it to write.
             if not record.state.is_final and record.intent_id != instead_of and record.intent_id not in self._down:
                 watching = record
@@ -116,7 +117,7 @@ class Guards:
     async def count(self, trade_id: str) -> int:
         """How many guards the trade has had."""
         number = 0
-        while await self.documents.get(INTENTS, f"{trade_id}-GUARD-{number + 1}") is not None:
+        while await self.documents.get(INTENTS, ids.guard_id(trade_id, number + 1)) is not None:
             number += 1
         return number
 
@@ -141,7 +142,7 @@ class Guards:
         """Stop and target of the newest guard of a trade, whether it still watches or not."""
         prices = None
         number = 1
-        while (record := await self.documents.get(INTENTS, f"{entry.intent_id}-GUARD-{number}")) is not None:
+        while (record := await self.documents.get(INTENTS, ids.guard_id(entry.intent_id, number))) is not None:
             stop = _stop_of(record)
             if stop is not None:
                 prices = (stop, record.intent.tp.price if record.intent.tp is not None else None)

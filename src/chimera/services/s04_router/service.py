@@ -32,6 +32,7 @@ from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.account import Account
 from chimera.services.s04_router.handlers.calls import Calls
 from chimera.services.s04_router.handlers.cancel import Cancel
+from chimera.services.s04_router.handlers.cover import Cover
 from chimera.services.s04_router.handlers.drive import Drive
 from chimera.services.s04_router.handlers.holdings import Holdings
 from chimera.services.s04_router.handlers.margin import Margin
@@ -266,6 +267,14 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         randomness=world.randomness.fork("s4/cancel"),
         teller=teller,
     )
+    cover = Cover(
+        documents=world.documents,
+        ledger=ledger,
+        drive=drive,
+        spot_exit=spot_exit,
+        accept=accept,
+        clock=world.clock,
+    )
     account = Account(
         settings=settings,
         ledger=ledger,
@@ -278,7 +287,14 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         teller=teller,
     )
     mend = Mend(fees=fees, ledger=ledger, clock=world.clock)
-    api = Api(accept=accept, cancel=cancel, recover=recover, now_ms=world.clock.now_ms, id_prefix=settings.id_prefix)
+    api = Api(
+        accept=accept,
+        cancel=cancel,
+        cover=cover,
+        recover=recover,
+        now_ms=world.clock.now_ms,
+        id_prefix=settings.id_prefix,
+    )
 
     async def start() -> None:
         """Rules of the instruments first, then what happened while we were away."""

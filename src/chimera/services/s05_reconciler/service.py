@@ -22,6 +22,7 @@ from chimera.services.s05_reconciler.handlers.positions import Positions
 from chimera.services.s05_reconciler.handlers.recognise import Recognise
 from chimera.services.s05_reconciler.handlers.reconcile import Reconcile
 from chimera.services.s05_reconciler.handlers.sharing import Sharing
+from chimera.services.s05_reconciler.handlers.spot_stops import SpotStops
 from chimera.services.s05_reconciler.settings import Settings
 
 
@@ -51,6 +52,7 @@ def build(world: World, settings: Settings) -> Service:
             teller=teller,
         ),
         recognise=Recognise(settings=settings, documents=documents, clock=clock, teller=teller),
+        spot_stops=SpotStops(documents=documents, peers=world.peers, teller=teller),
         balances=Balances(settings=settings, documents=documents, venue=venue, clock=clock, teller=teller),
         positions=Positions(
             settings=settings,

@@ -18,12 +18,13 @@ from chimera.contracts.http import (
 )
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.exact import money
+from chimera.ports.documents import Documents
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.runtime.service import Problem, Reply, Request, Route
 from chimera.services.s06_positions.exposures import Exposure, Exposures
 from chimera.services.s06_positions.handlers.manage import Manage
 from chimera.services.s06_positions.handlers.person import Person
-from chimera.services.s06_positions.handlers.show import view
+from chimera.services.s06_positions.handlers.show import standing_of, view
 from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Memory
 
@@ -33,6 +34,7 @@ class Api:
     manage: Manage
     person: Person
     memory: Memory
+    documents: Documents
     exposures: Exposures
     market: MarketView
     watch: ConfigWatch
@@ -89,7 +91,9 @@ class Api:
     async def _positions(self, request: Request) -> Reply:
         return Reply(
             PositionsAnswer(
-                positions=tuple(map(view, self.memory.open_trades())),
+                positions=tuple(
+                    [view(held, await standing_of(held, self.documents)) for held in self.memory.open_trades()]
+                ),
                 exposures=tuple([await self._exposure(each) for each in await self.exposures.all()]),
                 ts=self.now_ms(),
             )

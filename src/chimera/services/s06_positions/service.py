@@ -134,6 +134,7 @@ def build(world: World, settings: Settings) -> Service:
         manage=manage,
         person=person,
         memory=memory,
+        documents=world.documents,
         exposures=exposures,
         market=market,
         watch=watch,

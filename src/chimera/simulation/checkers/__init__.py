@@ -5,6 +5,7 @@ folder while somebody trades in it: what is in motion then counts as found, so w
 
     I1   orders_once       one order per name, one entry per intent
     I2   stops_listed      no position without a stop
+         spot_stops       the same on spot: a pair, a guard, or an exit
     I3   pairs_exclusive   of a pair one leg fills
     I4   budget_adds_up    reserved = in flight + open
     I5   books_agree       documents = ledger
@@ -28,6 +29,7 @@ from chimera.simulation.checkers import (
     orders_once,
     pairs_exclusive,
     slices_add_up,
+    spot_stops,
     stops_listed,
 )
 from chimera.simulation.checkers.evidence import Evidence
@@ -35,6 +37,7 @@ from chimera.simulation.checkers.evidence import Evidence
 CHECKS: Mapping[str, Callable[[Evidence], list[str]]] = {
     "I1": orders_once.check,
     "I2": stops_listed.check,
+    "I2 spot": spot_stops.check,
     "I3": pairs_exclusive.check,
     "I4": budget_adds_up.check,
     "I5": books_agree.check,

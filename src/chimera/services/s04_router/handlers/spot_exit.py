@@ -72,6 +72,15 @@ class Asked:
     paired: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """What a trade holds that can be sold, and the prices at which it is to be: those it had last."""
+
+    qty: Decimal
+    stop_price: Decimal
+    target_price: Decimal | None
+
+
 def _asked(intent: OrderIntent) -> Asked | None:
     """None: not at all."""
     oco, guard, wish = intent.exec_policy.oco, intent.guard_stop, intent.sl
@@ -215,24 +224,32 @@ class SpotExit:
         intent = run.record.intent
         assert intent.parent_id is not None
         entry = await self.documents.get(INTENTS, intent.parent_id)
-        instrument = self.instruments[intent.instrument]
-        left = await self._left(intent.parent_id, instrument)
-        prices = None if entry is None else await self._last_prices(entry)
-        qty = Decimal(0) if left is None else instrument.floor_qty(left)
+        left = None if entry is None else await self.uncovered(entry)
         guards = run.record.purpose is Purpose.GUARD
-        if entry is not None and prices is not None and self.guardian and _can_be_sold(qty, prices[0], instrument):
+        if entry is not None and left is not None and self.guardian:
             if guards:
-                await self.guards.unsold(run.record, qty, run.execution.stopped if run.execution else None)
+                await self.guards.unsold(run.record, left.qty, run.execution.stopped if run.execution else None)
                 await self._pause(entry.intent_id)
             await self.guards.arm(
                 entry.intent,
-                qty,
-                stop_price=prices[0],
-                target_price=prices[1],
+                left.qty,
+                stop_price=left.stop_price,
+                target_price=left.target_price,
                 why=f"LEFT_BY {run.intent_id}",
                 instead_of=run.intent_id if guards else None,
             )
-        self._tell(run, LEFT, qty=str(qty))
+        self._tell(run, LEFT, qty=str(left.qty if left is not None else 0))
+
+    async def uncovered(self, entry: IntentRecord) -> Uncovered | None:
+        """What is left of an entry's own by the fills on file. None: nothing, or less than the exchange lets anybody
+        sell, which is dust."""
+        instrument = self.instruments[entry.intent.instrument]
+        held = await self._left(entry.intent_id, instrument)
+        prices = await self._last_prices(entry)
+        qty = Decimal(0) if held is None else instrument.floor_qty(held)
+        if prices is None or not _can_be_sold(qty, prices[0], instrument):
+            return None
+        return Uncovered(qty, *prices)
 
     async def _pause(self, trade_id: str) -> None:
         """Longer from guard to guard: an exchange that refuses may do so for hours."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS, STRATEGY_EVENTS
+from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS
 from chimera.contracts.documents import Order, Trade
-from chimera.contracts.enums import EventKind, Market, OrderStatus, Severity
+from chimera.contracts.enums import Market, OrderStatus, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.execution.orders import VenueOrder, VenuePosition
@@ -20,12 +20,10 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import Findings
-from chimera.services.s05_reconciler.handlers.trades import open_trade
+from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, held_trades, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
 DAY_MS = 86_400_000
-TOLD_WITHIN_MS = 60_000
-"""A cancel of ours is on file at most so long after the exchange did it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,9 +74,7 @@ class Recognise:
                         Fix.TRADING_RESUMED, key, str(key), at_ms=updated_at, before="HALTED", after="TRADING"
                     )
                 continue
-            position = next(
-                (each for each in positions if key.market is Market.FUT and each.symbol == key.symbol), None
-            )
+            held = await self._held(key, positions)
             resting = sum(order.key == key for order in listed)
             fresh = await findings.fixed(
                 Fix.TRADING_HALTED,
@@ -89,20 +85,27 @@ class Recognise:
                 after={
                     "status": status or "NOT_LISTED",
                     "delivers_at": delivers_at,
-                    "held": float(position.qty) if position else 0.0,
+                    "held": float(held),
                     "resting": resting,
                 },
             )
             self._halted.add(key)
             if fresh:
-                await self._tell_halted(key, status, delivers_at, position, resting)
+                await self._tell_halted(key, status, delivers_at, held, resting)
+
+    async def _held(self, key: InstrumentKey, positions: Sequence[VenuePosition]) -> Decimal:
+        """Futures: the exchange's position, signed. Spot, where a wallet has what is nobody's trade too: what open
+        trades hold."""
+        if key.market is Market.FUT:
+            return next((each.qty for each in positions if each.symbol == key.symbol), Decimal(0))
+        return sum((trade.qty_open for trade in await held_trades(self.documents, key)), Decimal(0))
 
     async def _tell_halted(
         self,
         key: InstrumentKey,
         status: str | None,
         delivers_at: int | None,
-        position: VenuePosition | None,
+        held: Decimal,
         resting: int,
     ) -> None:
         when = (
@@ -110,15 +113,18 @@ class Recognise:
             if delivers_at
             else "it has not said until when"
         )
-        what = (
-            f"{position.qty} is open there and {resting} orders rest: stops and exits wait for the exchange,"
-            " and what is still open when it settles is closed by it at its own price"
-            if position is not None
-            else f"nothing is open there, {resting} orders rest"
-        )
+        if held and key.market is Market.FUT:
+            what = (
+                f"{held} is open there and {resting} orders rest: stops and exits wait for the exchange,"
+                " and what is still open when it settles is closed by it at its own price"
+            )
+        elif held:
+            what = f"trades hold {held} there and {resting} orders rest: stops, guards and exits wait for the exchange"
+        else:
+            what = f"nothing is open there, {resting} orders rest"
         await self.teller.alert(
             AlertCode.EXCHANGE_RESTRICTS,
-            Severity.ERROR if position is not None else Severity.WARN,
+            Severity.ERROR if held else Severity.WARN,
             f"{key} is {status or 'not listed any more'}: no entry passes; {when}; {what}",
             symbol=key.symbol,
         )
@@ -163,7 +169,7 @@ class Recognise:
         orders = await self._orders_of(trade)
         lost = stops_somebody_canceled(orders, frozenset(), trade.closed_at)
         if lost:
-            asked_to_go = await self._asked_to_go([each.stop for each in lost])
+            asked_to_go = await asked_to_go_of(self.documents, [each.stop for each in lost])
             lost = stops_somebody_canceled(orders, asked_to_go, trade.closed_at)
         for each in lost:
             if each.successor is not None:
@@ -198,24 +204,6 @@ class Recognise:
             ):
                 found[order.order_id] = order
         return list(found.values())
-
-    async def _asked_to_go(self, stops: Sequence[Order]) -> frozenset[str]:
-        """Those that we canceled: each such cancel is on file."""
-        asked: set[str] = set()
-        for stop in stops:
-            gone_at = stop.updated_at or stop.created_at
-            for event in await self.documents.find(
-                Query(
-                    collection=STRATEGY_EVENTS,
-                    index="by_kind",
-                    equal=(("kind", EventKind.CANCEL.value),),
-                    at_least=gone_at - TOLD_WITHIN_MS,
-                    below=gone_at + TOLD_WITHIN_MS,
-                )
-            ):
-                if (event.detail or {}).get("subject") == stop.order_id:
-                    asked.add(stop.order_id)
-        return frozenset(asked)
 
 
 def _stop(order: Order) -> dict[str, object]:

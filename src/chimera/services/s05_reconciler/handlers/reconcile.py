@@ -43,6 +43,7 @@ from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import Orders
 from chimera.services.s05_reconciler.handlers.positions import Positions
 from chimera.services.s05_reconciler.handlers.recognise import Recognise
+from chimera.services.s05_reconciler.handlers.spot_stops import SpotStops, may_have_bared
 from chimera.services.s05_reconciler.settings import Settings
 
 RECON = system_state(ReconState)
@@ -80,6 +81,7 @@ class Reconcile:
     fills: Fills
     orders: Orders
     positions: Positions
+    spot_stops: SpotStops
     recognise: Recognise
     balances: Balances
     _last: ReconState | None = None
@@ -181,9 +183,12 @@ class Reconcile:
 
     async def on_result(self, result: OrderResult) -> None:
         """`ord:result`: something moved, so the next look is a whole one; and it is due now where the last one left
-        an instrument to the router and that has ended: what it did not fill itself may have no stop."""
+        an instrument to the router and that has ended: what it did not fill itself may have no stop. The same where
+        what protected a spot trade has gone."""
         self._stirred = True
         self._final_count += result.final
+        if may_have_bared(result):
+            self._look_soon()
         if self._left and result.final:
             self._left = False
             self._look_soon()
@@ -224,7 +229,7 @@ class Reconcile:
                     self._again_at_ms = None
             why: str | None = None
             try:
-                seen = await self._run(scope, self._keys(scope, symbol), findings)
+                seen = await self._run_and_cover(scope, self._keys(scope, symbol), findings)
             except (VenueError, DependencyDown, CannotCompare) as failed:
                 why = str(failed)
                 self._stirred = True
@@ -275,6 +280,20 @@ class Reconcile:
     def _keys(self, scope: ReconcileScope, symbol: str | None) -> tuple[InstrumentKey, ...]:
         keys = self.settings.keys
         return tuple(key for key in keys if key.symbol == symbol) if scope is ReconcileScope.SYMBOL else keys
+
+    async def _run_and_cover(
+        self, scope: ReconcileScope, keys: Sequence[InstrumentKey], findings: Findings
+    ) -> tuple[tuple[object, ...], tuple[object, ...]]:
+        """Spot trades without a stop are found by our own files and guarded by ourselves: an exchange that cannot be
+        asked holds that up no more than it must."""
+        try:
+            seen = await self._run(scope, keys, findings)
+        except (VenueError, DependencyDown, CannotCompare):
+            await self.spot_stops.compare(keys, findings)
+            raise
+        if scope is not ReconcileScope.ORDERS:
+            await self.spot_stops.compare(keys, findings)
+        return seen
 
     async def _run(
         self, scope: ReconcileScope, keys: Sequence[InstrumentKey], findings: Findings

@@ -3,20 +3,22 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from chimera.contracts.collections import POSITIONS_SNAPSHOTS
+from chimera.contracts.collections import INTENTS, POSITIONS_SNAPSHOTS
 from chimera.contracts.documents import PositionSnapshot, Trade
-from chimera.contracts.enums import Market, PositionSide, Side
+from chimera.contracts.enums import OPEN_INTENTS, Market, PositionSide, Purpose, Side, StopKind
 from chimera.contracts.http import PositionView
 from chimera.contracts.keys import POS_ADDS, POS_SL_LEVEL, POS_STATE, POS_TP_LADDER
+from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.exact import money
 from chimera.domain.positions.roe import roe
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents
+from chimera.ports.documents import Documents, Query
+from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
 from chimera.services.s06_positions.exposures import Exposures
 from chimera.services.s06_positions.memory import Held
 from chimera.services.s06_positions.settings import Settings
-from chimera.services.s06_positions.trade import is_held, liquidation_of, margin_of
+from chimera.services.s06_positions.trade import is_held, liquidation_of, margin_of, open_stops
 
 ROE_PLACES = 4
 """ROE is shown to a hundredth of a percent: a finer one would be written at every tick for nobody."""
@@ -126,11 +128,57 @@ def roe_of(held: Held) -> float:
     return round(float(earned), ROE_PLACES)
 
 
-def view(held: Held) -> PositionView:
-    trade, mark = held.trade, mark_of(held)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What protects a position now. `kind` None: that could not be read."""
+
+    kind: StopKind | None
+    stop_price: Decimal | None = None
+    target_price: Decimal | None = None
+
+
+async def standing_of(held: Held, documents: Documents) -> Standing:
+    """By its open orders, and on SPOT by the guard that watches; where the documents are down nobody knows of one."""
+    trade = held.trade
+    listed = [stop.stop_price for stop in open_stops(held.facts.own_orders)]
+    if listed:
+        return Standing(
+            kind=StopKind.LISTED,
+            stop_price=trade.stop_price if trade.stop_price in listed else listed[-1],
+            target_price=trade.tp_price,
+        )
+    guard = None
+    if trade.market is Market.SPOT:
+        try:
+            guard = await _guard_of(trade, documents)
+        except DependencyDown:
+            return Standing(kind=None, target_price=trade.tp_price)
+    if guard is None or guard.guard_stop is None:
+        return Standing(kind=StopKind.NONE, target_price=trade.tp_price)
+    target = None if guard.tp is None else guard.tp.price
+    return Standing(kind=StopKind.GUARD, stop_price=guard.guard_stop.price, target_price=trade.tp_price or target)
+
+
+async def _guard_of(trade: Trade, documents: Documents) -> OrderIntent | None:
+    """The guard of a trade that has not ended."""
+    for state in OPEN_INTENTS:
+        for record in await documents.find(
+            Query(
+                collection=INTENTS,
+                index="by_instr",
+                equal=(("market", trade.market.value), ("symbol", trade.symbol), ("state", state.value)),
+            )
+        ):
+            if record.purpose is Purpose.GUARD and record.intent.parent_id == trade.trade_id:
+                return record.intent
+    return None
+
+
+def view(held: Held, standing: Standing) -> PositionView:
+    trade, mark, stop_price = held.trade, mark_of(held), standing.stop_price
     distance = None
-    if mark and trade.stop_price is not None:
-        distance = float(trade.side.sign * (mark - trade.stop_price) / mark)
+    if mark and stop_price is not None:
+        distance = float(trade.side.sign * (mark - stop_price) / mark)
     return PositionView(
         trade_id=trade.trade_id,
         market=trade.market,
@@ -143,9 +191,10 @@ def view(held: Held) -> PositionView:
         unrealized_pnl_usdt=unrealized_of(held),
         roe=roe_of(held),
         liquidation_price=liquidation_of(held.facts, trade),
-        stop_price=trade.stop_price,
+        stop_price=stop_price,
+        stop_kind=standing.kind,
         stop_distance_pct=distance,
-        tp_price=trade.tp_price,
+        tp_price=standing.target_price,
         tier=trade.tier,
         rung=trade.rung,
         add_on_count=trade.add_on_count,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chimera.contracts.collections import INTENTS, ORDERS
-from chimera.contracts.documents import Order
-from chimera.contracts.enums import CancelReason, Purpose, Switch
+from chimera.contracts.documents import IntentRecord, Order
+from chimera.contracts.enums import CancelReason, Market, Purpose, Switch
 from chimera.contracts.http.gateway import (
     CancelOrderRequest,
     ClosePositionRequest,
@@ -24,7 +24,7 @@ from chimera.contracts.http.orders import CancelRequest
 from chimera.contracts.http.positions import LeaveAllAnswer, LeaveAllRequest, LeaveRequest, PutStopRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents
+from chimera.ports.documents import Documents, Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerAnswer, PeerCall, Peers
 from chimera.runtime.audits import Audits
@@ -35,7 +35,6 @@ from chimera.services.s12_gateway.handlers.kill_switch import TurnKillSwitch
 WAIT_MS = 10_000
 """Of our own work. Below the 15 s of `chimera`'s own client, so that a person reads our words and not its."""
 SELF = "s12"
-PROTECTS = (Purpose.SL, Purpose.GUARD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +88,8 @@ class WorkPositions:
         record = None if order is not None else await self.documents.get(INTENTS, name)
         if order is None and record is None:
             raise Problem(404, "no-such-order", f"there is neither an order nor an intent {name!r}")
-        if order is not None and not wanted.confirm:
-            _refuse_protection(order)
+        if not wanted.confirm:
+            await self._refuse_protection(order, record)
         call = CancelRequest(
             order_id=name if order is not None else None,
             intent_id=name if record is not None else None,
@@ -102,6 +101,27 @@ class WorkPositions:
             request, "s4", "/cancel", call.to_dict(), f"canceling {name}", audit=("CANCEL", name, before)
         )
         return Reply(told.body, told.status, told.content_type)
+
+    async def _refuse_protection(self, order: Order | None, record: IntentRecord | None) -> None:
+        """
+        Raises:
+            Problem: 409, what is to be canceled holds a position's stop. A stop that goes is put again, or its position
+                closed: nobody is helped by it.
+        """
+        if order is not None and order.protects:
+            raise _protects(order.order_id, order.market)
+        if record is None:
+            return
+        if not record.state.is_final:
+            # Of what is still being worked only the working orders are taken back; a guard is the stop itself.
+            if record.purpose is Purpose.GUARD:
+                raise _protects(record.intent_id, record.market)
+            return
+        for each in await self.documents.find(
+            Query(collection=ORDERS, index="by_intent", equal=(("intent_id", record.intent_id),))
+        ):
+            if each.protects:
+                raise _protects(each.order_id, each.market)
 
     async def _pull(self, actor: str, reason: str) -> bool:
         """Closing goes on even where nobody can pull the switch: less risk is better than an orderly refusal."""
@@ -173,12 +193,12 @@ def _key_of(text: str) -> InstrumentKey:
         raise Problem(400, "malformed-path", f"{error}; write it so in the path") from error
 
 
-def _refuse_protection(order: Order) -> None:
-    """A stop that goes is put again by S6, or its position closed: nobody is helped by it."""
-    if order.purpose in PROTECTS and not order.status.is_final:
-        raise Problem(
-            409,
-            "protects-a-position",
-            f"{order.order_id} is a position's stop; S6 would place it again. To be rid of it close the position, to"
-            " have it elsewhere move it. Send confirm: true to cancel it all the same.",
-        )
+def _protects(name: str, market: Market) -> Problem:
+    after = (
+        "S6 would place it again. To be rid of it close the position, to have it elsewhere move it."
+        if market is Market.FUT
+        else "a guard would watch the same prices in its place. To be rid of it close the position."
+    )
+    return Problem(
+        409, "protects-a-position", f"{name} holds a position's stop; {after} Send confirm: true to cancel it anyway."
+    )

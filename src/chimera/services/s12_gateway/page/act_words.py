@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from chimera.contracts.documents import Trade
-from chimera.contracts.enums import PositionSide
+from chimera.contracts.documents import Order, Trade
+from chimera.contracts.enums import Market, PositionSide
 from chimera.contracts.http.positions import PositionView
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.services.s12_gateway.page.words import instrument_name, number, quantity, signed
@@ -90,6 +90,18 @@ def stop_preview(position: PositionView, text: str, budget_usdt: Decimal | None,
         needs_confirm=True,
         price=price,
     )
+
+
+def cancel_text(order: Order) -> str:
+    """What canceling it would do."""
+    if not order.protects:
+        return f"{order.order_id} is taken back at the exchange. What has filled of it stays."
+    if order.market is Market.SPOT:
+        return (
+            "Stop and target of a spot trade go together. A guard of ours watches the same prices in their place; to be"
+            " rid of them, close the position."
+        )
+    return "It is a position's stop: it is placed again, or the position closed. To have it elsewhere, move it."
 
 
 def flatten_text(positions: Sequence[PositionView]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 from nicegui import ui
 
 from chimera.contracts.documents import Order
-from chimera.contracts.enums import Purpose
 from chimera.contracts.http.positions import PositionView
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.services.s12_gateway.page import act_words, rows
@@ -106,17 +105,12 @@ class Acts:
 
     async def cancel(self, order: Order) -> None:
         name = instrument_name(str(InstrumentKey(order.market, order.symbol)))
-        is_stop = order.purpose in (Purpose.SL, Purpose.GUARD)
-        means = (
-            "It is a position's stop: it is placed again, or the position closed. To have it elsewhere, move it."
-            if is_stop
-            else f"{order.order_id} is taken back at the exchange. What has filled of it stays."
-        )
+        means = act_words.cancel_text(order)
         purpose = order.purpose.value.lower() if order.purpose else "order"
         why = await self._frame.ask(f"Cancel {quantity(order.quantity)} {name}, {purpose}?", means, "Cancel the order")
         if why is None:
             return
-        body = _with_reason({"confirm": is_stop}, why)
+        body = _with_reason({"confirm": order.protects}, why)
         told = await self._frame.carry_out(f"/orders/{order.order_id}/cancel", body)
         if told is not None and not told.problem:
             gone = ", ".join(told.body.get("canceled_ids", ())) or "nothing was left to cancel"

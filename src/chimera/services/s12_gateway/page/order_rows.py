@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chimera.contracts.documents import IntentRecord, Order
-from chimera.contracts.enums import ApprovalStatus, IntentState, Purpose
+from chimera.contracts.enums import ApprovalStatus, IntentState, Market
 from chimera.contracts.http import ApprovalsAnswer, ApprovalView, IntentAnswer, TimelineEntry
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.services.s12_gateway.page.rows import Column, Places, Row, Section, act, cell, row
@@ -50,7 +50,7 @@ def _resting_row(order: Order, now_ms: int, places: Places, *, may_act: bool) ->
     key = InstrumentKey(order.market, order.symbol)
     name = instrument_name(str(key))
     purpose = order.purpose.value if order.purpose else NOTHING
-    hint = "a position's stop: it would be placed again" if order.purpose in (Purpose.SL, Purpose.GUARD) else ""
+    hint = stop_hint(order) if order.protects else ""
     acts = [act(CANCEL, "Cancel", f"{purpose} {name}", hint)] if may_act else ""
     price = order.stop_price if order.stop_price is not None else order.price
     part = f"{quantity(order.filled_qty)} / " if order.filled_qty else ""
@@ -63,6 +63,13 @@ def _resting_row(order: Order, now_ms: int, places: Places, *, may_act: bool) ->
         cell(order.status.value.replace("_", " ").lower()),
         cell(clock_time(order.created_at, now_ms), "dim"),
     )
+
+
+def stop_hint(order: Order) -> str:
+    """What becomes of a position whose stop is canceled with this order."""
+    if order.market is Market.SPOT:
+        return "a spot trade's stop goes with it: a guard would watch the same prices in its place"
+    return "a position's stop: it would be placed again"
 
 
 def intent_rows(records: Sequence[IntentRecord], now_ms: int) -> list[Row]:

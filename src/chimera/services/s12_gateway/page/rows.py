@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chimera.contracts.documents import Alert, Fill, Order, Signal, Trade
-from chimera.contracts.enums import Action, Market, OrderStatus, PositionSide, Severity, Side
+from chimera.contracts.enums import Action, Market, OrderStatus, PositionSide, Severity, Side, StopKind
 from chimera.contracts.http.positions import PositionView
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.decision.telling import gate_figures, plain
@@ -144,19 +144,29 @@ def _position_row(position: PositionView, now_ms: int, places: Places, *, may_ac
     )
 
 
+GUARD_HINT = "a guard of ours watches it: it does not act while the system is down"
+
+
 def _stop_cell(position: PositionView, digits: int) -> Cell:
     if position.stop_price is None:
-        return cell("none listed", "bad")
+        return _no_stop_cell(position)
+    price, is_guard = number(position.stop_price, digits), position.stop_kind is StopKind.GUARD
     distance = position.stop_distance_pct
     if distance is None or position.mark_price is None:
-        return cell(number(position.stop_price, digits), "strong")
+        return cell(price, "strong", "guard", GUARD_HINT) if is_guard else cell(price, "strong")
     at_stake = abs(position.mark_price - position.stop_price) * position.qty
-    return cell(
-        number(position.stop_price, digits),
-        "strong",
-        f"{percent(distance)} · {number(at_stake, 2)} USDT",
-        "distance from the mark, and what it is worth",
-    )
+    worth = f"{percent(distance)} · {number(at_stake, 2)} USDT"
+    if is_guard:
+        return cell(price, "strong", f"guard · {worth}", GUARD_HINT)
+    return cell(price, "strong", worth, "distance from the mark, and what it is worth")
+
+
+def _no_stop_cell(position: PositionView) -> Cell:
+    if position.stop_kind is None:
+        return cell("not known", "warn", hint="what is on file cannot be read now")
+    if position.market is Market.FUT:
+        return cell("none listed", "bad")
+    return cell("none", "bad", hint="neither does the exchange hold one, nor does a guard of ours watch")
 
 
 def _liquidation_cell(position: PositionView, digits: int) -> Cell:
