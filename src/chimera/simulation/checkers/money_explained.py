@@ -63,7 +63,8 @@ def _trades(evidence: Evidence) -> list[str]:
     all_fills = {fill.fill_id: fill for fill in evidence.on_file(FILLS) if fill.market is Market.FUT}
     fills = [fill for fill in all_fills.values() if not orders[fill.order_id].is_strangers]
     for order in orders.values():
-        fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]
+        if order.market is Market.FUT:
+            fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]
     meddled = {fill.symbol for fill in fills_of_strangers(evidence) if fill.market is Market.FUT}
     settled = [
         record

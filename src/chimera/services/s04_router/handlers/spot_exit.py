@@ -234,6 +234,19 @@ class SpotExit:
             )
         self._tell(run, LEFT, qty=str(qty))
 
+    async def sold_by_others(self, entry: IntentRecord) -> None:
+        """A person has sold some of it by hand: a guard has nothing to watch where no more is left than dust."""
+        instrument = self.instruments[entry.intent.instrument]
+        left = await self._left(entry.intent_id, instrument)
+        bought = [order for order in await self.ledger.of_trade(entry.intent_id) if order.side is Side.BUY]
+        qty = sum((order.filled_qty or Decimal(0) for order in bought), Decimal(0))
+        if left is None or qty == 0:
+            return
+        cost = sum(((order.filled_qty or Decimal(0)) * (order.avg_price or Decimal(0)) for order in bought), Decimal(0))
+        # By what it cost, as the keeper of positions calls a trade flat.
+        if left < instrument.step_size or left * cost / qty < instrument.min_notional:
+            self.guards.stand_down(entry.intent_id, "SOLD_BY_HAND")
+
     async def _pause(self, trade_id: str) -> None:
         """Longer from guard to guard: an exchange that refuses may do so for hours."""
         doubled = AGAIN_MS << min(await self.guards.count(trade_id), 10)
@@ -258,12 +271,14 @@ class SpotExit:
             await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
 
     async def _left(self, trade_id: str, instrument: Instrument) -> Decimal | None:
-        """What of the entry's own is still held, by the fills on file; None: it is no entry of ours."""
+        """What of the entry's own is still held, by the fills on file and what a person is known to have sold of it;
+        None: it is no entry of ours."""
         orders = await self.ledger.of_trade(trade_id)
         bought = [order for order in orders if order.side is Side.BUY]
         if not bought:
             return None
         sold = sum((order.filled_qty or Decimal(0) for order in orders if order.side is Side.SELL), Decimal(0))
+        sold += sum((qty for order in bought for qty in (order.closed_by or {}).values()), Decimal(0))
         return max(Decimal(0), await self._arrived(bought, instrument) - sold)
 
     async def _arrived(self, bought: Sequence[Order], instrument: Instrument) -> Decimal:

@@ -1,13 +1,16 @@
-"""What of a futures position is ours by our own books."""
+"""What of a position or a wallet is ours by our own books, and whether those say all of it yet."""
 
 from decimal import Decimal
 
-from chimera.contracts.collections import TRADES
+from chimera.contracts.collections import INTENTS, TRADES
 from chimera.contracts.documents import Trade
-from chimera.contracts.enums import OPEN_TRADES
+from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, TradeStatus
+from chimera.contracts.http import ManageRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenuePosition
 from chimera.ports.documents import Documents, Query
+from chimera.ports.peers import PeerCall, Peers
+from chimera.services.s05_reconciler.findings import CannotCompare
 
 
 async def open_trade(documents: Documents, key: InstrumentKey) -> Trade | None:
@@ -31,3 +34,41 @@ def beyond(trade: Trade | None, position: VenuePosition) -> Decimal:
     if trade is None or trade.side.sign * position.qty < 0:
         return abs(position.qty)
     return max(Decimal(0), abs(position.qty) - trade.qty_open)
+
+
+async def held_trades(documents: Documents, key: InstrumentKey) -> list[Trade]:
+    """Of a spot instrument there may be several, the oldest first."""
+    found = await documents.find(
+        Query(
+            collection=TRADES,
+            index="by_instr",
+            equal=(("market", key.market.value), ("symbol", key.symbol), ("status", TradeStatus.ACTIVE.value)),
+        )
+    )
+    return sorted(found, key=lambda trade: (trade.opened_at, trade.trade_id))
+
+
+async def entry_unfinished(documents: Documents, key: InstrumentKey, since_ms: int) -> bool:
+    """Whether an entry there that was accepted after `since_ms` is still the router's affair."""
+    for state in OPEN_INTENTS:
+        for record in await documents.find(
+            Query(
+                collection=INTENTS,
+                index="by_instr",
+                equal=(("market", key.market.value), ("symbol", key.symbol), ("state", state.value)),
+            )
+        ):
+            if record.purpose.is_new_entry and record.created_at > since_ms:
+                return True
+    return False
+
+
+async def ask_s6(peers: Peers, key: InstrumentKey) -> None:
+    """
+    Raises:
+        CannotCompare: S6 did not look.
+    """
+    wanted = ManageRequest(market=key.market, symbol=key.symbol)
+    answer = await peers.call(PeerCall("s6", "POST", "/positions/manage", body=wanted, actor="s5"))
+    if not answer.ok:
+        raise CannotCompare(f"s6 did not read {key} anew: {answer.body}")
