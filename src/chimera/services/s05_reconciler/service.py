@@ -30,7 +30,7 @@ def build(world: World, settings: Settings) -> Service:
     env = settings.env
     documents, venue, clock = world.documents, world.venue, world.clock
     teller = Teller(source="s5", env=env, bus=world.bus, documents=documents, clock=clock)
-    fills = Fills(settings=settings, documents=documents, venue=venue, peers=world.peers, clock=clock)
+    fills = Fills(settings=settings, documents=documents, venue=venue, peers=world.peers, clock=clock, teller=teller)
     sharing = Sharing(settings=settings, documents=documents, venue=venue, peers=world.peers, fills=fills, clock=clock)
     reconcile = Reconcile(
         settings=settings,
