@@ -228,3 +228,28 @@ def test_exits_that_find_nothing_to_sell_end_and_are_told_once() -> None:
         await floor.stop()
 
     run_virtual(scenario())
+
+
+def test_a_person_who_is_faster_than_a_guard_ends_it_and_what_he_buys_back_is_his() -> None:
+    """The price falls through the stop while the coins are sold by hand: the guard finds nothing, none follows."""
+
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        intent = entry(floor, "E1", key=SPOT, qty="0.010", sl="59400", guarded=True)
+        await reserve(floor, intent)
+        await floor.call("s4", "POST", "/orders", intent)
+        await floor.settle(5_000)
+        await by_hand(floor, "web_1", Side.SELL, "0.00999")
+        await floor.move("59000", settle_ms=1_000)
+        await floor.settle(15_000)
+        tried = await intents(floor, "GUARD")
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+
+        await by_hand(floor, "web_2", Side.BUY, "0.005")
+        await floor.settle(120_000)
+        assert await intents(floor, "GUARD") == tried <= 4
+        assert await btc(floor) == D("0.004995")
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())

@@ -5,6 +5,7 @@ a stop is not an option.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,8 +58,10 @@ SELLING_KEPT = 1_000
 TURN_MS = 50
 """Of our own work: how often a second seller of one trade looks whether the first is done."""
 
-AGAIN_MS, AGAIN_MAX_MS = 250, 5_000
-"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most."""
+AGAIN_MS, AGAIN_MAX_MS, AGAIN_REFUSED_MAX_MS = 250, 5_000, 30_000
+"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most. The last is
+for one that the exchange refused: a halted symbol stays so for long, while an exchange that is back, or a book that has
+filled up again, is to be used at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +73,15 @@ class Asked:
     stop: StopWish | None
     target: Decimal | None
     paired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """What a trade holds that can be sold, and the prices at which it is to be: those it had last."""
+
+    qty: Decimal
+    stop_price: Decimal
+    target_price: Decimal | None
 
 
 def _asked(intent: OrderIntent) -> Asked | None:
@@ -111,6 +123,8 @@ class SpotExit:
     gap_bps: Callable[[], Decimal]
     _selling: dict[str, str] = field(default_factory=dict)
     """By trade: the intent that sells now, or sold last."""
+    _waiting: Counter[str] = field(default_factory=Counter)
+    """By trade: how many wait for that one."""
 
     async def arm(self, run: Run) -> None:
         """Protect what was received, and the dust of earlier trades that this makes sellable: by the exchange's pair,
@@ -215,24 +229,38 @@ class SpotExit:
         intent = run.record.intent
         assert intent.parent_id is not None
         entry = await self.documents.get(INTENTS, intent.parent_id)
-        instrument = self.instruments[intent.instrument]
-        left = await self._left(intent.parent_id, instrument)
-        prices = None if entry is None else await self._last_prices(entry)
-        qty = Decimal(0) if left is None else instrument.floor_qty(left)
+        left = None if entry is None else await self.uncovered(entry)
         guards = run.record.purpose is Purpose.GUARD
-        if entry is not None and prices is not None and self.guardian and _can_be_sold(qty, prices[0], instrument):
-            if guards:
-                await self.guards.unsold(run.record, qty, run.execution.stopped if run.execution else None)
-                await self._pause(entry.intent_id)
+        if entry is not None and left is not None and self.guardian and guards:
+            why = run.execution.stopped if run.execution else None
+            await self.guards.unsold(run.record, left.qty, why)
+            orders = (await run.orders(self.ledger)).values()
+            # What a person's order holds, or has sold, is as far away as what the exchange refuses.
+            refused = why == NOTHING_TO_SELL or any(order.status is OrderStatus.REJECTED for order in orders)
+            await self._pause(entry.intent_id, refused=refused)
+            # A person may have sold it by hand meanwhile.
+            left = await self.uncovered(entry)
+        if entry is not None and left is not None and self.guardian:
             await self.guards.arm(
                 entry.intent,
-                qty,
-                stop_price=prices[0],
-                target_price=prices[1],
+                left.qty,
+                stop_price=left.stop_price,
+                target_price=left.target_price,
                 why=f"LEFT_BY {run.intent_id}",
                 instead_of=run.intent_id if guards else None,
             )
-        self._tell(run, LEFT, qty=str(qty))
+        self._tell(run, LEFT, qty=str(left.qty if left is not None else 0))
+
+    async def uncovered(self, entry: IntentRecord) -> Uncovered | None:
+        """What is left of an entry's own by the fills on file. None: nothing, or less than the exchange lets anybody
+        sell, which is dust."""
+        instrument = self.instruments[entry.intent.instrument]
+        held = await self._left(entry.intent_id, instrument)
+        prices = await self._last_prices(entry)
+        qty = Decimal(0) if held is None else instrument.floor_qty(held)
+        if prices is None or not _can_be_sold(qty, prices[0], instrument):
+            return None
+        return Uncovered(qty, *prices)
 
     async def sold_by_others(self, entry: IntentRecord) -> None:
         """A person has sold some of it by hand: a guard has nothing to watch where no more is left than dust."""
@@ -247,11 +275,14 @@ class SpotExit:
         if left < instrument.step_size or left * cost / qty < instrument.min_notional:
             self.guards.stand_down(entry.intent_id, "SOLD_BY_HAND")
 
-    async def _pause(self, trade_id: str) -> None:
-        """Longer from guard to guard: an exchange that refuses may do so for hours."""
+    async def _pause(self, trade_id: str, *, refused: bool) -> None:
+        """Longer from guard to guard: an exchange that refuses may do so for hours. Nobody who wants to sell the trade
+        waits for it: this is the turn of a guard that sells nothing now."""
         doubled = AGAIN_MS << min(await self.guards.count(trade_id), 10)
-        wait_ms = self.clock.work_ms(min(AGAIN_MAX_MS, doubled))
-        await self.clock.sleep_until_ms(self.clock.now_ms() + wait_ms)
+        wait_ms = min(AGAIN_REFUSED_MAX_MS if refused else AGAIN_MAX_MS, doubled)
+        until_ms = self.clock.now_ms() + self.clock.work_ms(wait_ms)
+        while self.clock.now_ms() < until_ms and not self._waiting[trade_id]:
+            await self.clock.sleep_until_ms(min(until_ms, self.clock.now_ms() + self.clock.work_ms(TURN_MS)))
 
     async def _entry_has_ended(self, trade_id: str, why: str) -> None:
         """It takes back what rests of it and protects what it bought; then there is something to leave."""
@@ -268,7 +299,13 @@ class SpotExit:
                 while len(self._selling) > SELLING_KEPT:
                     self._selling.pop(next(iter(self._selling)))
                 return
-            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+            self._waiting[trade_id] += 1
+            try:
+                await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+            finally:
+                self._waiting[trade_id] -= 1
+                if not self._waiting[trade_id]:
+                    del self._waiting[trade_id]
 
     async def _left(self, trade_id: str, instrument: Instrument) -> Decimal | None:
         """What of the entry's own is still held, by the fills on file and what a person is known to have sold of it;
