@@ -1,7 +1,6 @@
 """A person sells by hand what a SPOT trade of ours had bought: it is recognised, and what comes later is left alone."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -9,11 +8,10 @@ from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.enums import IntentState, Market, OrderType, Side, TradeStatus
 from chimera.contracts.keys import SPOT_WAC
 from chimera.contracts.messages import AlertEvent, ReconcileCmd
-from chimera.domain.execution.orders import Balance, NewOrder
+from chimera.domain.execution.orders import NewOrder
 from chimera.simulation.loop import run_virtual
 from tests.prove.flows import entry, reserve
 from tests.prove.timeline import HOUSE, Fuse, Timeline
-from tests.services.meddling import Meddled, meddled_floor
 from tests.services.test_s05_recognised import alerts, fixes
 from tests.services.test_s05_reconciler import reconcile
 from tests.services.trading_floor import ENV, SPOT, Floor
@@ -150,6 +148,47 @@ def test_a_person_who_sells_their_own_sells_nothing_of_ours() -> None:
     run_virtual(scenario())
 
 
+def test_coins_that_came_by_a_deposit_and_are_sold_at_once_were_never_ours() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await by_hand(floor, "web_0", Side.BUY, "0.003")
+        await floor.enter(key=SPOT)
+        # From here on it is known what others held.
+        await by_hand(floor, "web_1", Side.SELL, "0.001")
+        await floor.settle(20_000)
+        move_coins(floor, "1")
+        await by_hand(floor, "web_2", Side.SELL, "0.5")
+        await floor.settle(70_000)
+
+        assert (await floor.trade()).qty_open == D("0.00999")
+        assert len(floor.resting()) == 2
+        assert await fixes(floor, "MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED", "HOLDING_SHORT") == []
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_of_what_was_sold_by_hand_a_deposit_later_brings_nothing_back() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter(key=SPOT)
+        await without_its_pair(floor)
+        await by_hand(floor, "web_1", Side.SELL, "0.004")
+        await floor.settle(20_000)
+        assert (await floor.trade()).qty_open == D("0.00599")
+        move_coins(floor, "1")
+        await by_hand(floor, "web_2", Side.SELL, "0.5")
+        await floor.settle(70_000)
+
+        assert (await floor.trade()).qty_open == D("0.00599")
+        assert len(await fixes(floor, "MANUAL_EXIT_ADOPTED")) == 1
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_a_guard_of_coins_that_were_sold_by_hand_watches_no_longer() -> None:
     async def scenario() -> None:
         timeline, floor = await begin()
@@ -174,29 +213,18 @@ def test_a_guard_of_coins_that_were_sold_by_hand_watches_no_longer() -> None:
     run_virtual(scenario())
 
 
-class Emptied(Meddled):
-    """A venue whose wallet lacks coins that left by a transfer, which no list of fills tells."""
-
-    gone: bool = False
-
-    async def balances(self) -> Any:
-        found = await self.inner.balances()
-        if not self.gone:
-            return found
-        return [
-            Balance(market=each.market, asset=each.asset, free=D(0), locked=D(0)) if each.asset == "BTC" else each
-            for each in found
-        ]
+def move_coins(floor: Floor, qty: str) -> None:
+    """Into the wallet, or out of it where negative, past every order book."""
+    floor.venue.exchange.deposit(Market.SPOT, "BTC", D(qty), floor.world.clock.now_ms())
 
 
 def test_exits_that_find_nothing_to_sell_end_and_are_told_once() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor("s4", "s5", "s6", venue=Emptied)
-        venue = floor.world.venue
-        assert isinstance(venue, Emptied)
+        timeline, floor = await begin()
         await floor.enter(key=SPOT)
         await floor.settle(5_000)
-        venue.gone = True
+        await without_its_pair(floor)
+        move_coins(floor, "-0.00999")
         answer = await floor.call("s6", "POST", "/positions/close", CLOSE)
         assert answer.status == 200
         await floor.settle(60_000)
@@ -217,7 +245,7 @@ def test_exits_that_find_nothing_to_sell_end_and_are_told_once() -> None:
         assert len(told_of(floor, "ORDER_RETRY_EXHAUSTED")) == 1
 
         # A person who asks again is heard again.
-        venue.gone = False
+        move_coins(floor, "0.00999")
         again = await floor.call("s6", "POST", "/positions/close", CLOSE)
         await floor.settle(10_000)
         assert again.status == 200
@@ -225,6 +253,7 @@ def test_exits_that_find_nothing_to_sell_end_and_are_told_once() -> None:
         last = await floor.world.documents.get(INTENTS, "E1-EXIT-4")
         assert last is not None
         assert last.state is IntentState.DONE
+        timeline.check("at the end")
         await floor.stop()
 
     run_virtual(scenario())
@@ -243,11 +272,15 @@ def test_a_person_who_is_faster_than_a_guard_ends_it_and_what_he_buys_back_is_hi
         await floor.move("59000", settle_ms=1_000)
         await floor.settle(15_000)
         tried = await intents(floor, "GUARD")
-        assert (await floor.trade()).status is TradeStatus.CLOSED
+        trade = await floor.trade()
+        assert trade.status is TradeStatus.CLOSED
+        last = await floor.world.documents.get(INTENTS, f"E1-GUARD-{tried}")
+        assert last is not None
+        assert last.created_at <= (trade.updated_at or 0)
 
         await by_hand(floor, "web_2", Side.BUY, "0.005")
         await floor.settle(120_000)
-        assert await intents(floor, "GUARD") == tried <= 4
+        assert await intents(floor, "GUARD") == tried
         assert await btc(floor) == D("0.004995")
         timeline.check("at the end")
         await floor.stop()

@@ -38,7 +38,8 @@ def check(evidence: Evidence) -> list[str]:
     for key in sorted({*explained, *evidence.balances}):
         flows = evidence.flows.get(key, {})
         expected = explained[key] + flows.get(Flow.INSURANCE_CLEAR, _ZERO)
-        changed = evidence.balances.get(key, _ZERO) - flows.get(Flow.DEPOSIT, _ZERO)
+        moved = flows.get(Flow.DEPOSIT, _ZERO) + flows.get(Flow.WITHDRAW, _ZERO)
+        changed = evidence.balances.get(key, _ZERO) - moved
         if abs(changed - expected) > TOLERANCE:
             market, asset = key
             findings.append(f"{market} {asset} changed by {changed} and the documents explain {expected}")

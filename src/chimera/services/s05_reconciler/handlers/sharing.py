@@ -177,11 +177,13 @@ class Sharing:
         return True
 
 
-def read_again(known: Before | None, seen: Before, newest_ms: int, fills: Fills) -> Before:
+def read_again(known: Before | None, seen: Before, newest_ms: int, fills: Fills, *, only_fills: bool = True) -> Before:
     """What is known of it after it was read as `seen`, while the newest fill was of `newest_ms`. Sure once it was read
-    alike twice, as far apart as the exchange's queries may lag; what is sure is not doubted for a young fill."""
+    alike twice, as far apart as the exchange's queries may lag. Where `only_fills` can move what was read, what is sure
+    is not doubted for a young one."""
     young = fills.is_young(newest_ms)
-    if known is None or known.trade_id != seen.trade_id or (known.qty != seen.qty and not (known.sure and young)):
+    believed = known is not None and known.sure and young and only_fills
+    if known is None or known.trade_id != seen.trade_id or (known.qty != seen.qty and not believed):
         known = seen
     return replace(known, sure=known.sure or not (young or fills.is_young(known.at_ms)))
 

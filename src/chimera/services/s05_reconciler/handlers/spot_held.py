@@ -144,7 +144,8 @@ class SpotHeld:
             return None
         net = sum((_net(fill, instrument.base_asset) for fill in fills), Decimal(0))
         seen = Before(trade_id=trades[0].trade_id, qty=held - net, at_ms=self.clock.now_ms())
-        before = read_again(self._before.get(key), seen, fills[-1].ts, self.fills)
+        # A deposit moves the wallet too: sold at once, it would look like coins of ours.
+        before = read_again(self._before.get(key), seen, fills[-1].ts, self.fills, only_fills=False)
         self._before[key] = before
         if not before.sure:
             return None
