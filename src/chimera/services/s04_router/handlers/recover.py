@@ -11,7 +11,7 @@ import structlog
 
 from chimera.contracts.collections import FILLS, INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order
-from chimera.contracts.enums import OPEN_INTENTS, Market
+from chimera.contracts.enums import OPEN_INTENTS, Market, Purpose
 from chimera.contracts.http import LookupRequest, ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.last_gate import DAY_MS, LastGate
@@ -42,8 +42,14 @@ class Recover:
     async def start(self) -> None:
         await self.catch_up()
         await self._count_the_day()
-        for record in await self.open_intents():
+        unfinished = await self.open_intents()
+        for record in unfinished:
             self.drive.begin(record, restored=True)
+        for trade_id in {record.intent.parent_id for record in unfinished if record.purpose is Purpose.GUARD}:
+            # That a person had sold it may be on file, and its guard not told yet.
+            entry = None if trade_id is None else await self.documents.get(INTENTS, trade_id)
+            if entry is not None:
+                await self.drive.spot_exit.sold_by_others(entry)
         for key in self.keys:
             if key.market is Market.SPOT:
                 await self.holdings.refresh(key)

@@ -263,12 +263,12 @@ class SpotExit:
         return Uncovered(qty, *prices)
 
     async def sold_by_others(self, entry: IntentRecord) -> None:
-        """A person has sold some of it by hand: a guard has nothing to watch where no more is left than dust."""
+        """Where a person has sold some of it by hand: a guard has nothing to watch if no more is left than dust."""
         instrument = self.instruments[entry.intent.instrument]
         left = await self._left(entry.intent_id, instrument)
         bought = [order for order in await self.ledger.of_trade(entry.intent_id) if order.side is Side.BUY]
         qty = sum((order.filled_qty or Decimal(0) for order in bought), Decimal(0))
-        if left is None or qty == 0:
+        if left is None or qty == 0 or not any(order.closed_by for order in bought):
             return
         cost = sum(((order.filled_qty or Decimal(0)) * (order.avg_price or Decimal(0)) for order in bought), Decimal(0))
         # By what it cost, as the keeper of positions calls a trade flat.
