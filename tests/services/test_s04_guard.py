@@ -295,3 +295,86 @@ def test_a_stop_limit_that_a_gap_jumps_over_is_sold_by_the_guard_behind_it() -> 
         await floor.stop()
 
     run_virtual(scenario())
+
+
+async def guards(floor: Floor) -> int:
+    number = 0
+    while await floor.world.documents.get(INTENTS, f"E1-GUARD-{number + 1}") is not None:
+        number += 1
+    return number
+
+
+def halt(floor: Floor, status: str) -> None:
+    rules = floor.venue.exchange.instrument(Market.SPOT, "BTCUSDT")
+    floor.venue.exchange.replace_instrument(replace(rules, status=status))
+
+
+def test_on_a_halted_symbol_a_guard_tries_ever_less_often_and_is_one_alert() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        halt(floor, "BREAK")
+        await floor.move("59000", settle_ms=90_000)
+
+        tried = await guards(floor)
+        assert 6 <= tried <= 9
+        told = [alert for alert in floor.messages(AlertEvent) if alert.code == "GUARD_ANOMALY"]
+        assert len(told) >= 5
+        assert {tuple(sorted(alert.tags.items())) for alert in told} == {
+            (("anomaly", "UNSOLD"), ("symbol", "BTCUSDT"), ("trade_id", "E1"))
+        }
+
+        await floor.settle(300_000)
+        assert await guards(floor) - tried <= 11
+
+        halt(floor, "TRADING")
+        await floor.settle(35_000)
+        assert sold(floor) == OWN
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_who_wants_to_sell_does_not_wait_for_the_pause_of_a_guard_that_was_refused() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        halt(floor, "BREAK")
+        await floor.move("59000", settle_ms=90_000)
+        before = await guards(floor)
+        while await guards(floor) == before:
+            # The next pause is a whole one from here.
+            await floor.settle(1_000)
+        halt(floor, "TRADING")
+        await floor.call("s6", "POST", "/positions/close", {"market": "SPOT", "symbol": "BTCUSDT"})
+        await floor.settle(3_000)
+
+        assert sold(floor) == OWN
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exchange_that_was_away_is_used_soon_after_it_is_back() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        venue: Any = floor.world.venue
+
+        async def away(place: Any, new: Any) -> Any:
+            raise VenueUnavailable("for the test")
+
+        venue.instead["place"] = away
+        await floor.move("59000", settle_ms=300_000)
+        assert sold(floor) == 0
+        # Every five seconds, and not every thirty.
+        assert await guards(floor) > 30
+        venue.instead.clear()
+        await floor.settle(7_000)
+
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())

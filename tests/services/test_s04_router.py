@@ -51,7 +51,7 @@ from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rules import forbidden, now_of
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
-from tests.services.meddling import Meddled, meddled_floor
+from tests.services.meddling import Meddled, meddled_floor, wrapped
 from tests.services.small_world import Switchable, small_world
 from tests.services.trading_floor import BEGIN_MS, ENV, FUT, HOUR_MS, SPOT, Floor, tick
 
@@ -415,6 +415,53 @@ def test_a_liquidation_that_nobody_ordered_is_on_file_with_its_fills() -> None:
         assert (order.side, order.purpose, order.filled_qty) == (Side.SELL, Purpose.EXIT, D("0.010"))
         assert sum(fill.qty for fill in await fills_of(floor, order.order_id)) == D("0.010")
         assert len(alerts(floor, "LIQUIDATION")) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("autoclose-", "the exchange liquidated a position by order"),
+        ("adl_autoclose", "to balance somebody else's loss (ADL)"),
+        ("settlement_autoclose-", "the exchange settled a position by order"),
+    ],
+)
+def test_what_the_exchange_closes_is_told_at_once_as_what_it_was(prefix: str, words: str) -> None:
+    def renamed(changes: Any) -> list[Any]:
+        told = []
+        for change in changes:
+            if isinstance(change, OrderUpdated) and change.order.client_order_id.startswith("autoclose-"):
+                name = change.order.client_order_id.replace("autoclose-", prefix)
+                fill = None if change.fill is None else replace(change.fill, client_order_id=name)
+                told.append(replace(change, order=replace(change.order, client_order_id=name), fill=fill))
+            else:
+                told.append(change)
+        return told
+
+    async def events(real: Any) -> AsyncIterator[Any]:
+        async for changes in real():
+            yield renamed(changes)
+
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1")
+        floor.world = wrapped(floor.world, venue=Meddled)
+        venue = floor.world.venue
+        assert isinstance(venue, Meddled)
+        venue.instead["account_events"] = events
+        await floor.start("s4", "s5")
+        await floor.enter(tp=None)
+        await floor.stop("s5")
+        await floor.venue.cancel(FUT, "s3-btc-e1-1", conditional=True)
+
+        await floor.move("57000")
+
+        [told] = alerts(floor, "LIQUIDATION")
+        assert told.severity == "FATAL"
+        assert words in told.message
+        assert "0.010 went at" in told.message
+        assert told.tags["order_id"].startswith(prefix)
         await floor.stop()
 
     run_virtual(scenario())

@@ -12,9 +12,11 @@ from chimera.contracts.enums import Market, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import AlertEvent
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
+from chimera.ports.bus import BusUnavailable
 from chimera.ports.documents import Query
 from chimera.services.s01_exchange.handlers.instruments import Instruments
 from chimera.simulation.loop import run_virtual
+from tests.services.meddling import Meddled, wrapped
 from tests.services.test_s05_reconciler import quiet, reconcile
 from tests.services.trading_floor import FUT, SPOT, Floor
 
@@ -67,6 +69,71 @@ def test_a_liquidation_is_told_once_however_often_it_is_looked_at() -> None:
         assert (await floor.trade()).qty_open == 0
         assert await fixes(floor, "BALANCE_DIFFERS") == []
         await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("away", [("s5", "s6"), ("s4", "s5", "s6")], ids=["its events are lost", "S4 is down"])
+def test_a_liquidation_that_nobody_told_s4_is_told_to_a_person_once(away: tuple[str, ...]) -> None:
+    async def scenario() -> None:
+        plan = FaultPlan()
+        floor = await Floor.open(faults=plan)
+        await floor.enter(tp=None)
+        await floor.settle(70_000)
+        # Or another stop would be listed at once.
+        await floor.stop(*away)
+        for name in floor.resting():
+            await floor.venue.cancel(FUT, name, conditional=True)
+        now_ms = floor.world.clock.now_ms()
+        plan.arm(Fault(kind=FaultKind.EVENTS_LOST, at_ms=now_ms, duration_ms=5_000))
+        plan.arm(Fault(kind=FaultKind.LIQUIDATION, at_ms=now_ms + 500))
+        await floor.settle(10_000)
+        assert floor.position_qty() == 0
+        await floor.start(*away)
+        await floor.settle(130_000)
+        await restarted(floor)
+        await reconcile(floor)
+
+        [event] = await fixes(floor, "LIQUIDATED")
+        [told] = [alert for alert in floor.messages(AlertEvent) if alert.code == "LIQUIDATION" and alert.source == "s5"]
+        assert told.severity == "FATAL"
+        assert detail(event)["sentence"] in told.message
+        assert told.tags["order_id"] == detail(event)["subject"]
+        assert [alert for alert in floor.messages(AlertEvent) if alert.code == "LIQUIDATION"] == [told]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_liquidation_that_could_not_be_told_is_told_by_the_next_run() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1")
+        floor.world = wrapped(floor.world, bus=Meddled)
+        bus = floor.world.bus
+        assert isinstance(bus, Meddled)
+        await floor.start("s4", "s5", "s6")
+        await floor.enter(tp=None)
+        await floor.stop("s4", "s5", "s6")
+        for name in floor.resting():
+            await floor.venue.cancel(FUT, name, conditional=True)
+        await floor.move("57000")
+
+        async def publish(real: Any, stream: str, message: Any, *rest: Any, **more: Any) -> Any:
+            if isinstance(message, AlertEvent) and message.code == "LIQUIDATION":
+                raise BusUnavailable("down")
+            return await real(stream, message, *rest, **more)
+
+        bus.instead["publish"] = publish
+        await floor.start("s4", "s6", "s5")
+        await floor.settle(10_000)
+        assert await fixes(floor, "LIQUIDATED") == []
+        bus.instead.clear()
+        await floor.settle(10_000)
+
+        assert len(await fixes(floor, "LIQUIDATED")) == 1
+        told = [alert for alert in floor.messages(AlertEvent) if alert.code == "LIQUIDATION"]
+        assert [alert.source for alert in told] == ["s5"]
         await floor.stop()
 
     run_virtual(scenario())

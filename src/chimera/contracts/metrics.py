@@ -91,7 +91,7 @@ class AlertCode(StrEnum):
     INSUFFICIENT_BALANCE_RATE_HIGH = "INSUFFICIENT_BALANCE_RATE_HIGH"
     OCO_FALLBACK_RATE_HIGH = "OCO_FALLBACK_RATE_HIGH"
     GUARD_ANOMALY = "GUARD_ANOMALY"
-    """Added to CONTRACTS 5: a guard that is blind, has not sold yet, or guards another quantity than is held."""
+    """Added to CONTRACTS 5: a guard that sees no price, or could not sell yet."""
     ORDER_RETRY_EXHAUSTED = "ORDER_RETRY_EXHAUSTED"
     STOP_NOT_PLACED = "STOP_NOT_PLACED"
     CLOCK_SKEW = "CLOCK_SKEW"

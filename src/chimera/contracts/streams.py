@@ -121,7 +121,7 @@ ORD_RESULT = Stream(
     maxlen=MAXLEN_CORE,
 )
 POS_EVENTS = Stream("pos:events:INSTR", PositionEvent, ("s6",), ("s8", "s12"))
-RECON_CMD = Stream("recon:cmd", ReconcileCmd, ("s4", "s12"), ("s5",))
+RECON_CMD = Stream("recon:cmd", ReconcileCmd, ("s4", "s6", "s12"), ("s5",))
 RECON_RESULT = Stream("recon:result", ReconcileResult, ("s5",), ("s11", "s12"))
 LABEL_CMD = Stream("label:cmd", LabelCmd, ("s12",), ("s7",))
 LABEL_RESULT = Stream("label:result", LabelResult, ("s7",), ("s12",))

@@ -366,11 +366,13 @@ class PersonsStop(Contract):
 
 
 class PersonsLeave(Contract):
-    """A person wants this trade to end, at market, and it is left until it has."""
+    """A person wants this trade to end, at market, and it is left until it has; on SPOT not beyond `given_up_at`, when
+    exit after exit had found nothing to sell."""
 
     by: str
     at: EpochMs
     reason: str
+    given_up_at: EpochMs | None = None
 
 
 class Trade(Document):

@@ -25,6 +25,7 @@ class Fix(StrEnum):
     TRADE_CORRECTED = "TRADE_CORRECTED"
     ENTRY_NETTED = "ENTRY_NETTED"
     MANUAL_EXIT_ADOPTED = "MANUAL_EXIT_ADOPTED"
+    HOLDING_SHORT = "HOLDING_SHORT"
     LIQUIDATED = "LIQUIDATED"
     DELEVERAGED = "DELEVERAGED"
     SETTLED = "SETTLED"
@@ -50,6 +51,8 @@ _SENTENCES: dict[Fix, str] = {
     Fix.ENTRY_NETTED: "our order {subject} closed something that somebody else held; the trade counts the rest",
     Fix.MANUAL_EXIT_ADOPTED: "fill {subject} of a person's order closed some of our trade; that part is on file as its"
     " exit",
+    Fix.HOLDING_SHORT: "{subject} that our trades bought has left the wallet, and by no sale that the exchange lists"
+    ", so that nobody can sell it here",
     Fix.LIQUIDATED: "the exchange liquidated a position by order {subject}",
     Fix.DELEVERAGED: "the exchange closed a position by order {subject} to balance somebody else's loss (ADL)",
     Fix.SETTLED: "the exchange settled a position by order {subject}, as it does when a contract ends",

@@ -168,14 +168,15 @@ class Guards:
         await self.teller.event(EventKind.GUARD_TRIGGERED, record.intent.instrument, record.intent_id, why=why)
 
     async def unsold(self, record: IntentRecord, left: Decimal, why: str | None) -> None:
-        """It acted, and something is left."""
+        """It acted, and something is left. Named by its trade: each try is another guard, and a person is told once."""
         await self.teller.alert(
             AlertCode.GUARD_ANOMALY,
             Severity.ERROR,
             f"{record.intent.instrument}: the guard of {record.intent.parent_id} could not sell {left}"
             f" ({why or 'the book was too thin'}); it goes on",
-            intent_id=record.intent_id,
+            trade_id=str(record.intent.parent_id),
             symbol=record.symbol,
+            anomaly="UNSOLD",
         )
 
     async def blind(self, record: IntentRecord, why: str) -> None:
@@ -184,8 +185,9 @@ class Guards:
             AlertCode.GUARD_ANOMALY,
             Severity.ERROR,
             f"{record.intent.instrument}: the guard of {record.intent.parent_id} sees no price: {why}",
-            intent_id=record.intent_id,
+            trade_id=str(record.intent.parent_id),
             symbol=record.symbol,
+            anomaly="BLIND",
         )
 
 

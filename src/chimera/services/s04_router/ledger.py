@@ -55,6 +55,8 @@ class Counted(Protocol):
 
     def book(self, key: InstrumentKey, fills: Iterable[Fill]) -> None: ...
 
+    def recount(self, key: InstrumentKey) -> None: ...
+
     async def renew(self) -> None: ...
 
 
@@ -304,6 +306,9 @@ class Ledger:
                     shared = shared.but(closed_by=dict(closed_by))
                 if shared != entry.order:
                     await self._save(entry, shared.but(updated_at=self.clock.now_ms()), ())
+                    if record.market is Market.SPOT:
+                        # What strangers sold counts by what it closed of trades.
+                        self.holdings.recount(record.intent.instrument)
 
     async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
         fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)
@@ -380,7 +385,9 @@ class Ledger:
         entry.order = order
         entry.fills |= {fill.fill_id: fill for fill in fresh}
         self._remember(entry)
-        if fresh and order.market is Market.SPOT:
+        if fresh and order.market is Market.SPOT and order.is_strangers:
+            self.holdings.recount(InstrumentKey(order.market, order.symbol))
+        elif fresh and order.market is Market.SPOT:
             self.holdings.book(InstrumentKey(order.market, order.symbol), fresh)
         await self.results.tell(result_of(order, fresh if told is None else told))
         changed = self._changed.get(order.order_id)

@@ -22,6 +22,7 @@ from chimera.services.s05_reconciler.handlers.positions import Positions
 from chimera.services.s05_reconciler.handlers.recognise import Recognise
 from chimera.services.s05_reconciler.handlers.reconcile import Reconcile
 from chimera.services.s05_reconciler.handlers.sharing import Sharing
+from chimera.services.s05_reconciler.handlers.spot_held import SpotHeld
 from chimera.services.s05_reconciler.handlers.spot_stops import SpotStops
 from chimera.services.s05_reconciler.settings import Settings
 
@@ -30,7 +31,8 @@ def build(world: World, settings: Settings) -> Service:
     env = settings.env
     documents, venue, clock = world.documents, world.venue, world.clock
     teller = Teller(source="s5", env=env, bus=world.bus, documents=documents, clock=clock)
-    fills = Fills(settings=settings, documents=documents, venue=venue, peers=world.peers, clock=clock)
+    fills = Fills(settings=settings, documents=documents, venue=venue, peers=world.peers, clock=clock, teller=teller)
+    sharing = Sharing(settings=settings, documents=documents, venue=venue, peers=world.peers, fills=fills, clock=clock)
     reconcile = Reconcile(
         settings=settings,
         documents=documents,
@@ -61,14 +63,17 @@ def build(world: World, settings: Settings) -> Service:
             venue=venue,
             peers=world.peers,
             fills=fills,
-            sharing=Sharing(
-                settings=settings,
-                documents=documents,
-                venue=venue,
-                peers=world.peers,
-                fills=fills,
-                clock=clock,
-            ),
+            sharing=sharing,
+            clock=clock,
+            teller=teller,
+        ),
+        spot_held=SpotHeld(
+            settings=settings,
+            documents=documents,
+            venue=venue,
+            peers=world.peers,
+            fills=fills,
+            sharing=sharing,
             clock=clock,
             teller=teller,
         ),

@@ -1,8 +1,8 @@
 """S6, the keeper of positions.
 
 Consumes   ord:result (every change of every order), mkt:funding (what was settled), treasury:transfers, cfg:events
-Produces   pos:events, alerts, ops:events (what a person told it); documents trades, positions_snapshots,
-           strategy_events, treasury_transfers (proposed), equity peak and halts
+Produces   pos:events, alerts, ops:events (what a person told it), recon:cmd (an exit found nothing to sell); documents
+           trades, positions_snapshots, strategy_events, treasury_transfers (proposed), equity peak and halts
 Owns       a trade from its first fill to flat: its stop and targets once the entry intent is final, its growth, its
            end, its result and the release of its risk budget; the account's daily loss and drawdown; what a wallet
            that runs short asks of the other
@@ -115,6 +115,7 @@ def build(world: World, settings: Settings) -> Service:
         stagnation=Stagnation(documents=world.documents, refresh=refresh, memory=memory, clock=world.clock),
         limits=limits,
         memory=memory,
+        bus=world.bus,
         clock=world.clock,
         teller=teller,
     )
@@ -196,7 +197,7 @@ def build(world: World, settings: Settings) -> Service:
             watch.every(),
         ),
         routes=api.routes(),
-        produces=("pos:events", "alerts", "ops:events"),
+        produces=("pos:events", "recon:cmd", "alerts", "ops:events"),
         start=start,
         background=(manage.follow,),
         checks=checks,

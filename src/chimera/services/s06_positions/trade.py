@@ -392,7 +392,8 @@ def exit_pending(orders: Iterable[Order]) -> bool:
 
 def spot_effects(facts: Facts, trade: Trade) -> tuple[Effect, ...]:
     """A spot trade lives by its pair or guard, which are the router's, until a person wants it to end."""
-    if trade.persons_leave is None or not is_held(trade) or exit_pending(facts.own_orders):
+    leave = trade.persons_leave
+    if leave is None or leave.given_up_at is not None or not is_held(trade) or exit_pending(facts.own_orders):
         return ()
     if not facts.record.state.is_final:
         return (TakeBackEntry(),)

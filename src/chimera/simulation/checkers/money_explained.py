@@ -38,7 +38,8 @@ def check(evidence: Evidence) -> list[str]:
     for key in sorted({*explained, *evidence.balances}):
         flows = evidence.flows.get(key, {})
         expected = explained[key] + flows.get(Flow.INSURANCE_CLEAR, _ZERO)
-        changed = evidence.balances.get(key, _ZERO) - flows.get(Flow.DEPOSIT, _ZERO)
+        moved = flows.get(Flow.DEPOSIT, _ZERO) + flows.get(Flow.WITHDRAW, _ZERO)
+        changed = evidence.balances.get(key, _ZERO) - moved
         if abs(changed - expected) > TOLERANCE:
             market, asset = key
             findings.append(f"{market} {asset} changed by {changed} and the documents explain {expected}")
@@ -63,7 +64,8 @@ def _trades(evidence: Evidence) -> list[str]:
     all_fills = {fill.fill_id: fill for fill in evidence.on_file(FILLS) if fill.market is Market.FUT}
     fills = [fill for fill in all_fills.values() if not orders[fill.order_id].is_strangers]
     for order in orders.values():
-        fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]
+        if order.market is Market.FUT:
+            fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]
     meddled = {fill.symbol for fill in fills_of_strangers(evidence) if fill.market is Market.FUT}
     settled = [
         record

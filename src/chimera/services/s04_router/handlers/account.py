@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.documents import LIQUIDATION, MANUAL, Order
-from chimera.contracts.enums import ReconcileScope, Severity, Side
+from chimera.contracts.documents import MANUAL, Order
+from chimera.contracts.enums import ReconcileScope, Severity
 from chimera.contracts.messages import ReconcileCmd
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.streams import RECON_CMD
 from chimera.domain.execution.orders import AccountChange, OrderUpdated, StreamReset, VenueFill
+from chimera.domain.reconcile.fixes import close_by_exchange, sentence_of
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
@@ -171,13 +172,16 @@ class Account:
             self._ask_to_compare(change.fill)
         if order is None:
             return
-        if change.fill is not None and order.reason == LIQUIDATION:
+        closed = close_by_exchange(order.order_id)
+        if change.fill is not None and closed is not None:
+            # At once; S5 tells it again with all of its fills, and where nobody told us here.
             await self.teller.alert(
                 AlertCode.LIQUIDATION,
                 Severity.FATAL,
-                f"the exchange liquidated {change.fill.qty} {change.fill.symbol} at {change.fill.price}",
+                f"{change.fill.key}: {sentence_of(closed, order.order_id)}; {change.fill.qty} went at"
+                f" {change.fill.price}",
                 symbol=change.fill.symbol,
-                side=Side(change.fill.side).value,
+                order_id=order.order_id,
             )
         if change.fill is not None:
             # Last, so that what had to wait for a store is counted once.

@@ -6,19 +6,20 @@ after any other (late, or mended) all that are on file are counted anew, oldest 
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, HOLDINGS_SPOT_SNAPSHOTS, INTENTS, ORDERS
-from chimera.contracts.documents import Fill, HoldingSnapshot
+from chimera.contracts.documents import Fill, HoldingSnapshot, is_strangers_order
 from chimera.contracts.enums import OPEN_INTENTS, Market, OrderStatus, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import SPOT_WAC
 from chimera.domain.exact import average, money
 from chimera.domain.market.instrument import Instrument
 from chimera.domain.positions.spot_count import SpotCount
+from chimera.domain.positions.trade_book import part_of
 from chimera.domain.positions.wac import Holding
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
@@ -52,6 +53,12 @@ class Holdings:
         count = self._counts.get(key)
         if count is not None and not all(count.add(fill, self.instruments[key]) for fill in in_order(fills)):
             del self._counts[key]
+
+    def recount(self, key: InstrumentKey) -> None:
+        """What strangers sold of it has come on file, or how much of that was of trades."""
+        self._booked[key] += 1
+        self._untold.add(key)
+        self._counts.pop(key, None)
 
     async def renew(self) -> None:
         """Tell what is held wherever fills were booked."""
@@ -110,12 +117,31 @@ class Holdings:
                     Query(collection=FILLS, index="by_sym_time", equal=(("symbol", key.symbol),))
                 )
                 count = SpotCount()
-                for fill in in_order(each for each in found if each.market is Market.SPOT):
+                spot = [each for each in found if each.market is Market.SPOT]
+                for fill in in_order(await self._as_ours(key, spot)):
                     count.add(fill, self.instruments[key])
                 # What was booked meanwhile may not be among what was read.
                 if booked == self._booked[key]:
                     self._counts[key] = count
             return count
+
+    async def _as_ours(self, key: InstrumentKey, fills: Sequence[Fill]) -> list[Fill]:
+        """These fills, and of those of strangers the part that closed trades of ours: the rest was never ours."""
+        # An order that nobody here sent has no intent but itself.
+        doubted = {fill.order_id for fill in fills if fill.intent_id == fill.order_id}
+        rows = await self.documents.get_values(ORDERS, doubted, ("intent_id", "parent_id", "reason"))
+        strangers = {name for name, row in rows.items() if is_strangers_order(*row)}
+        if not strangers:
+            return list(fills)
+        closed: dict[str, Decimal] = {}
+        for (parts,) in await self.documents.find_values(
+            Query(collection=ORDERS, index="by_sym_time", equal=(("symbol", key.symbol),)), ("closed_by",)
+        ):
+            for fill_id, qty in (parts or {}).items():
+                closed[fill_id] = closed.get(fill_id, Decimal(0)) + Decimal(str(qty))
+        ours = [fill for fill in fills if fill.order_id not in strangers]
+        theirs = [part_of(fill, closed.get(fill.fill_id, Decimal(0))) for fill in fills if fill.order_id in strangers]
+        return [*ours, *(fill for fill in theirs if fill.qty > 0)]
 
     async def snapshot(self) -> None:
         """Each 10 s while something is held, and once when it has gone."""

@@ -3,6 +3,7 @@
 Start-up and crash recovery are the same path. Nothing here sends an entry.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -10,12 +11,13 @@ import structlog
 
 from chimera.contracts.collections import FILLS, INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord, Order
-from chimera.contracts.enums import OPEN_INTENTS, Market
+from chimera.contracts.enums import OPEN_INTENTS, Market, Purpose
 from chimera.contracts.http import LookupRequest, ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.last_gate import DAY_MS, LastGate
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
+from chimera.ports.errors import DependencyDown
 from chimera.ports.venue import UnknownOrder, Venue
 from chimera.runtime.service import Problem
 from chimera.services.s04_router.handlers.drive import Drive
@@ -40,8 +42,14 @@ class Recover:
     async def start(self) -> None:
         await self.catch_up()
         await self._count_the_day()
-        for record in await self.open_intents():
+        unfinished = await self.open_intents()
+        for record in unfinished:
             self.drive.begin(record, restored=True)
+        for trade_id in {record.intent.parent_id for record in unfinished if record.purpose is Purpose.GUARD}:
+            # That a person had sold it may be on file, and its guard not told yet.
+            entry = None if trade_id is None else await self.documents.get(INTENTS, trade_id)
+            if entry is not None:
+                await self.drive.spot_exit.sold_by_others(entry)
         for key in self.keys:
             if key.market is Market.SPOT:
                 await self.holdings.refresh(key)
@@ -94,11 +102,11 @@ class Recover:
         """POST /orders/share.
 
         Raises:
-            Problem: 404, no such futures entry, or no such order; 422, an order or a fill that cannot be meant.
+            Problem: 404, no such entry, or no such order; 422, an order or a fill that cannot be meant.
         """
         record = await self.documents.get(INTENTS, wanted.intent_id)
-        if record is None or not record.purpose.is_new_entry or record.market is not Market.FUT:
-            raise Problem(404, "unknown-intent", f"no futures entry {wanted.intent_id!r} is on file")
+        if record is None or not record.purpose.is_new_entry:
+            raise Problem(404, "unknown-intent", f"no entry {wanted.intent_id!r} is on file")
         for name, qty in (*wanted.foreign.items(), *wanted.closed_by.items()):
             if qty < 0:
                 raise Problem(422, "negative-qty", f"{name} is shared with {qty}; name 0 or more")
@@ -117,6 +125,11 @@ class Recover:
             if order is None or not order.is_strangers or order.side is record.intent.side:
                 raise Problem(422, "not-a-strangers-fill", f"fill {fill_id!r} closed nothing of {wanted.intent_id!r}")
         await self.ledger.share(record, wanted.foreign, wanted.closed_by)
+        if record.market is Market.SPOT:
+            await self.drive.spot_exit.sold_by_others(record)
+            # What is held is told again by its own timer.
+            with suppress(DependencyDown):
+                await self.holdings.renew()
 
     async def catch_up(self) -> None:
         """Ask for every order that is open on file. One that the exchange has never heard of is left to its intent if

@@ -5,6 +5,7 @@ a stop is not an option.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,8 +58,10 @@ SELLING_KEPT = 1_000
 TURN_MS = 50
 """Of our own work: how often a second seller of one trade looks whether the first is done."""
 
-AGAIN_MS, AGAIN_MAX_MS = 250, 5_000
-"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most."""
+AGAIN_MS, AGAIN_MAX_MS, AGAIN_REFUSED_MAX_MS = 250, 5_000, 30_000
+"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most. The last is
+for one that the exchange refused: a halted symbol stays so for long, while an exchange that is back, or a book that has
+filled up again, is to be used at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +123,8 @@ class SpotExit:
     gap_bps: Callable[[], Decimal]
     _selling: dict[str, str] = field(default_factory=dict)
     """By trade: the intent that sells now, or sold last."""
+    _waiting: Counter[str] = field(default_factory=Counter)
+    """By trade: how many wait for that one."""
 
     async def arm(self, run: Run) -> None:
         """Protect what was received, and the dust of earlier trades that this makes sellable: by the exchange's pair,
@@ -226,10 +231,16 @@ class SpotExit:
         entry = await self.documents.get(INTENTS, intent.parent_id)
         left = None if entry is None else await self.uncovered(entry)
         guards = run.record.purpose is Purpose.GUARD
+        if entry is not None and left is not None and self.guardian and guards:
+            why = run.execution.stopped if run.execution else None
+            await self.guards.unsold(run.record, left.qty, why)
+            orders = (await run.orders(self.ledger)).values()
+            # What a person's order holds, or has sold, is as far away as what the exchange refuses.
+            refused = why == NOTHING_TO_SELL or any(order.status is OrderStatus.REJECTED for order in orders)
+            await self._pause(entry.intent_id, refused=refused)
+            # A person may have sold it by hand meanwhile.
+            left = await self.uncovered(entry)
         if entry is not None and left is not None and self.guardian:
-            if guards:
-                await self.guards.unsold(run.record, left.qty, run.execution.stopped if run.execution else None)
-                await self._pause(entry.intent_id)
             await self.guards.arm(
                 entry.intent,
                 left.qty,
@@ -251,11 +262,27 @@ class SpotExit:
             return None
         return Uncovered(qty, *prices)
 
-    async def _pause(self, trade_id: str) -> None:
-        """Longer from guard to guard: an exchange that refuses may do so for hours."""
+    async def sold_by_others(self, entry: IntentRecord) -> None:
+        """Where a person has sold some of it by hand: a guard has nothing to watch if no more is left than dust."""
+        instrument = self.instruments[entry.intent.instrument]
+        left = await self._left(entry.intent_id, instrument)
+        bought = [order for order in await self.ledger.of_trade(entry.intent_id) if order.side is Side.BUY]
+        qty = sum((order.filled_qty or Decimal(0) for order in bought), Decimal(0))
+        if left is None or qty == 0 or not any(order.closed_by for order in bought):
+            return
+        cost = sum(((order.filled_qty or Decimal(0)) * (order.avg_price or Decimal(0)) for order in bought), Decimal(0))
+        # By what it cost, as the keeper of positions calls a trade flat.
+        if left < instrument.step_size or left * cost / qty < instrument.min_notional:
+            self.guards.stand_down(entry.intent_id, "SOLD_BY_HAND")
+
+    async def _pause(self, trade_id: str, *, refused: bool) -> None:
+        """Longer from guard to guard: an exchange that refuses may do so for hours. Nobody who wants to sell the trade
+        waits for it: this is the turn of a guard that sells nothing now."""
         doubled = AGAIN_MS << min(await self.guards.count(trade_id), 10)
-        wait_ms = self.clock.work_ms(min(AGAIN_MAX_MS, doubled))
-        await self.clock.sleep_until_ms(self.clock.now_ms() + wait_ms)
+        wait_ms = min(AGAIN_REFUSED_MAX_MS if refused else AGAIN_MAX_MS, doubled)
+        until_ms = self.clock.now_ms() + self.clock.work_ms(wait_ms)
+        while self.clock.now_ms() < until_ms and not self._waiting[trade_id]:
+            await self.clock.sleep_until_ms(min(until_ms, self.clock.now_ms() + self.clock.work_ms(TURN_MS)))
 
     async def _entry_has_ended(self, trade_id: str, why: str) -> None:
         """It takes back what rests of it and protects what it bought; then there is something to leave."""
@@ -272,15 +299,23 @@ class SpotExit:
                 while len(self._selling) > SELLING_KEPT:
                     self._selling.pop(next(iter(self._selling)))
                 return
-            await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+            self._waiting[trade_id] += 1
+            try:
+                await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+            finally:
+                self._waiting[trade_id] -= 1
+                if not self._waiting[trade_id]:
+                    del self._waiting[trade_id]
 
     async def _left(self, trade_id: str, instrument: Instrument) -> Decimal | None:
-        """What of the entry's own is still held, by the fills on file; None: it is no entry of ours."""
+        """What of the entry's own is still held, by the fills on file and what a person is known to have sold of it;
+        None: it is no entry of ours."""
         orders = await self.ledger.of_trade(trade_id)
         bought = [order for order in orders if order.side is Side.BUY]
         if not bought:
             return None
         sold = sum((order.filled_qty or Decimal(0) for order in orders if order.side is Side.SELL), Decimal(0))
+        sold += sum((qty for order in bought for qty in (order.closed_by or {}).values()), Decimal(0))
         return max(Decimal(0), await self._arrived(bought, instrument) - sold)
 
     async def _arrived(self, bought: Sequence[Order], instrument: Instrument) -> Decimal:

@@ -11,14 +11,18 @@ from typing import Any
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import is_strangers_order
+from chimera.contracts.enums import Severity
 from chimera.contracts.http import LookupRequest
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.metrics import AlertCode
 from chimera.domain.execution.orders import VenueFill
-from chimera.domain.reconcile.fixes import Fix, close_by_exchange
+from chimera.domain.reconcile.fixes import Fix, close_by_exchange, sentence_of
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
+from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.venue import Venue
+from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.settings import Settings
 
@@ -38,6 +42,7 @@ class Fills:
     venue: Venue
     peers: Peers
     clock: Clock
+    teller: Teller
 
     async def book_missing(self, key: InstrumentKey, since_ms: int, findings: Findings) -> Seen:
         """Have every order booked that filled since `since_ms` and whose fill is not on file."""
@@ -98,7 +103,8 @@ class Fills:
                 raise CannotCompare(f"fill {fill.trade_id} of {fill.client_order_id} could not be booked")
 
     async def _recognise(self, key: InstrumentKey, fills: Sequence[VenueFill], findings: Findings) -> None:
-        """What the exchange itself closed is told once, be it booked by this run or by the account's stream before."""
+        """What the exchange itself closed is told once, and to a person, be it booked by this run or by the account's
+        stream before: nobody else may have heard of it."""
         for client_order_id in dict.fromkeys(fill.client_order_id for fill in fills):
             fix = close_by_exchange(client_order_id)
             if fix is None:
@@ -108,7 +114,7 @@ class Fills:
                 Query(collection=FILLS, index="by_order", equal=(("order_id", client_order_id),))
             )
             held = sum((-part.side.sign * part.qty for part in parts if part.side is not None), Decimal(0))
-            await findings.fixed(
+            noted = await findings.note(
                 fix,
                 key,
                 client_order_id,
@@ -116,6 +122,21 @@ class Fills:
                 before={"held": float(held)},
                 after={"held": 0.0, "price": float(parts[-1].price)},
             )
+            if not noted.fresh:
+                continue
+            try:
+                await self.teller.alert(
+                    AlertCode.LIQUIDATION,
+                    Severity.FATAL,
+                    f"{key}: {sentence_of(fix, client_order_id)}; {abs(held)} of it went at {parts[-1].price}",
+                    symbol=key.symbol,
+                    order_id=client_order_id,
+                )
+            except DependencyDown:
+                # The next run sees it for the first time again, and tells it.
+                await findings.withdraw(noted)
+                raise
+            findings.done(noted)
 
     def is_young(self, ts: int) -> bool:
         """Whether what the exchange says of a position may be from before a fill at `ts`."""

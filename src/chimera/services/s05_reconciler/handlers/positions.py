@@ -11,7 +11,6 @@ from chimera.contracts import ids
 from chimera.contracts.collections import INSTRUMENT_REGISTRY, INTENTS
 from chimera.contracts.documents import IntentRecord, StrangersState, Trade
 from chimera.contracts.enums import (
-    OPEN_INTENTS,
     Intent,
     IntentState,
     Market,
@@ -20,7 +19,6 @@ from chimera.contracts.enums import (
     Severity,
     Side,
 )
-from chimera.contracts.http import ManageRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.metrics import AlertCode
@@ -31,7 +29,7 @@ from chimera.domain.positions.stops import protective
 from chimera.domain.reconcile.compare import uncovered_qty
 from chimera.domain.reconcile.fixes import Fix
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Query
+from chimera.ports.documents import Documents
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue
@@ -42,7 +40,7 @@ from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
 from chimera.services.s05_reconciler.handlers.sharing import Sharing
-from chimera.services.s05_reconciler.handlers.trades import beyond, open_trade
+from chimera.services.s05_reconciler.handlers.trades import ask_s6, beyond, entry_unfinished, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -313,27 +311,14 @@ class Positions:
 
     async def _entry_unfinished(self, key: InstrumentKey) -> bool:
         patience_ms = self.clock.work_ms(self.settings.entry_patience_ms)
-        for state in OPEN_INTENTS:
-            for record in await self.documents.find(
-                Query(
-                    collection=INTENTS,
-                    index="by_instr",
-                    equal=(("market", key.market.value), ("symbol", key.symbol), ("state", state.value)),
-                )
-            ):
-                if record.purpose.is_new_entry and self.clock.now_ms() - record.created_at < patience_ms:
-                    return True
-        return False
+        return await entry_unfinished(self.documents, key, self.clock.now_ms() - patience_ms)
 
     async def _ask_s6(self, key: InstrumentKey) -> None:
         """
         Raises:
             CannotCompare: S6 did not look.
         """
-        wanted = ManageRequest(market=key.market, symbol=key.symbol)
-        answer = await self.peers.call(PeerCall("s6", "POST", "/positions/manage", body=wanted, actor="s5"))
-        if not answer.ok:
-            raise CannotCompare(f"s6 did not read {key} anew: {answer.body}")
+        await ask_s6(self.peers, key)
 
 
 def _signed(trade: Trade | None) -> Decimal:

@@ -43,6 +43,7 @@ from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import Orders
 from chimera.services.s05_reconciler.handlers.positions import Positions
 from chimera.services.s05_reconciler.handlers.recognise import Recognise
+from chimera.services.s05_reconciler.handlers.spot_held import SpotHeld
 from chimera.services.s05_reconciler.handlers.spot_stops import SpotStops, may_have_bared
 from chimera.services.s05_reconciler.settings import Settings
 
@@ -81,6 +82,7 @@ class Reconcile:
     fills: Fills
     orders: Orders
     positions: Positions
+    spot_held: SpotHeld
     spot_stops: SpotStops
     recognise: Recognise
     balances: Balances
@@ -311,6 +313,8 @@ class Reconcile:
             await self.orders.compare(keys, listed, positions, findings)
         if scope is not ReconcileScope.ORDERS:
             await self._compare_positions(keys, positions, seen, findings)
+            if await self.spot_held.compare(keys, seen, findings):
+                self._look_again()
         await self.recognise.look(keys, since_ms, positions, listed, findings)
         if scope is ReconcileScope.ALL and not self._moving and await self.balances.compare(findings):
             self._look_again()

@@ -1,4 +1,5 @@
-"""Whose a futures position is, where somebody else trades on the instrument of a trade of ours, and that written down.
+"""Whose a futures position is, where somebody else trades on the instrument of a trade of ours, and that written down,
+of SPOT trades as well (`spot_held` says what is theirs).
 
 Owns when the exchange's view is believed. The convention is `domain/reconcile/shares`; why: ADR 0032.
 """
@@ -10,7 +11,7 @@ from decimal import Decimal
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.collections import ORDERS
+from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import Trade
 from chimera.contracts.http import ShareRequest
 from chimera.contracts.instrument_key import InstrumentKey
@@ -78,11 +79,8 @@ class Sharing:
 
     def _read_before(self, trade: Trade, qty: Decimal, fills: Sequence[VenueFill]) -> Decimal | None:
         """`qty` is what it seems to have been by what was just read. None: not sure yet."""
-        known = self._before.get(trade.symbol)
-        young = self.fills.is_young(fills[-1].ts)
-        if known is None or known.trade_id != trade.trade_id or (known.qty != qty and not (known.sure and young)):
-            known = Before(trade_id=trade.trade_id, qty=qty, at_ms=self.clock.now_ms())
-        known = replace(known, sure=known.sure or not (young or self.fills.is_young(known.at_ms)))
+        seen = Before(trade_id=trade.trade_id, qty=qty, at_ms=self.clock.now_ms())
+        known = read_again(self._before.get(trade.symbol), seen, fills[-1].ts, self.fills)
         self._before[trade.symbol] = known
         return known.qty if known.sure else None
 
@@ -91,7 +89,7 @@ class Sharing:
         millisecond."""
         first = min(ids.fill_order(fill.ts, fill.fill_id) for fill in trade.entries)
         fills = await self.venue.fills(key, trade.opened_at)
-        return [fill for fill in sorted(fills, key=_place) if _place(fill) >= first]
+        return [fill for fill in sorted(fills, key=place_of) if place_of(fill) >= first]
 
     async def _whose(self, fill: VenueFill) -> Whose:
         name = fill.client_order_id
@@ -130,44 +128,87 @@ class Sharing:
             intent_id=trade.trade_id, foreign=foreign, closed_by=closed_by, orders=tuple(dict.fromkeys(adopted))
         )
         noted = [
-            *await self._note(findings, Fix.ENTRY_NETTED, key, foreign_on_file, foreign, last_of),
-            *await self._note(findings, Fix.MANUAL_EXIT_ADOPTED, key, closed_on_file, closed_by, last_of),
+            *await _note(findings, Fix.ENTRY_NETTED, key, foreign_on_file, foreign, last_of),
+            *await _note(findings, Fix.MANUAL_EXIT_ADOPTED, key, closed_on_file, closed_by, last_of),
         ]
+        return await self._send(share, noted, findings)
+
+    async def write_spot(
+        self, trade: Trade, closed_by: Mapping[str, Decimal], fills: Sequence[VenueFill], findings: Findings
+    ) -> bool:
+        """The same of a SPOT trade, of which strangers can only sell. True where something was not on file so."""
+        before = await self.closed_on_file(trade)
+        if before == closed_by:
+            return False
+        theirs = [fill for fill in fills if fill.fill_id in closed_by]
+        share = ShareRequest(
+            intent_id=trade.trade_id,
+            foreign={},
+            closed_by=dict(closed_by),
+            orders=tuple(dict.fromkeys(fill.client_order_id for fill in theirs)),
+        )
+        key = InstrumentKey(trade.market, trade.symbol)
+        last_of = {fill.fill_id: fill.ts for fill in theirs}
+        noted = await _note(findings, Fix.MANUAL_EXIT_ADOPTED, key, before, closed_by, last_of)
+        return await self._send(share, noted, findings)
+
+    async def closed_on_file(self, trade: Trade) -> dict[str, Decimal]:
+        """What strangers' fills closed of the trade as far as that is on file, by fill."""
+        record = await self.documents.get(INTENTS, trade.trade_id)
+        entry = None if record is None else await self.documents.get(ORDERS, record.intent.client_order_id)
+        return dict(entry.closed_by or {}) if entry is not None else {}
+
+    async def _send(self, share: ShareRequest, noted: Sequence[Noted], findings: Findings) -> bool:
+        """
+        Raises:
+            CannotCompare: S4 could not write it.
+        """
         answer = await self.peers.call(PeerCall("s4", "POST", "/orders/share", body=share, actor="s5"))
         if answer.status == 404:
             # One that nobody can find any more must not keep the others from being seen to.
-            log.error("what strangers did cannot be shared out", trade=trade.trade_id, why=answer.body)
+            log.error("what strangers did cannot be shared out", trade=share.intent_id, why=answer.body)
             for each in noted:
                 await findings.withdraw(each)
             return False
         if not answer.ok:
-            raise CannotCompare(f"s4 could not share {trade.trade_id} out: {answer.body}")
+            raise CannotCompare(f"s4 could not share {share.intent_id} out: {answer.body}")
         for each in noted:
             findings.done(each)
         return True
 
-    async def _note(
-        self,
-        findings: Findings,
-        fix: Fix,
-        key: InstrumentKey,
-        before: Mapping[str, Decimal],
-        after: Mapping[str, Decimal],
-        last_of: Mapping[str, int],
-    ) -> list[Noted]:
-        return [
-            await findings.note(
-                fix,
-                key,
-                subject,
-                at_ms=last_of[subject],
-                before=float(before.get(subject, Decimal(0))),
-                after=float(after[subject]),
-            )
-            for subject in sorted(after)
-            if after[subject] != before.get(subject, Decimal(0))
-        ]
+
+def read_again(known: Before | None, seen: Before, newest_ms: int, fills: Fills, *, only_fills: bool = True) -> Before:
+    """What is known of it after it was read as `seen`, while the newest fill was of `newest_ms`. Sure once it was read
+    alike twice, as far apart as the exchange's queries may lag. Where `only_fills` can move what was read, what is sure
+    is not doubted for a young one."""
+    young = fills.is_young(newest_ms)
+    believed = known is not None and known.sure and young and only_fills
+    if known is None or known.trade_id != seen.trade_id or (known.qty != seen.qty and not believed):
+        known = seen
+    return replace(known, sure=known.sure or not (young or fills.is_young(known.at_ms)))
 
 
-def _place(fill: VenueFill) -> tuple[int, int, str]:
+async def _note(
+    findings: Findings,
+    fix: Fix,
+    key: InstrumentKey,
+    before: Mapping[str, Decimal],
+    after: Mapping[str, Decimal],
+    last_of: Mapping[str, int],
+) -> list[Noted]:
+    return [
+        await findings.note(
+            fix,
+            key,
+            subject,
+            at_ms=last_of[subject],
+            before=float(before.get(subject, Decimal(0))),
+            after=float(after[subject]),
+        )
+        for subject in sorted(after)
+        if after[subject] != before.get(subject, Decimal(0))
+    ]
+
+
+def place_of(fill: VenueFill) -> tuple[int, int, str]:
     return ids.fill_order(fill.ts, fill.fill_id)

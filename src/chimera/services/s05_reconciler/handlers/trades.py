@@ -1,14 +1,17 @@
-"""What is ours by our own books: open trades, and stops that we took back ourselves."""
+"""What of a position or a wallet is ours by our own books, whether those say all of it, and what we took back."""
 
 from collections.abc import Sequence
 from decimal import Decimal
 
-from chimera.contracts.collections import STRATEGY_EVENTS, TRADES
+from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS, TRADES
 from chimera.contracts.documents import Order, Trade
-from chimera.contracts.enums import OPEN_TRADES, EventKind, TradeStatus
+from chimera.contracts.enums import OPEN_INTENTS, OPEN_TRADES, EventKind, TradeStatus
+from chimera.contracts.http import ManageRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import VenuePosition
 from chimera.ports.documents import Documents, Query
+from chimera.ports.peers import PeerCall, Peers
+from chimera.services.s05_reconciler.findings import CannotCompare
 
 TOLD_WITHIN_MS = 60_000
 """A cancel of ours is on file at most so long after the exchange did it."""
@@ -66,3 +69,29 @@ async def asked_to_go_of(documents: Documents, stops: Sequence[Order]) -> frozen
             if (event.detail or {}).get("subject") == stop.order_id:
                 asked.add(stop.order_id)
     return frozenset(asked)
+
+
+async def entry_unfinished(documents: Documents, key: InstrumentKey, since_ms: int) -> bool:
+    """Whether an entry there that was accepted after `since_ms` is still the router's affair."""
+    for state in OPEN_INTENTS:
+        for record in await documents.find(
+            Query(
+                collection=INTENTS,
+                index="by_instr",
+                equal=(("market", key.market.value), ("symbol", key.symbol), ("state", state.value)),
+            )
+        ):
+            if record.purpose.is_new_entry and record.created_at > since_ms:
+                return True
+    return False
+
+
+async def ask_s6(peers: Peers, key: InstrumentKey) -> None:
+    """
+    Raises:
+        CannotCompare: S6 did not look.
+    """
+    wanted = ManageRequest(market=key.market, symbol=key.symbol)
+    answer = await peers.call(PeerCall("s6", "POST", "/positions/manage", body=wanted, actor="s5"))
+    if not answer.ok:
+        raise CannotCompare(f"s6 did not read {key} anew: {answer.body}")

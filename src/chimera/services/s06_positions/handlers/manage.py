@@ -10,12 +10,23 @@ from decimal import Decimal
 
 import structlog
 
+from chimera.contracts import ids
 from chimera.contracts.collections import TRADES
 from chimera.contracts.documents import Order
-from chimera.contracts.enums import CancelReason, FundingKind, Market, OrderType, Purpose, Severity, TradeStatus
+from chimera.contracts.enums import (
+    CancelReason,
+    FundingKind,
+    Market,
+    OrderType,
+    Purpose,
+    ReconcileScope,
+    Severity,
+    TradeStatus,
+)
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.messages import FundingEvent, OrderResult
+from chimera.contracts.messages import FundingEvent, OrderResult, ReconcileCmd
 from chimera.contracts.metrics import AlertCode
+from chimera.contracts.streams import RECON_CMD
 from chimera.domain.positions.manage import (
     LADDER,
     LIQUIDATION_BUFFER,
@@ -32,6 +43,7 @@ from chimera.domain.positions.manage import (
     TakeBackEntry,
     manage,
 )
+from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Query
 from chimera.ports.errors import DependencyDown
@@ -67,6 +79,10 @@ ADD_RETRY_MAX_MS = 300_000
 """An add that may not be yet is looked at again; one that was refused waits longer each time: nothing is at risk."""
 REDUCE_RETRY_MAX_MS = {LADDER: RETRY_MAX_MS, PERSON: 5_000}
 """A person waits for it, and the stop holds meanwhile."""
+IN_VAIN_MAX = 3
+"""Exits in a row that found nothing to sell. The first may have read a wallet that was behind; after so many, with
+`REDUCE_RETRY_MAX_MS` between them, the coins are gone or held by somebody else, and what comes into the wallet later is
+not the trade's to sell."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +99,7 @@ class Manage:
     stagnation: Stagnation
     limits: Limits
     memory: Memory
+    bus: Bus
     clock: Clock
     teller: Teller
 
@@ -224,8 +241,8 @@ class Manage:
         return wait is not None and wait.refused > 0 and self.clock.now_ms() < self._until_ms(held, wait)
 
     def _until_ms(self, held: Held, wait: Wait) -> int:
-        """A position that has lost its stop since does not wait for long."""
-        if open_stops(held.facts.own_orders):
+        """A position that has lost its stop since does not wait for long. On SPOT that is the router's to mend."""
+        if held.trade.market is not Market.FUT or open_stops(held.facts.own_orders):
             return wait.until_ms
         return min(wait.until_ms, wait.since_ms + self.clock.work_ms(NAKED_RETRY_MAX_MS))
 
@@ -329,6 +346,8 @@ class Manage:
 
     async def _reduce(self, held: Held, qty: Decimal, reason: str) -> bool:
         """Close `qty` at market. A rung that is taken so is a target that filled."""
+        if held.trade.market is Market.SPOT and await self._finds_nothing(held):
+            return False
         ladder, near = reason == LADDER, reason == LIQUIDATION_BUFFER
         if reason not in (LADDER, PERSON):
             await self.teller.alert(
@@ -346,6 +365,42 @@ class Manage:
         log.warning("not reduced yet", trade=held.trade.trade_id, why=asked.why)
         self._refused(held, ReduceAtMarket, REDUCE_RETRY_MAX_MS.get(reason, NAKED_RETRY_MAX_MS))
         return False
+
+    async def _finds_nothing(self, held: Held) -> bool:
+        """Whether exits of a SPOT trade found nothing to sell, so that the next one waits, or none is sent any more.
+        The reconciler is asked first: it knows what a person has sold by hand."""
+        leave = held.trade.persons_leave
+        assert leave is not None, f"spot trade {held.trade.trade_id} is left by nobody's wish"
+        vain, ended_ms = await self.ordering.in_vain(held, leave.at)
+        until_ms = ended_ms + self.clock.work_ms(REDUCE_RETRY_MAX_MS[PERSON])
+        now_ms = self.clock.now_ms()
+        if vain == 0 or (vain < IN_VAIN_MAX and now_ms >= until_ms):
+            return False
+        if now_ms < until_ms:
+            # Also after the last: the answer closes the trade, and nobody has to be told.
+            held.waits[ReduceAtMarket] = Wait(now_ms, until_ms, vain)
+            await self.bus.publish(
+                RECON_CMD.name(self.settings.env),
+                ReconcileCmd(
+                    req_id=ids.request_id(now_ms, held.trade.trade_id, "nothing-to-sell"),
+                    ts=now_ms,
+                    scope=ReconcileScope.SYMBOL,
+                    symbol=held.trade.symbol,
+                ),
+            )
+            return True
+        await self.teller.alert(
+            AlertCode.ORDER_RETRY_EXHAUSTED,
+            Severity.ERROR,
+            f"{held.key}: {held.trade.trade_id} is not closed: {vain} exits found nothing of {held.trade.qty_open} free"
+            " to sell, and no sale at the exchange explains it; no more are sent until somebody asks again",
+            trade_id=held.trade.trade_id,
+            symbol=held.trade.symbol,
+        )
+        given_up = leave.model_copy(update={"given_up_at": now_ms})
+        await self.documents.put(TRADES, held.trade.but(persons_leave=given_up, updated_at=now_ms))
+        await self.refresh.run(held.trade.trade_id)
+        return True
 
     def _went_well(self, held: Held, kind: type[Effect], asked: Asked) -> bool:
         if asked.outcome is Outcome.REFUSED:

@@ -13,6 +13,7 @@ from chimera.contracts.enums import CancelReason, Intent, IntentState, Market, O
 from chimera.contracts.http import CancelRequest
 from chimera.contracts.messages.orders import RiskRef, StopSpec
 from chimera.contracts.order_intent import ENTRY_TTL_MS, OrderIntent
+from chimera.domain.execution.machine.bracket import NOTHING_TO_SELL
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.peers import PeerCall, Peers, PeerUnavailable
@@ -133,6 +134,17 @@ class Ordering:
     async def newest(self, held: Held, purpose: Purpose) -> IntentRecord | None:
         """The last order of this kind that S4 accepted."""
         return (await self._counted(held, purpose))[1]
+
+    async def in_vain(self, held: Held, since_ms: int) -> tuple[int, int]:
+        """How many exits since then, the last of them in a row, ended as nothing was there to sell; and when the last
+        did."""
+        k, last = await self._counted(held, Purpose.EXIT)
+        ended_ms = 0 if last is None else last.updated_at
+        vain = 0
+        while last is not None and last.reason == NOTHING_TO_SELL and last.created_at >= since_ms:
+            vain += 1
+            last = await self.documents.get(INTENTS, intent_id_of(held.trade.trade_id, Purpose.EXIT, k - vain))
+        return vain, ended_ms
 
     async def _cancel(self, request: CancelRequest) -> str | None:
         why = ""

@@ -121,7 +121,8 @@ class Person:
         async with self.memory.lock(trade_id):
             held = await self.refresh.run(trade_id)
             assert held is not None, f"trade {trade_id} was open a moment ago"
-            if is_held(held.trade) and held.trade.persons_leave is None:
+            known = held.trade.persons_leave
+            if is_held(held.trade) and (known is None or known.given_up_at is not None):
                 leave = PersonsLeave(by=actor, at=self.clock.now_ms(), reason=reason)
                 await self._keep(held, actor, "POSITION_CLOSE", {"reason": reason}, persons_leave=leave)
         held = await self.manage.lead(trade_id) or held
@@ -140,6 +141,12 @@ class Person:
     def _why_not_yet(self, held: Held, last: IntentRecord | None) -> str | None:
         if not is_held(held.trade):
             return None
+        leave = held.trade.persons_leave
+        if leave is not None and leave.given_up_at is not None:
+            return (
+                "given up: the wallet has nothing of it free to sell; if an order of yours at the exchange holds it,"
+                " cancel that and close again"
+            )
         if not held.facts.record.state.is_final:
             return "its entry is being taken back; what it filled is sold then"
         if last is not None and last.state.is_final:
