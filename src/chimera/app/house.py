@@ -23,7 +23,13 @@ class House:
     def build(cls, world: World, settings: Settings, peers: LocalPeers) -> "House":
         house = cls(world, settings, peers)
         for service_id, service in build_all(world, settings).items():
-            runner = Runner(service, world, settings.env, claim_every_ms=settings.pace.claim_ms)
+            runner = Runner(
+                service,
+                world,
+                settings.env,
+                claim_every_ms=settings.pace.claim_ms,
+                closed_until_started=service_id in DECIDING,
+            )
             house.runners[service_id] = runner
             peers.add(service_id, runner.all_routes())
         return house
