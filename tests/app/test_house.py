@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,12 +15,18 @@ from chimera.adapters.simulated_venue.journal import NoJournal
 from chimera.adapters.simulated_venue.venue import SimulatedFactorFeed, SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.house import House
+from chimera.app.registry import DECIDING
 from chimera.app.simulated_market import Market, MarketPlan
 from chimera.app.worlds import one_process_world
+from chimera.contracts.enums import Severity
+from chimera.contracts.messages import AlertEvent
+from chimera.contracts.streams import ALERTS
 from chimera.domain.matching.exchange import Exchange
 from chimera.ports.peers import PeerAnswer, PeerCall
 from chimera.ports.world import World
+from chimera.runtime.config_watch import ConfigUnavailable
 from chimera.runtime.http import LocalPeers
+from chimera.runtime.waiting import unless
 from chimera.simulation.loop import run_virtual
 from chimera.simulation.simulator import Setup, settings_of
 
@@ -112,6 +118,74 @@ def test_what_decides_answers_nothing_until_it_has_started(asked: tuple[str, str
 
         assert (early.status, early.body["type"]) == (503, "urn:chimera:problem:starting")
         assert later.status == 200, later.body
+
+    run_virtual(scenario())
+
+
+async def for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def no_configuration() -> None:
+    raise ConfigUnavailable("the active configuration cannot be taken: a finding of a newer lint")
+
+
+@pytest.mark.parametrize("stuck", DECIDING)
+def test_people_hear_of_what_guards_and_the_other_decides_while_one_cannot_start(stuck: str) -> None:
+    async def scenario() -> None:
+        async with begun() as on:
+            runner = on.house.runners[stuck]
+            runner.service = replace(runner.service, start=no_configuration)
+            await on.house.start_guarding()
+            starting = asyncio.ensure_future(on.house.start_deciding())
+            naked = AlertEvent(
+                ts=on.world.clock.now_ms(),
+                severity=Severity.FATAL,
+                source="s4",
+                code="STOP_NOT_PLACED",
+                message="naked",
+            )
+            await on.world.bus.publish(ALERTS.name("dev"), naked)
+            await on.wait(1_000)
+            soon = await on.ask("s11", "GET", "/alerts")
+            others = [(await on.ask(each, "GET", "/ready")).status for each in DECIDING if each != stuck]
+            await on.wait(600_000)
+            later = await on.ask("s11", "GET", "/alerts")
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+
+        assert [alert["code"] for alert in soon.body["alerts"]] == ["STOP_NOT_PLACED"]
+        assert others == [200]
+        assert any(f"{stuck}: it has not started yet" in alert["message"] for alert in later.body["alerts"])
+
+    run_virtual(scenario())
+
+
+def test_a_start_that_waits_for_ever_can_be_given_up_and_the_house_stopped() -> None:
+    async def scenario() -> None:
+        async with begun() as on:
+            runner = on.house.runners["s2"]
+            runner.service = replace(runner.service, start=for_ever)
+            stopping = asyncio.Event()
+            on.world.clock.call_at_ms(on.world.clock.now_ms() + 1_000, stopping.set)
+
+            assert await unless(stopping, on.house.start()) is None
+            assert (await on.ask("s3", "GET", "/ready")).status == 200
+
+    run_virtual(scenario())
+
+
+def test_nobody_is_alarmed_by_a_house_that_starts_or_stops() -> None:
+    async def scenario() -> None:
+        async with begun() as on:
+            await on.house.start()
+            await on.wait(1_000)
+            health = await on.ask("s11", "GET", "/health/state")
+            await on.house.stop()
+            told = await on.world.bus.recent(ALERTS.name("dev"), 10)
+
+        assert health.body["level"] == "GREEN"
+        assert not told
 
     run_virtual(scenario())
 

@@ -30,7 +30,7 @@ from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME, DataFolder, open_folder
 from chimera.app.front import Front
 from chimera.app.house import House
-from chimera.app.registry import START_ORDER, Settings
+from chimera.app.registry import SERVICES, Settings
 from chimera.app.serving import listen, server, stop
 from chimera.app.sides import (
     LIVE,
@@ -156,7 +156,7 @@ def _take_ports(options: UpOptions) -> dict[str, socket.socket]:
     ports: dict[str, int] = {}
     first = options.service_ports
     if first is not None:
-        ports = {f"s{n + 1}": first + n for n in range(SERVICE_COUNT) if f"s{n + 1}" in START_ORDER}
+        ports = {f"s{n + 1}": first + n for n in range(SERVICE_COUNT) if f"s{n + 1}" in SERVICES}
     for service_id, port in ports.items():
         if port == options.port:
             raise UpProblem(

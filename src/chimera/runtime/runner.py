@@ -4,7 +4,7 @@ Owns supervision and the three routes that every service has. Knows nothing of w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -21,6 +21,9 @@ from chimera.ports.world import World
 from chimera.runtime.consumer import Consumer
 from chimera.runtime.retry import Backoff
 from chimera.runtime.service import Every, On, Poison, Problem, Reply, Request, Route, Service
+
+RECOVERY, WAITING = "recovery", "WAITING"
+"""Among the checks of GET /health of a service that has not started yet: it is DOWN, and nothing has failed."""
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +166,7 @@ class Runner:
             ),
         )
 
-    async def _checks(self) -> Mapping[str, str]:
+    async def _checks(self) -> dict[str, str]:
         checks: dict[str, str] = {}
         try:
             await self.world.documents.ping()
@@ -180,6 +183,8 @@ class Runner:
 
     async def _health(self, request: Request) -> Reply:
         checks = await self._checks()
+        if not self._started:
+            checks[RECOVERY] = WAITING
         bad = {ServiceHealth.DOWN.value, ServiceHealth.DEGRADED.value} & set(checks.values())
         status = (
             ServiceHealth.DOWN
