@@ -390,7 +390,7 @@ class Embedded:
         link_token: str,
         api_token: str,
     ) -> None:
-        """Start the market and what guards positions, open the doors, then start what decides."""
+        """Start what guards positions, open the doors, start what decides, and let a market inside go on."""
         self.side.before_house(self._spawn)
         await self.house.start_guarding()
         settings = self.house.settings

@@ -119,7 +119,7 @@ class Judge:
         """GET /health/state."""
         last = self.last
         if last.level is None:
-            raise Problem(503, "not-judged-yet", "health is judged for the first time right now; ask again")
+            raise Problem(503, "not-judged-yet", "health is judged when all services have started; ask again")
         return Reply(
             HealthStateAnswer(
                 level=last.level,
