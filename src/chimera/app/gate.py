@@ -119,7 +119,10 @@ def asked_too_much(limited: RateLimited) -> Finding:
     """For whoever does not wait."""
     wait_s = math.ceil(max(ASK_AGAIN_MS_MIN, limited.retry_after_ms) / 1_000)
     return Finding(
-        "exchange", f"this address has asked too much: {limited}", f"wait {wait_s} s and try again", Level.BAD
+        "exchange",
+        f"this address has asked too much: {str(limited).rstrip('.')}",
+        f"wait {wait_s} s and try again",
+        Level.BAD,
     )
 
 

@@ -52,6 +52,14 @@ LOCAL, REMOTE = "local", "remote"
 """What a server at a URL is called: on this machine, or not."""
 
 
+class AskedTooMuch(UpProblem):
+    """The exchange limits or has banned this address, and nobody waits for it."""
+
+    def __init__(self, limited: RateLimited) -> None:
+        self.finding = asked_too_much(limited)
+        super().__init__(why_not([self.finding]))
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where an exchange is, what people call it, and how its time runs."""
@@ -122,7 +130,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, waiting: Waiting | None
     try:
         return await when_allowed(lambda: _ask_once(session, url), clock, waiting)
     except RateLimited as limited:
-        raise _too_much(limited) from limited
+        raise AskedTooMuch(limited) from limited
 
 
 async def _ask_once(session: aiohttp.ClientSession, url: str) -> dict[str, float] | None:
@@ -163,11 +171,6 @@ def signer_of(s4: S4Settings, place: Place) -> Signer:
         ) from problem
 
 
-def _too_much(limited: RateLimited) -> UpProblem:
-    finding = asked_too_much(limited)
-    return UpProblem(f"{finding.found}. {finding.remedy[:1].upper()}{finding.remedy[1:]}")
-
-
 async def opened(venue: BinanceVenue, clock: Clock, stack: AsyncExitStack, waiting: Waiting | None) -> None:
     """For `waiting` see `when_allowed`.
 
@@ -178,7 +181,7 @@ async def opened(venue: BinanceVenue, clock: Clock, stack: AsyncExitStack, waiti
     try:
         await when_allowed(venue.open, clock, waiting)
     except RateLimited as limited:
-        raise _too_much(limited) from limited
+        raise AskedTooMuch(limited) from limited
     except VenueError as error:
         raise UpProblem(
             f"{venue.name}: {error}. Check the address and this machine's network, then try again"
@@ -266,6 +269,8 @@ async def look_at(venue: str, symbols: tuple[str, ...], s4: S4Settings) -> list[
     async with AsyncExitStack() as stack:
         try:
             reached = await reach(venue, None, s4, stack, understood=True)  # nothing is ordered
+        except AskedTooMuch as problem:
+            return [problem.finding]
         except UpProblem as problem:
             return [Finding("exchange", str(problem), level=Level.BAD)]
         return await reached.look(listed_keys(symbols), s4)
