@@ -99,7 +99,7 @@ async def test_a_system_on_an_exchange_at_1_follows_its_time(tmp_path: Path, spe
     s4 = S4Settings(binance_key=SecretStr(KEY), binance_secret=SecretStr(SECRET))
     spawned = Spawned()
     async with running_venue(speed=speed) as venue:
-        side = await RemoteSide.open(UpOptions(data=tmp_path, venue=venue.url), s4)
+        side = await RemoteSide.open(UpOptions(data=tmp_path, venue=venue.url), s4, lambda note: None)
         side.before_house(spawned)
         await side.close()
 

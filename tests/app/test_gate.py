@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import SecretStr
 
@@ -135,6 +137,66 @@ async def test_an_address_where_nobody_is_says_so_and_how_to_start_one() -> None
     (finding,) = await look_at(f"http://127.0.0.1:{free_ports()}", ("BTCUSDT",), GOOD)
 
     assert "does not answer" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        pytest.param({"kind": "RATE_429", "params": {"retry_after_s": 7}}, "wait 7 s", id="limited"),
+        pytest.param({"kind": "BAN_418", "params": {"ban_s": 600}}, "wait 600 s", id="banned"),
+    ],
+)
+async def test_who_only_looks_is_told_how_long_the_exchange_limits_us_and_does_not_wait(
+    fault: dict[str, Any], says: str
+) -> None:
+    async with running_venue() as venue:
+        await venue.session.post(f"{venue.url}/admin/faults", json={**fault, "in_ms": 0, "duration_ms": 600_000})
+        (finding,) = await look_at(venue.url, ("BTCUSDT",), GOOD)
+
+    assert finding.bad
+    assert "asked too much" in finding.found
+    assert says in finding.remedy
+
+
+async def test_a_look_that_is_limited_on_its_way_says_so_of_what_it_could_not_see() -> None:
+    async with running_venue() as venue, AsyncExitStack() as stack:
+        reached = await reach(venue.url, None, GOOD, stack)
+        await venue.session.post(
+            f"{venue.url}/admin/faults",
+            json={"kind": "RATE_429", "calls": "account", "params": {"retry_after_s": 7}, "in_ms": 0, "count": 100},
+        )
+        found = bad(await reached.look((), GOOD))
+
+    assert "wait 7 s" in found["spot key"].remedy
+
+
+async def test_a_server_that_limits_before_it_says_who_it_is_is_waited_for_by_a_start_alone() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) <= 2:
+            return web.json_response({"code": -1003}, status=418, headers={"Retry-After": "1"})
+        if request.path != "/fapi/v1/time":
+            return web.json_response({}, status=404)
+        return web.json_response({"serverTime": 1_790_000_000_000})
+
+    app, port, notes = web.Application(), free_ports(), list[str | None]()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(UpProblem, match=r"asked too much: .*418.*Wait 1 s"):
+                await find(f"http://127.0.0.1:{port}", None, session)
+            place = await find(f"http://127.0.0.1:{port}", None, session, waiting=notes.append)
+    finally:
+        await runner.cleanup()
+
+    assert place.now_ms == 1_790_000_000_000
+    assert "asked again at " in (notes[0] or "")
+    assert notes[1:] == [None]
 
 
 async def test_another_speed_than_the_exchanges_is_refused() -> None:

@@ -18,7 +18,7 @@ from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import DataFolder, DataFolderProblem, open_folder
 from chimera.app.embedded import up
 from chimera.app.paper import START_USDT, PaperSide, PaperVenue, tick_of
-from chimera.app.sides import UpOptions, UpProblem
+from chimera.app.sides import UpOptions, UpProblem, Waiting
 from chimera.contracts.collections import ORDERS
 from chimera.contracts.documents import Order
 from chimera.contracts.enums import Market, OrderStatus, OrderType, Side, WorkingType
@@ -372,10 +372,11 @@ async def test_the_account_is_found_again_with_its_stop_and_fills_it_at_the_firs
 
 
 @asynccontextmanager
-async def side_on(data: Path, url: str, **but: Any) -> AsyncIterator[PaperSide]:
+async def side_on(data: Path, url: str, waiting: Waiting = lambda note: None, **but: Any) -> AsyncIterator[PaperSide]:
     """As `up` opens it."""
     async with documents_of(data) as (folder, documents):
-        side = await PaperSide.open(UpOptions(data=data, venue="paper", market_data=url, **but), folder, documents)
+        options = UpOptions(data=data, venue="paper", market_data=url, **but)
+        side = await PaperSide.open(options, folder, documents, waiting)
         try:
             yield side
         finally:
@@ -527,12 +528,15 @@ async def test_a_start_waits_while_this_address_has_asked_the_source_too_much(tm
         await source.session.post(
             f"{source.url}/admin/faults", json={"kind": "RATE_429", "in_ms": 0, "duration_ms": 2_000}
         )
+        notes: list[str | None] = []
         with capture_logs() as said:
-            async with side_on(tmp_path / "data", source.url) as side:
+            async with side_on(tmp_path / "data", source.url, notes.append) as side:
                 assert not await side.venue.positions()
 
     assert "asked too much" in said[0]["event"]
     assert "429" in said[0]["why"]
+    assert "the exchange limits this address; asked again at " in (notes[0] or "")
+    assert notes[-1] is None
 
 
 async def test_speed_is_refused_before_anything_is_made(tmp_path: Path) -> None:

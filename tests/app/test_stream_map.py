@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from chimera.app.blueprint import ENV, drawn_house
-from chimera.app.registry import START_ORDER
+from chimera.app.registry import SERVICES
 from chimera.app.stream_map import declared, render, undeclared
 from chimera.contracts.messages import AlertEvent, OrderResult
 from chimera.contracts.streams import ALERTS, ORD_RESULT
@@ -24,7 +24,7 @@ def built() -> Mapping[str, Service]:
 
 
 def test_every_running_service_is_drawn() -> None:
-    assert tuple(built()) == START_ORDER
+    assert tuple(built()) == SERVICES
 
 
 def test_services_write_and_read_only_what_the_contracts_declare() -> None:

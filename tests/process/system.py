@@ -213,13 +213,13 @@ class System:
         return connection
 
     def wait_reconciled(self) -> float:
-        """Seconds until S5 has compared everything and S3 may decide."""
+        """Seconds until S5 has compared everything, and S3 may decide by what S2 tells."""
         began_s = time.perf_counter()
         while time.perf_counter() - began_s < READY_WITHIN_S:
             assert self.process is not None
             assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log_tail()}"
             try:
-                if all(self.call("GET", f"/{service}/ready")[0] == 200 for service in ("s5", "s3", "s6")):
+                if all(self.call("GET", f"/{service}/ready")[0] == 200 for service in ("s5", "s2", "s3", "s6")):
                     return time.perf_counter() - began_s
             except NotThere:
                 pass

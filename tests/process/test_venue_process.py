@@ -6,8 +6,10 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 
 from chimera.app.remote import LOCAL_KEY, LOCAL_SECRET
 from tests.loopback import free_ports
-from tests.process.system import VenueProcess
+from tests.process.system import READY_WITHIN_S, STEP_S, NotThere, System, VenueProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
@@ -142,3 +144,38 @@ def chimera(*words: str, env: dict[str, str] | None = None) -> "subprocess.Compl
         env=os.environ | {"COLUMNS": "400"} | (env or {}),
         check=False,
     )
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_a_start_that_waits_for_a_limited_address_says_so_and_can_be_stopped(
+    tmp_path: Path, venue: VenueProcess, by: signal.Signals
+) -> None:
+    venue.start()
+    venue.told("POST", "/admin/faults", {"kind": "BAN_418", "in_ms": 0, "duration_ms": 600_000})
+    system = System(tmp_path / "var", speed=1, seed=1, venue=venue)
+    system.start()
+    try:
+        note = wait_note(system, "asked again at")
+        assert system.process is not None
+        system.process.send_signal(by)
+        code = system.process.wait(timeout=10)
+    finally:
+        system.end()
+
+    assert "the exchange limits this address" in note
+    assert code == 0, system.log_tail()
+    assert not (tmp_path / "var" / "documents.sqlite").exists(), "nothing was traded: the folder is nobody's yet"
+
+
+def wait_note(system: System, word: str) -> str:
+    """What the page says of the start, as soon as it says `word`."""
+    note, deadline_s = "", time.perf_counter() + READY_WITHIN_S
+    while time.perf_counter() < deadline_s:
+        try:
+            note = str(system.call("GET", "/health")[1]["note"])
+        except NotThere:
+            pass
+        if word in note:
+            return note
+        time.sleep(STEP_S)
+    raise AssertionError(f"{note!r} after {READY_WITHIN_S} s: {system.log_tail()}")

@@ -99,10 +99,13 @@ class Trader:
 def wait_deciding(system: System) -> None:
     """Some gates are fed a few seconds after a start, and refuse until then."""
     deadline_s = time.perf_counter() + DECIDING_WITHIN_S
+    blind: Any = None
     body: Any = {"symbol": "BTCUSDT", "market": "FUT", "sideHint": "BUY", "dry_run": True}
     while time.perf_counter() < deadline_s:
-        gates = system.call("POST", "/s3/decide", body)[1]["trail"]["gates"]
-        blind = [gate["code"] for gate in gates if gate["value"] is None and not gate["passed"]]
+        answer = system.call("POST", "/s3/decide", body)[1]
+        # Before the first features there is nothing to decide on, and so no trail.
+        gates = answer["trail"]["gates"] if "trail" in answer else None
+        blind = answer if gates is None else [g["code"] for g in gates if g["value"] is None and not g["passed"]]
         if not blind:
             return
         time.sleep(0.1)

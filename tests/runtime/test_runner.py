@@ -77,6 +77,39 @@ def test_nothing_is_consumed_before_recovery_which_waits_for_what_it_needs() -> 
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize(
+    ("closed", "statuses"),
+    [
+        pytest.param(True, [503, 200, 503], id="closed until started"),
+        pytest.param(False, [200, 200, 200], id="always open"),
+    ],
+)
+def test_a_service_that_is_closed_until_it_has_recovered_answers_only_how_it_is(
+    closed: bool, statuses: list[int]
+) -> None:
+    async def scenario() -> None:
+        async def decide(request: Request) -> Reply:
+            return Reply({"opened": True})
+
+        desk = Desk(routes=(Route(method="GET", path="/decide", handle=decide, summary="Decide."),))
+        desk.runner.closed_until_started = closed
+        desk.peers.add("s8", desk.runner.all_routes())
+
+        seen = [await desk.get("/decide")]
+        assert [(await desk.get(path)).status for path in ("/health", "/metrics", "/ready")] == [200, 200, 503]
+        await desk.runner.start()
+        seen.append(await desk.get("/decide"))
+        await desk.runner.stop()
+        seen.append(await desk.get("/decide"))
+
+        assert [answer.status for answer in seen] == statuses
+        if closed:
+            assert seen[0].body["type"] == "urn:chimera:problem:starting"
+            assert "s8 is starting" in seen[0].body["detail"]
+
+    run_virtual(scenario())
+
+
 def test_a_start_that_fails_for_another_reason_fails_loudly() -> None:
     async def scenario() -> None:
         async def start() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chimera.adapters.clocks import LoopClock
-from chimera.runtime.waiting import Changed, DeadlinePassed, until, wait_for
+from chimera.runtime.waiting import Changed, DeadlinePassed, together, unless, until, wait_for
 from chimera.simulation.loop import run_virtual
 
 
@@ -215,5 +215,81 @@ def test_who_is_canceled_while_late_work_ends_is_canceled() -> None:
             await waiting
 
         assert told == []
+
+    run_virtual(scenario())
+
+
+def test_work_that_is_told_to_stop_has_ended_before_that_is_said() -> None:
+    async def scenario() -> None:
+        clock, stopping, told = LoopClock(0), asyncio.Event(), list[str]()
+
+        async def work() -> str:
+            try:
+                await sleep(clock, 500)
+            finally:
+                await sleep(clock, 20)
+                told.append("put away")
+            return "done"
+
+        clock.call_at_ms(100, stopping.set)
+
+        assert await unless(stopping, work()) is None
+        assert (clock.now_ms(), told) == (120, ["put away"])
+
+    run_virtual(scenario())
+
+
+def test_work_that_nobody_stops_gives_its_result_and_its_failure() -> None:
+    async def scenario() -> None:
+        stopping = asyncio.Event()
+
+        async def work() -> str:
+            return "done"
+
+        async def failing() -> None:
+            raise LookupError("nobody is there")
+
+        assert await unless(stopping, work()) == "done"
+        with pytest.raises(LookupError):
+            await unless(stopping, failing())
+
+    run_virtual(scenario())
+
+
+def test_who_cancels_work_that_may_be_stopped_is_not_told_that_it_was_stopped() -> None:
+    async def scenario() -> None:
+        clock, stopping = LoopClock(0), asyncio.Event()
+        waiting = asyncio.ensure_future(unless(stopping, sleep(clock, 500)))
+        await sleep(clock, 10)
+
+        waiting.cancel()
+        stopping.set()
+
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run_virtual(scenario())
+
+
+def test_what_goes_on_together_waits_for_no_other_and_ends_with_the_first_failure() -> None:
+    async def scenario() -> None:
+        clock, told = LoopClock(0), list[str]()
+
+        async def work(name: str, duration_ms: int, failure: Exception | None = None) -> None:
+            try:
+                await sleep(clock, duration_ms)
+            except asyncio.CancelledError:
+                told.append(f"{name} canceled")
+                raise
+            told.append(name)
+            if failure is not None:
+                raise failure
+
+        await together(work("slow", 50), work("quick", 10))
+        assert (clock.now_ms(), told) == (50, ["quick", "slow"])
+
+        with pytest.raises(LookupError):
+            await together(work("for ever", 10**9), work("broken", 10, LookupError()))
+        assert (clock.now_ms(), told[2:]) == (60, ["broken", "for ever canceled"])
 
     run_virtual(scenario())

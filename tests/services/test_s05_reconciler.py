@@ -1,6 +1,7 @@
 """S5 with the real router and keeper of positions on the simulated exchange: what differs, and how it is mended."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 
 from chimera.contracts.base import Message
-from chimera.contracts.collections import FILLS, INTENTS, ORDERS, STRATEGY_EVENTS, system_state
-from chimera.contracts.documents import ReconState
+from chimera.contracts.collections import FILLS, INTENTS, KLINES, ORDERS, STRATEGY_EVENTS, system_state
+from chimera.contracts.documents import Kline, ReconState
 from chimera.contracts.enums import Market, OrderStatus, OrderType, ReconcileScope, ReconcileStatus, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.keys import RECON_LAST_RUN
+from chimera.contracts.keys import FEAT_LAST, RECON_LAST_RUN
 from chimera.contracts.messages import AlertEvent, OrderResult, ReconcileCmd, ReconcileResult
 from chimera.domain.execution.orders import (
     AccountChange,
@@ -22,6 +23,7 @@ from chimera.domain.execution.orders import (
     StreamReset,
     VenuePosition,
 )
+from chimera.domain.market.quotes import Bar
 from chimera.ports.documents import Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.venue import UnknownOrder, VenueUnavailable
@@ -297,6 +299,86 @@ def test_a_position_that_nobody_here_opened_gets_a_stop_away_from_the_mark() -> 
         assert actions(answer) == ["STOP_PLACED"]
         assert list(floor.resting().values()) == [("STOP_MARKET", D("0.010"), D(58800))]
         await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+HOUR_MS = 3_600_000
+
+
+def hours(floor: Floor, count: int, *, range_usdt: float, newest_ago: int = 1) -> list[Bar]:
+    """Closed hours around 60000, each of which travels `range_usdt`; the newest opened so many hours ago."""
+    now_ms = floor.world.clock.now_ms()
+    first_ms = now_ms - now_ms % HOUR_MS - (newest_ago + count - 1) * HOUR_MS
+    low, high = 60_000 - range_usdt / 2, 60_000 + range_usdt / 2
+    return [
+        Bar(Market.FUT, "BTCUSDT", "1h", first_ms + place * HOUR_MS, 60_000.0, high, low, 60_000.0, 1.0)
+        for place in range(count)
+    ]
+
+
+async def filed(floor: Floor, bars: Sequence[Bar]) -> None:
+    for bar in bars:
+        kline = Kline(
+            market=bar.market,
+            symbol=bar.symbol,
+            interval=bar.interval,
+            open_time=bar.open_time,
+            open=D(bar.open),
+            high=D(bar.high),
+            low=D(bar.low),
+            close=D(bar.close),
+            volume=D(bar.volume),
+            ts=bar.close_time,
+        )
+        await floor.world.documents.put(KLINES, kline)
+
+
+@pytest.mark.parametrize(
+    ("told", "on_file", "at_exchange", "stop"),
+    [
+        pytest.param(400.0, (50, 200.0, 1), (50, 300.0, 1), 59400, id="S2's word counts most"),
+        pytest.param(None, (50, 200.0, 1), (50, 300.0, 1), 59700, id="before S2 the hours on file"),
+        pytest.param(None, (50, 200.0, 5), (50, 300.0, 1), 59550, id="old hours: the exchange's"),
+        pytest.param(None, None, (50, 300.0, 1), 59550, id="none on file: the exchange's"),
+        pytest.param(None, (50, 200.0, 5), "down", 59700, id="an exchange that does not answer: the old hours"),
+        pytest.param(None, (50, 200.0, 5), "silent", 59700, id="nor one that is silent"),
+        pytest.param(None, (14, 200.0, 1), None, 58800, id="too few hours: 2 %"),
+    ],
+)
+def test_the_stop_of_what_nobody_here_opened_stands_away_by_what_the_price_travels(
+    told: float | None,
+    on_file: tuple[int, float, int] | None,
+    at_exchange: tuple[int, float, int] | str | None,
+    stop: int,
+) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1", "s4", "s6")
+
+        async def klines(ask: Instead, *wanted: Any) -> Sequence[Bar]:
+            if at_exchange == "down":
+                raise VenueUnavailable("HTTP 503")
+            if at_exchange == "silent":
+                await asyncio.get_running_loop().create_future()
+            if not isinstance(at_exchange, tuple):
+                return ()
+            count, travels, ago = at_exchange
+            return hours(floor, count, range_usdt=travels, newest_ago=ago)
+
+        floor.world = wrapped(floor.world, venue=Meddled)
+        floor.world.venue.instead["klines"] = klines
+        if told is not None:
+            await floor.world.snapshots.set_hash(FEAT_LAST.name(ENV, FUT), {"features": json.dumps({"atr_14": told})})
+        if on_file is not None:
+            count, travels, ago = on_file
+            await filed(floor, hours(floor, count, range_usdt=travels, newest_ago=ago))
+        await floor.by_hand("web_open", Side.BUY, "0.010")
+
+        await floor.start("s5")
+        await floor.settle(1_900)
+
+        assert list(floor.resting().values()) == [("STOP_MARKET", D("0.010"), D(stop))]
         await floor.stop()
 
     run_virtual(scenario())

@@ -14,12 +14,14 @@ from chimera.contracts.streams import ALERTS as ALERT_STREAM
 from chimera.contracts.streams import HEALTH_EVENTS
 from chimera.ports.documents import Query
 from chimera.ports.peers import PeerAnswer, PeerCall
-from chimera.runtime.runner import Runner
+from chimera.runtime.runner import RECOVERY, WAITING, Runner
 from chimera.runtime.service import Reply, Request, Route, Service
 from chimera.services.s11_health.handlers.audit import hash_of
 from chimera.services.s11_health.service import build
 from chimera.services.s11_health.settings import HealthSettings
 from tests.services.small_world import ENV, SmallWorld, small_world
+
+STARTING = "starting"
 
 
 class Health:
@@ -35,7 +37,9 @@ class Health:
 
     def _route(self, service: str) -> Route:
         async def say(request: Request) -> Reply:
-            return Reply({"status": self.says[service], "service": service})
+            starting = self.says[service] == STARTING
+            checks = {RECOVERY: WAITING} if starting else {}
+            return Reply({"status": "DOWN" if starting else self.says[service], "service": service, "checks": checks})
 
         return Route(method="GET", path="/health", handle=say, summary="as the test says")
 
@@ -130,6 +134,50 @@ async def test_a_degraded_service_leaves_it_green() -> None:
     await health.run(work_ms=0)
 
     assert await health.level() == "GREEN"
+
+
+async def test_nothing_is_judged_and_nobody_alarmed_while_a_service_starts_and_at_once_when_it_has() -> None:
+    health = Health()
+    health.says["s3"] = STARTING
+    running = asyncio.ensure_future(health.service.background[0]())
+    await health.here.clock.advance(60_000)
+    before = (await health.level(), await health.told(), await health.here.told(ALERT_STREAM.name(ENV)))
+
+    health.says["s3"] = "OK"
+    await health.here.clock.advance(100)
+
+    assert before == (None, [], [])
+    assert await health.level() == "GREEN"
+    running.cancel()
+
+
+async def test_what_is_down_besides_is_told_while_a_service_starts() -> None:
+    health = Health()
+    health.says["s3"] = STARTING
+    health.here.venue.down = True
+
+    await health.run(work_ms=0)
+
+    assert await health.level() == "RED"
+    (alert,) = await health.here.told(ALERT_STREAM.name(ENV))
+    assert isinstance(alert, AlertEvent)
+    assert alert.tags["down"] == "exchange,s3"
+    assert "s3: it has not started yet" in alert.message
+
+
+async def test_a_service_that_does_not_come_to_start_is_down_in_the_end() -> None:
+    health = Health()
+    health.says["s3"] = STARTING
+
+    await health.run(work_ms=299_000)
+    before = await health.level()
+    await health.run(work_ms=1_000)
+
+    assert before is None
+    assert await health.level() == "RED"
+    (alert,) = await health.here.told(ALERT_STREAM.name(ENV))
+    assert isinstance(alert, AlertEvent)
+    assert alert.tags["down"] == "s3"
 
 
 async def test_red_is_looked_at_again_within_seconds() -> None:

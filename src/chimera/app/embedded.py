@@ -1,8 +1,9 @@
 """The embedded world: one process that trades, is served, and goes on where it stopped.
 
-Owns the order of a start: the folder is taken, the ports are taken, the page is there, the warm-up has run to its end,
-the exchange stands as it was left, the house recovers, trading goes on. Stopping is the same backwards, and being
-killed at any moment is only an early stop.
+Owns the order of a start: the folder is taken, the ports are taken, the page says how far the start is, the warm-up has
+run to its end, the exchange stands as it was left, what guards positions recovers, the doors open, what decides
+follows, trading goes on. It may be told to stop at any moment of that. Stopping is the same backwards, and being killed
+at any moment is only an early stop.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.app.data_folder import API_TOKEN_NAME, RUN_NAME, DataFolder, open_folder
 from chimera.app.front import Front
 from chimera.app.house import House
-from chimera.app.registry import START_ORDER, Settings
+from chimera.app.registry import SERVICES, Settings
 from chimera.app.serving import listen, server, stop
 from chimera.app.sides import (
     LIVE,
@@ -40,6 +41,7 @@ from chimera.app.sides import (
     StartRefused,
     UpOptions,
     UpProblem,
+    Waiting,
     called,
     plan_of,
     refuse_by_name,
@@ -58,6 +60,7 @@ from chimera.ports.world import World
 from chimera.runtime.garbage import rarely_collected
 from chimera.runtime.guard import BrowserGuard
 from chimera.runtime.http import LocalPeers, build_app
+from chimera.runtime.waiting import unless
 from chimera.services.s12_gateway.page import PageSettings, mount_page
 from chimera.services.s12_gateway.passwords import require_password_for
 from chimera.services.s12_gateway.settings import GatewaySettings
@@ -67,6 +70,8 @@ SIM_SPEED = 60.0
 SERVICE_COUNT = 12
 LOOPBACK = "127.0.0.1"
 """All but the gateway ask nobody who they are, so the services' own ports are never opened beyond this machine."""
+
+STARTING = "starting the services"
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +84,9 @@ class _Progress:
 
     def now(self) -> tuple[int, int, str]:
         return self.day, self.days, self.note
+
+    def wait(self, note: str | None) -> None:
+        self.note = note or STARTING
 
 
 @dataclass(slots=True)
@@ -148,7 +156,7 @@ def _take_ports(options: UpOptions) -> dict[str, socket.socket]:
     ports: dict[str, int] = {}
     first = options.service_ports
     if first is not None:
-        ports = {f"s{n + 1}": first + n for n in range(SERVICE_COUNT) if f"s{n + 1}" in START_ORDER}
+        ports = {f"s{n + 1}": first + n for n in range(SERVICE_COUNT) if f"s{n + 1}" in SERVICES}
     for service_id, port in ports.items():
         if port == options.port:
             raise UpProblem(
@@ -193,16 +201,21 @@ async def _run(
                 return
             for note in _kept_from_before(options, folder):
                 say(note)
-        progress.note = "starting the services"
+        progress.note = STARTING
         try:
-            embedded = await Embedded.open(options, folder, shared, s1, s2, s3, s4, s5, s10)
+            embedded = await unless(
+                stopping, Embedded.open(options, folder, shared, s1, s2, s3, s4, s5, s10, stopping, progress.wait)
+            )
         except UpProblem as problem:
             raise StartRefused(str(problem)) from problem
+        if embedded is None:  # it may wait for days, and whoever stops it must not have to kill it
+            return
         try:
-            await embedded.serve(front, serving, socks, link_token, api_token)
-            say("Trading. The page is live.")
+            await unless(stopping, embedded.serve(front, serving, socks, link_token, api_token))
+            if not stopping.is_set():
+                say("Trading. The page is live.")
             with rarely_collected():
-                await embedded.until_broken(stopping)
+                await embedded.until_broken()
         finally:
             await embedded.close()
     finally:
@@ -297,8 +310,9 @@ class Embedded:
     house: House
     side: Side
     documents: SqliteDocuments
+    stopping: asyncio.Event
+    """Set by whoever stops it, and by itself where the exchange's side cannot go on."""
     _broken: str | None = None
-    _stopping: asyncio.Event | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
@@ -313,8 +327,10 @@ class Embedded:
         s4: S4Settings,
         s5: S5Settings,
         s10: S10Settings,
+        stopping: asyncio.Event,
+        waiting: Waiting,
     ) -> "Embedded":
-        """The exchange's side, and a world around it.
+        """The exchange's side, and a world around it. Waits for an exchange that limits this address.
 
         Raises:
             UpProblem: this exchange cannot be traded on as things are.
@@ -322,7 +338,7 @@ class Embedded:
         new = folder.is_new
         documents = SqliteDocuments.in_thread(folder.documents)
         try:
-            side = await open_side(options, folder, documents, s4)
+            side = await open_side(options, folder, documents, s4, waiting)
         except BaseException:
             await documents.close()
             if new:
@@ -363,6 +379,7 @@ class Embedded:
             house=House.build(world, settings, peers),
             side=side,
             documents=documents,
+            stopping=stopping,
         )
 
     async def serve(
@@ -373,7 +390,7 @@ class Embedded:
         link_token: str,
         api_token: str,
     ) -> None:
-        """Start the market and what guards positions, open the doors, then start what decides."""
+        """Start what guards positions, open the doors, start what decides, and let a market inside go on."""
         self.side.before_house(self._spawn)
         await self.house.start_guarding()
         settings = self.house.settings
@@ -402,14 +419,12 @@ class Embedded:
         await self.house.start_deciding()
         self.side.after_house(self._spawn)
 
-    async def until_broken(self, stopping: asyncio.Event) -> None:
+    async def until_broken(self) -> None:
         """
         Raises:
             UpProblem: the exchange cannot go on. Stopping is right: what it shows would no longer be what it keeps.
         """
-        self._stopping = stopping
-        if self._broken is None:
-            await stopping.wait()
+        await self.stopping.wait()
         if self._broken is not None:
             raise UpProblem(f"the exchange's side stopped: {self._broken}")
 
@@ -423,8 +438,7 @@ class Embedded:
         if error is not None:
             log.error("a part of the exchange's side failed", part=task.get_name(), exc_info=error)
             self._broken = f"{task.get_name()}: {error}"
-            if self._stopping is not None:
-                self._stopping.set()
+            self.stopping.set()
 
     async def close(self) -> None:
         await self.house.stop()
@@ -435,8 +449,11 @@ class Embedded:
         await self.documents.close()
 
 
-async def open_side(options: UpOptions, folder: DataFolder, documents: SqliteDocuments, s4: S4Settings) -> Side:
-    """
+async def open_side(
+    options: UpOptions, folder: DataFolder, documents: SqliteDocuments, s4: S4Settings, waiting: Waiting
+) -> Side:
+    """Waits for an exchange that limits this address.
+
     Raises:
         UpProblem: the exchange cannot be traded on as things are.
     """
@@ -447,5 +464,5 @@ async def open_side(options: UpOptions, folder: DataFolder, documents: SqliteDoc
     from chimera.app.remote import RemoteSide
 
     if options.venue == PAPER:
-        return await PaperSide.open(options, folder, documents)
-    return await RemoteSide.open(options, s4)
+        return await PaperSide.open(options, folder, documents, waiting)
+    return await RemoteSide.open(options, s4, waiting)

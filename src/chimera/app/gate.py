@@ -6,6 +6,7 @@ Owns the list of what must be true, each with its cause and its remedy. The star
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -14,7 +15,9 @@ import structlog
 from chimera.adapters.binance.hosts import Site
 from chimera.adapters.binance.venue import BinanceVenue
 from chimera.adapters.binance.wallet import Restrictions
+from chimera.adapters.clocks import wall_ms
 from chimera.app.findings import Finding, Level
+from chimera.app.sides import Waiting
 from chimera.contracts.enums import Market
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.market.instrument import Instrument
@@ -65,8 +68,10 @@ async def examine(
     *,
     real_money: bool,
     withdrawing_key_allowed: bool,
+    waiting: Waiting | None = None,
 ) -> list[Finding]:
-    """Everything, in a stable order; what cannot be looked at is a finding as well. Waits for a limited address."""
+    """Everything, in a stable order; what cannot be looked at is a finding as well. For `waiting` see
+    `when_allowed`."""
     looks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
         ("exchange", lambda: _reach(venue)),
         ("exchange's clock", lambda: clock_findings(venue, clock)),
@@ -79,7 +84,7 @@ async def examine(
     findings: list[Finding] = []
     for what, look in looks:
         try:
-            findings += await when_allowed(look, clock)
+            findings += await when_allowed(look, clock, waiting)
         except VenueError as error:
             findings.append(_failed(what, error))
             if what == "exchange":
@@ -87,18 +92,38 @@ async def examine(
     return findings + capabilities(venue.capabilities, {key.market for key in keys})
 
 
-async def when_allowed(ask: Callable[[], Awaitable[T]], clock: Clock) -> T:
+async def when_allowed(ask: Callable[[], Awaitable[T]], clock: Clock, waiting: Waiting | None) -> T:
     """The answer; where this address has asked too much, asked again when the exchange lets it.
 
-    Ending instead would have a supervisor start us at once and ask again, which is what makes a ban longer.
+    A start waits: ending instead would have a supervisor start us at once and ask again, which is what makes a ban
+    longer. Somebody who only looks is told for how long, and does not: `waiting` None.
+
+    Raises:
+        RateLimited: nobody waits.
     """
     while True:
         try:
             return await ask()
         except RateLimited as limited:
+            if waiting is None:
+                raise
             wait_ms = max(ASK_AGAIN_MS_MIN, limited.retry_after_ms)
             log.warning("this address has asked too much: waiting", wait_s=math.ceil(wait_ms / 1_000), why=str(limited))
+            again = datetime.fromtimestamp((wall_ms() + wait_ms) / 1_000, UTC)
+            waiting(f"the exchange limits this address; asked again at {again:%Y-%m-%d %H:%M:%S} UTC")
             await clock.sleep_until_ms(clock.now_ms() + clock.work_ms(wait_ms))
+            waiting(None)
+
+
+def asked_too_much(limited: RateLimited) -> Finding:
+    """For whoever does not wait."""
+    wait_s = math.ceil(max(ASK_AGAIN_MS_MIN, limited.retry_after_ms) / 1_000)
+    return Finding(
+        "exchange",
+        f"this address has asked too much: {str(limited).rstrip('.')}",
+        f"wait {wait_s} s and try again",
+        Level.BAD,
+    )
 
 
 def _failed(what: str, error: VenueError) -> Finding:
@@ -106,6 +131,8 @@ def _failed(what: str, error: VenueError) -> Finding:
     if isinstance(refused, Refused) and refused.code in KEY_PROBLEMS:
         cause, remedy = KEY_PROBLEMS[refused.code]
         return Finding(what, f"{cause} ({refused.code} {refused.text})", remedy, Level.BAD)
+    if isinstance(error, RateLimited):
+        return replace(asked_too_much(error), what=what)
     return Finding(
         what, str(error), "check the address of --venue and this machine's network, then try again", Level.BAD
     )

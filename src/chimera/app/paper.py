@@ -31,7 +31,7 @@ from chimera.app.exchange_time import follow_time
 from chimera.app.gate import SKEW_MS_MAX, clock_findings, when_allowed, why_not
 from chimera.app.hosted_exchange import mark_clock
 from chimera.app.remote import Place, find, opened, require_symbols
-from chimera.app.sides import STALL_MAX_MS, Spawn, UpOptions, UpProblem, resumes_at_ms_of
+from chimera.app.sides import STALL_MAX_MS, Spawn, UpOptions, UpProblem, Waiting, resumes_at_ms_of
 from chimera.app.simulated_market import keys_for, listed_keys
 from chimera.contracts.collections import ORDERS
 from chimera.contracts.enums import Market, OrderStatus
@@ -209,8 +209,11 @@ class PaperSide:
     name: str = "paper"
 
     @classmethod
-    async def open(cls, options: UpOptions, folder: DataFolder, documents: SqliteDocuments) -> "PaperSide":
-        """
+    async def open(
+        cls, options: UpOptions, folder: DataFolder, documents: SqliteDocuments, waiting: Waiting
+    ) -> "PaperSide":
+        """Waits for an exchange that limits this address.
+
         Raises:
             UpProblem: the market cannot be reached, does not list a symbol, or is another than the account's.
         """
@@ -221,7 +224,7 @@ class PaperSide:
             state = {} if journal is None else journal.state()
             await _refuse_half(kept is None, bool(state.get("order")), documents, folder)
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            place = await find(options.market_data, None, session, option="--market-data")
+            place = await find(options.market_data, None, session, option="--market-data", waiting=waiting)
             _refuse_other(place, kept, options, folder)
             stood_ms = place.now_ms if journal is None or kept is None else journal.times_ms()[0]
             clock = _clock_after(await resumes_at_ms_of(stood_ms, STALL_MAX_MS, documents, folder), place, options)
@@ -234,11 +237,11 @@ class PaperSide:
                 session=session,
                 tick_interval_ms=place.tick_interval_ms,
             )
-            await opened(live, clock, stack)
+            await opened(live, clock, stack, waiting)
             keys, watched = keys_for(options.symbols), listed_keys(options.symbols)
             try:
-                refused = why_not(await when_allowed(lambda: clock_findings(live, clock), clock))
-                instruments = require_symbols(await when_allowed(live.instruments, clock), watched)
+                refused = why_not(await when_allowed(lambda: clock_findings(live, clock), clock, waiting))
+                instruments = require_symbols(await when_allowed(live.instruments, clock, waiting), watched)
             except VenueError as error:
                 raise UpProblem(f"--market-data {options.market_data}: {error}. Try again") from error
             if refused is not None:

@@ -32,13 +32,20 @@ from chimera.services.s12_gateway import service as s12
 from chimera.services.s12_gateway.settings import GatewaySettings
 
 GUARDING = ("s10", "s1", "s4", "s5", "s6", "s12")
-"""These watch over what is open, and let a person do so: started first, so that no stop waits for a month of bars."""
+"""These watch over what is open, and let a person do so. Started first and one after another, so that no stop waits for
+a month of bars."""
 
-DECIDING = ("s2", "s3", "s11")
-"""These decide whether to open more."""
+DECIDING = ("s2", "s3")
+"""These decide whether to open more. Started beside each other once the others stand, so that neither waits for one
+that cannot start; until it has started none of its calls is answered."""
 
-START_ORDER = (*GUARDING, *DECIDING)
-"""What others wait for comes first. Each service also waits by itself, so that the order is a courtesy, not a need."""
+TELLING = "s11"
+"""Tells people what happens and judges health. Started beside the first, and the first to stop: it judges nobody who is
+starting, and nobody who is going."""
+
+SERVICES = (*GUARDING, *DECIDING, TELLING)
+"""Whatever runs here. Each service waits by itself for what it needs, so that any order of starting comes to the same
+end."""
 
 
 KLINE_STALL_MS = 90_000
@@ -127,7 +134,7 @@ def lead_of(keys: Sequence[InstrumentKey]) -> InstrumentKey:
 
 
 def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
-    """Every running service by id, in the order of starting."""
+    """Every running service by id; stopped backwards."""
     env, keys, prefix, pace = settings.env, settings.keys, settings.id_prefix, settings.pace
     poll_ms = max(pace.repair_ms, settings.s3.config_poll_sec * 1_000)
     made = {
@@ -242,8 +249,8 @@ def build_all(world: World, settings: Settings) -> Mapping[str, Service]:
         ),
         "s11": s11.build(
             world,
-            HealthSettings(env=env, watched=tuple(id for id in START_ORDER if id != "s11"), tick_ms=pace.health_ms),
+            HealthSettings(env=env, watched=(*GUARDING, *DECIDING), tick_ms=pace.health_ms),
         ),
         "s12": s12.build(world, settings.gateway, kill_file=settings.kill_file),
     }
-    return {service_id: made[service_id] for service_id in START_ORDER}
+    return {service_id: made[service_id] for service_id in SERVICES}

@@ -30,6 +30,9 @@ from chimera.runtime.guard import is_loopback
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], None]
 
+Waiting = Callable[[str | None], None]
+"""Told, for people, what is waited for, and None when that is over."""
+
 SIM, PAPER, TESTNET, LIVE = "sim", "paper", "testnet", "live"
 """Beside them `--venue` takes the URL of an exchange's server."""
 
@@ -165,7 +168,7 @@ class Side(Protocol):
         ...
 
     def after_house(self, spawn: Spawn) -> None:
-        """What goes on once they listen."""
+        """What goes on once all of them have started."""
         ...
 
     async def close(self) -> None: ...

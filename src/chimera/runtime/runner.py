@@ -4,8 +4,8 @@ Owns supervision and the three routes that every service has. Knows nothing of w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -20,20 +20,28 @@ from chimera.ports.errors import DependencyDown
 from chimera.ports.world import World
 from chimera.runtime.consumer import Consumer
 from chimera.runtime.retry import Backoff
-from chimera.runtime.service import Every, On, Poison, Reply, Request, Route, Service
+from chimera.runtime.service import Every, On, Poison, Problem, Reply, Request, Route, Service
+
+RECOVERY, WAITING = "recovery", "WAITING"
+"""Among the checks of GET /health of a service that has not started yet: it is DOWN, and nothing has failed."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Runner:
-    """One service of one process. `consumer_name` tells this replica from others of its group."""
+    """One service of one process. `consumer_name` tells this replica from others of its group.
+
+    `closed_until_started`: its own calls are answered 503 before it has recovered and after it was stopped: whoever
+    decides must know everything. What a person needs while something is down stays open.
+    """
 
     service: Service
     world: World
     env: str
     consumer_name: str = "1"
     claim_every_ms: int = CLAIM_AFTER_MS
+    closed_until_started: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _started: bool = False
 
@@ -44,6 +52,7 @@ class Runner:
     def all_routes(self) -> tuple[Route, ...]:
         """The service's own calls and the three that every service has; its own win."""
         own = {(route.method, route.path) for route in self.service.routes}
+        routes = tuple(map(self._closed, self.service.routes)) if self.closed_until_started else self.service.routes
         common = (
             Route(
                 method="GET",
@@ -62,7 +71,17 @@ class Runner:
             ),
             Route(method="GET", path="/metrics", handle=self._metrics, summary="Prometheus metrics of this process."),
         )
-        return self.service.routes + tuple(route for route in common if (route.method, route.path) not in own)
+        return routes + tuple(route for route in common if (route.method, route.path) not in own)
+
+    def _closed(self, route: Route) -> Route:
+        async def handle(request: Request) -> Reply:
+            if not self._started:
+                raise Problem(
+                    503, "starting", f"{self.service.id} is starting; GET /ready says what it waits for. Try again."
+                )
+            return await route.handle(request)
+
+        return replace(route, handle=handle)
 
     async def start(self) -> None:
         """Recover, then begin to consume. Waits for a dependency that is down, as long as it takes."""
@@ -147,7 +166,7 @@ class Runner:
             ),
         )
 
-    async def _checks(self) -> Mapping[str, str]:
+    async def _checks(self) -> dict[str, str]:
         checks: dict[str, str] = {}
         try:
             await self.world.documents.ping()
@@ -164,6 +183,8 @@ class Runner:
 
     async def _health(self, request: Request) -> Reply:
         checks = await self._checks()
+        if not self._started:
+            checks[RECOVERY] = WAITING
         bad = {ServiceHealth.DOWN.value, ServiceHealth.DEGRADED.value} & set(checks.values())
         status = (
             ServiceHealth.DOWN

@@ -4,8 +4,8 @@ asyncio's own helpers take real durations and order their callbacks by address; 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from chimera.ports.clock import Clock
 
@@ -44,6 +44,38 @@ async def until(clock: Clock, deadline_ms: int, work: Awaitable[T]) -> T:
         raise
     finally:
         timer.cancel()
+
+
+async def unless(stopping: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """What `work` gives; None where `stopping` was set before that: then `work` is cancelled, and has ended."""
+    task = asyncio.ensure_future(work)
+    told = asyncio.ensure_future(stopping.wait())
+    told.add_done_callback(lambda _: None if told.cancelled() else task.cancel())
+    me = asyncio.current_task()
+    assert me is not None
+    cancels = me.cancelling()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopping.is_set() and task.cancelled() and me.cancelling() == cancels:
+            return None
+        task.cancel()
+        raise
+    finally:
+        told.cancel()
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """All of them beside each other, begun in this order. The first failure, or a cancel, ends the others before it is
+    raised."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Changed:

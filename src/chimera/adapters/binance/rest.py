@@ -217,7 +217,7 @@ class Rest:
             body=_beginning(raw),
             now_ms=self.clocks[site].now_ms(),
             speed=self._clock.speed,
-            retry_after_ms=_retry_after_ms(response.headers.get("Retry-After")),
+            retry_after_ms=retry_after_ms(response.headers.get("Retry-After")),
         )
         if isinstance(failure, RateLimited):
             if response.status == 418:
@@ -288,7 +288,8 @@ def _beginning(raw: bytes) -> str:
     return " ".join(raw[:TEXT_CHARS_MAX].decode("utf-8", "replace").split())
 
 
-def _retry_after_ms(header: str | None) -> int | None:
+def retry_after_ms(header: str | None) -> int | None:
+    """The Retry-After header as ms of real time; None where there is none that can be read."""
     if header is None:
         return None
     try:

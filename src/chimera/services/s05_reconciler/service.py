@@ -15,6 +15,7 @@ from chimera.ports.world import World
 from chimera.runtime.service import On, Service
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.api import Api
+from chimera.services.s05_reconciler.atr import Atr
 from chimera.services.s05_reconciler.handlers.balances import Balances
 from chimera.services.s05_reconciler.handlers.fills import Fills
 from chimera.services.s05_reconciler.handlers.orders import Orders
@@ -59,7 +60,7 @@ def build(world: World, settings: Settings) -> Service:
         positions=Positions(
             settings=settings,
             documents=documents,
-            snapshots=world.snapshots,
+            atr=Atr(env=env, documents=documents, snapshots=world.snapshots, venue=venue, clock=clock),
             venue=venue,
             peers=world.peers,
             fills=fills,

@@ -38,6 +38,8 @@ def build(world: World, settings: HealthSettings) -> Service:
         watched=settings.watched,
         tick_ms=settings.tick_ms,
         retry_ms=settings.retry_ms,
+        starting_ms=settings.starting_ms,
+        start_patience_ms=settings.start_patience_ms,
     )
     retention = RemoveExpired(documents=world.documents, clock=world.clock)
 

@@ -1,6 +1,5 @@
 """Futures positions, there and on file, and the stop that each must have."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -20,7 +19,6 @@ from chimera.contracts.enums import (
     Side,
 )
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.keys import FEAT_LAST
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.exact import exact
@@ -31,11 +29,11 @@ from chimera.domain.reconcile.fixes import Fix
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.peers import PeerCall, Peers
-from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue
 from chimera.runtime.instruments import instrument_of
 from chimera.runtime.strangers import STRANGERS
 from chimera.runtime.telling import Teller
+from chimera.services.s05_reconciler.atr import Atr
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import covered_qty, stops_of
@@ -59,7 +57,7 @@ class Left:
 class Positions:
     settings: Settings
     documents: Documents
-    snapshots: Snapshots
+    atr: Atr
     venue: Venue
     peers: Peers
     fills: Fills
@@ -231,11 +229,8 @@ class Positions:
         return protective(instrument_of(listed), side, own)
 
     async def _distance(self, key: InstrumentKey, mark: Decimal) -> Decimal:
-        last = await self.snapshots.get_hash(FEAT_LAST.name(self.settings.env, key))
-        atr = json.loads(last["features"]).get("atr_14") if "features" in last else None
-        if isinstance(atr, int | float) and atr > 0:
-            return exact(self.settings.atr_mult * atr)
-        return mark * self.settings.fallback_stop_ratio
+        atr = await self.atr.of(key)
+        return mark * self.settings.fallback_stop_ratio if atr is None else exact(self.settings.atr_mult * atr)
 
     async def _order_stop(
         self,

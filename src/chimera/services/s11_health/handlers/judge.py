@@ -1,7 +1,8 @@
 """The system's level: GREEN, or RED while something that everything needs is down.
 
-Looks at once when it starts, then each minute; sooner while it is RED. The key is what gates read, the event what
-others are told, the document what stays.
+Looks at once when it starts, then each minute; sooner while it is RED. A service that is still starting has not failed:
+while nothing else is wrong there is no judgement, which forbids entries like RED, and nobody is alarmed. For how long
+that may take has a limit. The key is what gates read, the event what others are told, the document what stays.
 """
 
 import json
@@ -25,6 +26,7 @@ from chimera.ports.metrics import Metrics
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.state import Snapshots
 from chimera.ports.venue import Venue, VenueError
+from chimera.runtime.runner import RECOVERY, WAITING
 from chimera.runtime.service import Problem, Reply, Request
 from chimera.runtime.telling import Teller
 
@@ -49,6 +51,7 @@ class Judged:
     told: HealthLevel | None = None
     disk_told: bool = False
     points_at_ms: int = 0
+    first_look_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,21 +68,32 @@ class Judge:
     watched: tuple[str, ...]
     tick_ms: int
     retry_ms: int
+    starting_ms: int
+    start_patience_ms: int
     last: Judged = field(default_factory=Judged)
 
     async def run(self) -> None:
         """For ever."""
         while True:
             level = await self.look()
-            wait_ms = (
-                self.tick_ms if level is HealthLevel.GREEN else min(self.tick_ms, self.clock.work_ms(self.retry_ms))
-            )
-            await self.clock.sleep_until_ms(self.clock.now_ms() + wait_ms)
+            await self.clock.sleep_until_ms(self.clock.now_ms() + self._pause_ms(level))
 
-    async def look(self) -> HealthLevel:
-        """Judge once, write it and tell it. What cannot be written is written the next time."""
-        why = await self._what_is_down()
+    def _pause_ms(self, level: HealthLevel | None) -> int:
+        if level is HealthLevel.GREEN:
+            return self.tick_ms
+        return min(self.tick_ms, self.clock.work_ms(self.starting_ms if level is None else self.retry_ms))
+
+    async def look(self) -> HealthLevel | None:
+        """Judge once, write it and tell it. What cannot be written is written the next time. None: services are
+        starting, and nothing is down."""
+        why, starting = await self._what_is_down()
         now_ms = self.clock.now_ms()
+        if self.last.first_look_ms is None:
+            self.last.first_look_ms = now_ms
+        patient = now_ms - self.last.first_look_ms < self.clock.work_ms(self.start_patience_ms)
+        if starting and not why and patient:
+            return None
+        why |= starting
         grades = {
             name: Grade.RED if name in why else Grade.GREEN for name in (DOCUMENTS, STATE, EXCHANGE, *self.watched)
         }
@@ -105,7 +119,7 @@ class Judge:
         """GET /health/state."""
         last = self.last
         if last.level is None:
-            raise Problem(503, "not-judged-yet", "health is judged for the first time right now; ask again")
+            raise Problem(503, "not-judged-yet", "health is judged when all services have started; ask again")
         return Reply(
             HealthStateAnswer(
                 level=last.level,
@@ -115,9 +129,10 @@ class Judge:
             )
         )
 
-    async def _what_is_down(self) -> dict[str, str]:
-        """Name to reason, in a fixed order."""
+    async def _what_is_down(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Name to reason, in a fixed order; and the same of the services that are still starting."""
         why: dict[str, str] = {}
+        starting: dict[str, str] = {}
         try:
             await self.documents.ping()
         except DependencyDown as down:
@@ -131,21 +146,24 @@ class Judge:
         except (DependencyDown, VenueError) as down:
             why[EXCHANGE] = str(down)
         for service in self.watched:
-            reason = await self._why_down(service)
-            if reason is not None:
-                why[service] = reason
-        return why
+            await self._look_at(service, why, starting)
+        return why, starting
 
-    async def _why_down(self, service: str) -> str | None:
+    async def _look_at(self, service: str, why: dict[str, str], starting: dict[str, str]) -> None:
         try:
             told = await self.peers.call(PeerCall(service, "GET", "/health", actor="s11"))
         except DependencyDown as down:
-            return str(down)
+            why[service] = str(down)
+            return
         if not told.ok:
-            return f"GET /health answered {told.status}"
-        if isinstance(told.body, Mapping) and told.body.get("status") != ServiceHealth.DOWN:
-            return None
-        return f"it says {told.body}"
+            why[service] = f"GET /health answered {told.status}"
+            return
+        says = told.body if isinstance(told.body, Mapping) else {}
+        checks = says.get("checks")
+        if isinstance(checks, Mapping) and checks.get(RECOVERY) == WAITING:
+            starting[service] = "it has not started yet; its log says what it waits for"
+        elif says.get("status", ServiceHealth.DOWN) == ServiceHealth.DOWN:
+            why[service] = f"it says {told.body}"
 
     async def _write(self, level: HealthLevel, grades: Mapping[str, Grade], now_ms: int) -> None:
         await self.snapshots.set(HEALTH_STATE.name(self.env), level.value)
