@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.bus import MemoryBus
+from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.collections import CONFIG_BUNDLES, FILLS, INTENTS, ORDERS, STRATEGY_EVENTS
 from chimera.contracts.documents import Fill, IntentRecord, Order
@@ -1099,6 +1100,7 @@ async def booked(
         instruments={FUT: FUT_RULES},
         holdings=NothingHeld(),
         fees=InUsdt(),
+        metrics=PrometheusMetrics(),
     )
     new = NewOrder(
         client_order_id="o-1",

@@ -29,6 +29,7 @@ from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Put, Query
 from chimera.ports.errors import DependencyDown
+from chimera.ports.metrics import Metrics
 from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
@@ -93,6 +94,7 @@ class Ledger:
     instruments: dict[InstrumentKey, Instrument]
     holdings: Counted
     fees: Worth
+    metrics: Metrics
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
     _watched: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
@@ -377,6 +379,8 @@ class Ledger:
     ) -> None:
         """Documents first, then memory, then everybody else. `told` are the fills that are news, `fresh` where None."""
         await self.documents.put_many([*(Put(FILLS, fill) for fill in fresh), Put(ORDERS, order)])
+        for fill in fresh:
+            self._measure(fill, entry.fills.get(fill.fill_id))
         entry.order = order
         entry.fills |= {fill.fill_id: fill for fill in fresh}
         self._remember(entry)
@@ -388,6 +392,15 @@ class Ledger:
             changed.tell()
         for tell in tuple(self._watched.get(order.intent_id or "", ())):
             tell()
+
+    def _measure(self, fill: Fill, before: Fill | None) -> None:
+        """Once for each fill on file, by whatever road and however often it was told. `before` is the same fill while
+        nobody knew what its fee was worth; what it has become since is added."""
+        known = Decimal(0) if before is None else before.fee_usdt or Decimal(0)
+        # A counter never falls: a rebate is no fee.
+        self.metrics.count("fee_usdt_total", max(0.0, float((fill.fee_usdt or Decimal(0)) - known)))
+        if before is None and fill.slippage_bps is not None:
+            self.metrics.observe_bps("slippage_bps", fill.slippage_bps)
 
     async def _adopt(self, reported: VenueOrder) -> _Entry | None:
         """An order that we never opened: the exchange's own liquidation of our position, or a stranger's.

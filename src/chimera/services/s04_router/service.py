@@ -103,6 +103,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         instruments=instruments,
         holdings=holdings,
         fees=fees,
+        metrics=world.metrics,
     )
     dead_man = DeadMan(
         countdown_ms=settings.dead_man_ms,
@@ -274,7 +275,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         venue=venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/account"),
-        metrics=world.metrics,
         teller=teller,
     )
     mend = Mend(fees=fees, ledger=ledger, clock=world.clock)
