@@ -88,7 +88,7 @@ class Measures:
                 self.metrics.count("maker_timeout_count", len(late))
         if maker + taken > 0:
             self._share("taker_rate", float(taken) * price, float(maker + taken) * price, counted)
-        if len(flow.execution.slices) > 1:
+        if flow.execution.is_twap:
             sent = {leg.slice for leg, _ in flow.legs(*WORKING)}
             filled = {leg.slice for leg, order in flow.legs(*WORKING) if order.filled_qty}
             self._share("twap_slice_fill_ratio", len(filled), len(sent), counted)

@@ -107,7 +107,14 @@ class Cancel:
             known = await self._try(known)
         if not known.status.is_final:
             raise Problem(503, "not-canceled", f"the exchange still holds {order.order_id}. Try again.")
-        await self.teller.event(EventKind.CANCEL, key, order.order_id, purpose=order.purpose, status=known.status.value)
+        await self.teller.event(
+            EventKind.CANCEL,
+            key,
+            order.order_id,
+            intent_id=order.intent_id,
+            purpose=order.purpose,
+            status=known.status.value,
+        )
         return known
 
     async def _try(self, order: Order) -> Order:
