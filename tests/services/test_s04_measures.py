@@ -13,6 +13,7 @@ from chimera.contracts.enums import Market, OrderType, Purpose, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.execution.orders import NewOrder, VenueFill
 from chimera.ports.metrics import Metrics
+from chimera.runtime.telling import Teller
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.results import Results
 from chimera.simulation.loop import run_virtual
@@ -107,10 +108,10 @@ class NotYet(InUsdt):
 
 def test_a_fee_whose_worth_is_learned_later_is_counted_then_and_its_slippage_once() -> None:
     async def scenario() -> None:
-        clock, metrics = LoopClock(BEGIN_MS), PrometheusMetrics()
+        clock, metrics, documents = LoopClock(BEGIN_MS), PrometheusMetrics(), SqliteDocuments.in_loop()
         reports = reports_of([5], None)
         ledger = Ledger(
-            documents=SqliteDocuments.in_loop(),
+            documents=documents,
             results=Results(env=ENV, bus=MemoryBus(clock)),
             clock=clock,
             venue=ToldFills([]),
@@ -118,6 +119,7 @@ def test_a_fee_whose_worth_is_learned_later_is_counted_then_and_its_slippage_onc
             holdings=NothingHeld(),
             fees=NotYet(),
             metrics=metrics,
+            teller=Teller(source="s4", env=ENV, bus=MemoryBus(clock), documents=documents, clock=clock),
         )
         stop = NewOrder(
             client_order_id="o-1",

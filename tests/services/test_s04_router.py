@@ -47,6 +47,7 @@ from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
+from chimera.runtime.telling import Teller
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rules import forbidden, now_of
@@ -1101,6 +1102,7 @@ async def booked(
         holdings=NothingHeld(),
         fees=InUsdt(),
         metrics=PrometheusMetrics(),
+        teller=Teller(source="s4", env=ENV, bus=MemoryBus(clock), documents=documents, clock=clock),
     )
     new = NewOrder(
         client_order_id="o-1",

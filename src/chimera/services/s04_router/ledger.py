@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.collections import FILLS, ORDERS
-from chimera.contracts.documents import LIQUIDATION, MANUAL, BookRow, Fill, IntentRecord, Order
-from chimera.contracts.enums import Market, OrderStatus, Purpose, Refusal
+from chimera.contracts.collections import FILLS, ORDERS, STRATEGY_EVENTS
+from chimera.contracts.documents import LIQUIDATION, MANUAL, BookRow, Fill, IntentRecord, Order, StrategyEvent
+from chimera.contracts.enums import EventKind, Market, OrderStatus, Purpose, Refusal
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.messages.orders import ResultFill
@@ -31,6 +31,7 @@ from chimera.ports.documents import Documents, Put, Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
 from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
+from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
 
@@ -95,6 +96,7 @@ class Ledger:
     holdings: Counted
     fees: Worth
     metrics: Metrics
+    teller: Teller
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
     _watched: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
@@ -378,7 +380,10 @@ class Ledger:
         self, entry: _Entry, order: Order, fresh: Sequence[Fill], *, told: Sequence[Fill] | None = None
     ) -> None:
         """Documents first, then memory, then everybody else. `told` are the fills that are news, `fresh` where None."""
-        await self.documents.put_many([*(Put(FILLS, fill) for fill in fresh), Put(ORDERS, order)])
+        resolved = await self._resolved(entry, order, fresh)
+        puts: list[Put[Any]] = [Put(FILLS, fill) for fill in fresh]
+        puts += [Put(STRATEGY_EVENTS, event) for event in resolved]
+        await self.documents.put_many([*puts, Put(ORDERS, order)])
         for fill in fresh:
             self._measure(fill, entry.fills.get(fill.fill_id))
         entry.order = order
@@ -392,6 +397,37 @@ class Ledger:
             changed.tell()
         for tell in tuple(self._watched.get(order.intent_id or "", ())):
             tell()
+        for event in resolved:
+            await self.teller.show(event)
+
+    async def _resolved(self, entry: _Entry, order: Order, fresh: Sequence[Fill]) -> list[StrategyEvent]:
+        """That of a pair one leg has sold and nothing of it rests any more: on file before the order that says so. It
+        is dated by its last fill, so that it is the same event whenever it is written again."""
+        ends = order.status.is_final and (bool(fresh) or not entry.order.status.is_final)
+        if order.oco_pair_id is None or order.intent_id is None or not ends:
+            return []
+        family = await self.of_intent(order.intent_id)
+        other = next((each for each in family if _is_other_leg(each, order)), None)
+        if other is None or not other.status.is_final:
+            return []
+        own = [*(entry.fills | {fill.fill_id: fill for fill in fresh}).values()]
+        fills = [*own, *await self.fills(other.order_id)]
+        if not fills:
+            return []
+        leg = order if own else other
+        return [
+            self.teller.record(
+                EventKind.OCO_RESOLVE,
+                InstrumentKey(order.market, order.symbol),
+                order.intent_id,
+                at_ms=max(fill.timestamp for fill in fills),
+                pair=order.oco_pair_id,
+                leg=None if leg.purpose is None else leg.purpose.value,
+                order_id=leg.order_id,
+                qty=float(sum((fill.qty for fill in fills), Decimal(0))),
+                avg_price=float(vwap([(fill.price, fill.qty) for fill in fills])),
+            )
+        ]
 
     def _measure(self, fill: Fill, before: Fill | None) -> None:
         """Once for each fill on file, by whatever road and however often it was told. `before` is the same fill while
@@ -463,6 +499,11 @@ class Ledger:
             if oldest is None:
                 break
             del self._entries[oldest]
+
+
+def _is_other_leg(order: Order, of: Order) -> bool:
+    """Whether both are of one pair."""
+    return order.oco_pair_id == of.oco_pair_id and order.order_id != of.order_id
 
 
 def refusal_of(refusal: Refused) -> Refusal:
