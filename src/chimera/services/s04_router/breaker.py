@@ -1,9 +1,9 @@
 """S4's breaker in its world: what is counted, and where its state is kept and told.
 
-Owns `system_state/breaker`, `router:cb:state`, `router:rate:INSTR`, the gauges `cb_state` and `order_submit_error_rate`,
-the alert CB_OPEN and the event CIRCUIT_BREAK. When it opens and closes is `domain.execution.breaker`'s business; that nobody forgets to count
-is `CountedVenue`'s, which stands before the exchange. Counting never waits and never fails: what it changed is written
-a moment later, by `watch`.
+Owns `system_state/breaker`, `router:cb:state`, `router:rate:INSTR`, the gauges `cb_state` and
+`order_submit_error_rate`, the alert CB_OPEN and the event CIRCUIT_BREAK. When it opens and closes is
+`domain.execution.breaker`'s business; that nobody forgets to count is `CountedVenue`'s, which stands before the
+exchange. Counting never waits and never fails: what it changed is written a moment later, by `watch`.
 """
 
 import asyncio
