@@ -1,5 +1,7 @@
 """What S4 counts of its fills is what stands on file of them."""
 
+import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -9,14 +11,20 @@ from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.collections import FILLS
-from chimera.contracts.enums import Market, OrderType, Purpose, Side
+from chimera.contracts.enums import Market, OrderType, Purpose, Routing, Side
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import AlertEvent
+from chimera.contracts.metrics import METRICS, AlertCode
+from chimera.contracts.settings import S4Settings
 from chimera.domain.execution.orders import NewOrder, VenueFill
+from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.ports.metrics import Metrics
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.results import Results
 from chimera.simulation.loop import run_virtual
+from tests.prove.flows import FLOWS, Flow, enters, moves, regime_is_normal
+from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.meddling import meddled_floor
 from tests.services.router_flows import order
 from tests.services.test_s04_event_sweep import Retold, Telling, every
@@ -144,5 +152,110 @@ def test_a_fee_whose_worth_is_learned_later_is_counted_then_and_its_slippage_onc
             await ledger.mend(booked.but(fee_usdt=D("0.6")))
 
         assert (figure(metrics, "fee_usdt_total"), figure(metrics, "slippage_bps_count")) == (0.6, 1)
+
+    run_virtual(scenario())
+
+
+# --- what S4 shows, by the flow that moves it
+
+
+async def lived(flow: Flow, variables: S4Settings | None = None) -> tuple[Floor, float]:
+    """A whole flow, and how many slices waited at most. The floor is still open."""
+    timeline = Timeline.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt)
+    timeline.prepare, timeline.plan = flow.prepare, FaultPlan()
+    floor = await timeline.live(Fuse(None))
+    floor.s4_variables = variables or floor.s4_variables
+    await floor.start(*HOUSE, price=str(timeline.price))
+    most_waiting = 0.0
+
+    async def look() -> None:
+        nonlocal most_waiting
+        while True:
+            most_waiting = max(most_waiting, shown(floor).get("chimera_twap_backlog", 0.0))
+            await timeline.clock.sleep_until_ms(timeline.clock.now_ms() + 100)
+
+    looking = asyncio.ensure_future(look())
+    for step in flow.steps:
+        await step(timeline, floor)
+    looking.cancel()
+    return floor, most_waiting
+
+
+async def runs_short(timeline: Timeline, floor: Floor) -> None:
+    """The exchange says once that the wallet is empty, whatever S4 believes."""
+    assert timeline.plan is not None
+    timeline.plan.arm(Fault(kind=FaultKind.NO_FUNDS, market=Market.SPOT.value))
+
+
+RUNS_SHORT = Flow(name="runs short", steps=(runs_short, enters(key=SPOT, settle_ms=12_000)))
+QUOTED_IN_VAIN = Flow(
+    name="quoted in vain", steps=(enters(routing=Routing.MAKER_ONLY, settle_ms=12_000),), prepare=regime_is_normal
+)
+QUOTED_AND_FILLED = Flow(
+    name="quoted and filled",
+    steps=(enters(qty="0.004", routing=Routing.AUTO, during=((400, "59990"),)), moves("59000")),
+    prepare=regime_is_normal,
+)
+SHOWN: tuple[tuple[str, Flow, Callable[[float], bool]], ...] = (
+    ("router_submit_latency_ms_count", FLOWS["taker"], lambda calls: calls >= 3),
+    ("router_e2e_latency_ms_count", FLOWS["taker"], lambda intents: intents >= 1),
+    ("order_submit_error_rate", RUNS_SHORT, lambda ratio: ratio == 1),
+    ("maker_fill_ratio", FLOWS["maker filled"], lambda ratio: ratio == pytest.approx(0.3)),
+    ("maker_fill_ratio", QUOTED_AND_FILLED, lambda ratio: ratio == 1),
+    ("maker_fill_ratio", FLOWS["maker then taker"], lambda ratio: ratio == 0),
+    ("maker_timeout_count", FLOWS["maker then taker"], lambda quotes: quotes == 3),
+    ("taker_rate", FLOWS["taker"], lambda ratio: ratio == 1),
+    ("taker_rate", FLOWS["maker filled"], lambda ratio: ratio == pytest.approx(0.7)),
+    ("twap_slice_fill_ratio", FLOWS["TWAP"], lambda ratio: ratio == 1),
+    ("twap_slice_fill_ratio", FLOWS["cancel by a person"], lambda ratio: ratio == 1),
+    ("twap_backlog", FLOWS["TWAP"], lambda waiting: waiting == 0),
+    ("slippage_bps_count", FLOWS["taker"], lambda fills: fills == 3),
+    ("fee_usdt_total", FLOWS["taker"], lambda usdt: 0.5 < usdt < 1),
+    ("ib_rate", RUNS_SHORT, lambda ratio: ratio == 1),
+    ("ib_rate", FLOWS["spot pair"], lambda ratio: ratio == 0),
+    ("oco_fallback_ratio", FLOWS["spot pair refused"], lambda ratio: ratio == 1),
+    ("oco_fallback_ratio", FLOWS["spot pair"], lambda ratio: ratio == 0),
+    ("cb_state", FLOWS["taker"], lambda state: state == 0),
+    ("orders_jaccard", FLOWS["taker"], lambda ratio: ratio == 1),
+    ("unprotected_ms_count", FLOWS["taker"], lambda entries: entries == 1),
+)
+
+
+def test_every_metric_of_the_router_stands_in_the_table() -> None:
+    ours = {name for name, metric in METRICS.items() if metric.service == "s4"}
+
+    assert {name.removesuffix("_count") if name not in METRICS else name for name, _, _ in SHOWN} == ours
+
+
+@pytest.mark.parametrize(("name", "flow", "is_right"), SHOWN, ids=[f"{name}, {flow.name}" for name, flow, _ in SHOWN])
+def test_a_flow_moves_what_it_should(name: str, flow: Flow, is_right: Callable[[float], bool]) -> None:
+    async def scenario() -> None:
+        floor, waiting = await lived(flow)
+
+        found = figure(floor.world.metrics, name)
+        assert is_right(found), found
+        assert waiting == (2 if name == "twap_backlog" else waiting)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("code", "bad", "good"),
+    [
+        pytest.param(AlertCode.MAKER_FILL_RATIO_LOW, QUOTED_IN_VAIN, QUOTED_AND_FILLED, id="maker_fill_ratio"),
+        pytest.param(AlertCode.INSUFFICIENT_BALANCE_RATE_HIGH, RUNS_SHORT, FLOWS["spot pair"], id="ib_rate"),
+        pytest.param(
+            AlertCode.OCO_FALLBACK_RATE_HIGH, FLOWS["spot pair refused"], FLOWS["spot pair"], id="oco_fallback_ratio"
+        ),
+    ],
+)
+def test_a_bad_share_is_alerted_once_there_are_enough_of_them(code: AlertCode, bad: Flow, good: Flow) -> None:
+    async def scenario() -> None:
+        for flow, samples_min, times in ((bad, 1, 1), (bad, 2, 0), (good, 1, 0)):
+            floor, _ = await lived(flow, S4Settings(measures_samples_min=samples_min))
+            told = [alert for alert in floor.messages(AlertEvent) if alert.code == code]
+            assert len(told) == times, (flow.name, samples_min, told)
+            await floor.stop()
 
     run_virtual(scenario())
