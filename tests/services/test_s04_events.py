@@ -267,6 +267,10 @@ def test_an_exit_above_the_exchange_s_largest_order_is_no_twap() -> None:
         sold = [fill.qty for fill in exchange.fills(Market.FUT, "BTCUSDT") if fill.side is Side.SELL]
         assert sold == [D("0.004"), D("0.004"), D("0.002")]
         assert await told(floor, K.TWAP_SLICE_SENT) == await told(floor, K.TWAP_DONE) == []
+        life = (await floor.call("s4", "GET", "/orders/X1")).body["timeline"]
+        words = [each["what"] for each in life]
+        assert (words.count("SPLIT"), words.count("SLICE_SENT"), words.count("DOWNSIZED")) == (2, 0, 0), words
+        assert next(each["detail"]["slices"] for each in life if each["what"] == "PLANNED") == 1
         await floor.stop()
 
     run_virtual(scenario())
