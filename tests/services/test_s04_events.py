@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS
-from chimera.contracts.documents import StrategyEvent
+from chimera.contracts.documents import Order, StrategyEvent
 from chimera.contracts.enums import (
     EventKind,
     Intent,
     IntentState,
     Market,
     OcoStatus,
+    OrderStatus,
     OrderType,
     Purpose,
     Routing,
@@ -33,6 +34,7 @@ from chimera.domain.execution.orders import NewOrder
 from chimera.ports.documents import DocumentsUnavailable, Put, Query
 from chimera.ports.state import StateUnavailable
 from chimera.services.s04_router.handlers.drive import Drive
+from chimera.services.s04_router.pairs import status_of
 from chimera.simulation.loop import run_virtual
 from tests.prove.flows import FLOWS, Step, enters, entry, regime_is_normal
 from tests.prove.timeline import HOUSE, Fuse, Timeline
@@ -336,6 +338,43 @@ def test_what_measures_a_stop_holds_up_no_alarm(monkeypatch: pytest.MonkeyPatch)
 async def pair_of(floor: Floor) -> str | None:
     shown = (await floor.world.snapshots.get_hash(SPOT_OCO_STATE.name(ENV, SPOT))).get("E1")
     return None if shown is None else str(json.loads(shown)["status"])
+
+
+def leg(purpose: Purpose, status: OrderStatus, filled: str = "0") -> Order:
+    return Order(
+        order_id=purpose.value,
+        market=Market.SPOT,
+        symbol="BTCUSDT",
+        side=Side.SELL,
+        type=OrderType.LIMIT_MAKER,
+        status=status,
+        quantity=D("0.01"),
+        filled_qty=D(filled),
+        rcu_rev=1,
+        created_at=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "stop", "status"),
+    [
+        (("NEW", "0"), ("NEW", "0"), OcoStatus.ARMED),
+        (("PARTIALLY_FILLED", "0.004"), ("NEW", "0"), OcoStatus.ONE_LEG_FILLED),
+        (("FILLED", "0.01"), ("NEW", "0"), OcoStatus.ONE_LEG_FILLED),
+        (("CANCELED", "0"), ("FILLED", "0.01"), OcoStatus.ONE_LEG_FILLED),
+        (("CANCELED", "0"), ("CANCELED", "0"), OcoStatus.BOTH_CANCELED),
+        (("CANCELED", "0.004"), ("CANCELED", "0"), OcoStatus.BOTH_CANCELED),
+    ],
+)
+def test_how_a_pair_stands_follows_from_its_legs(
+    target: tuple[str, str], stop: tuple[str, str], status: OcoStatus
+) -> None:
+    pair = [
+        leg(purpose, OrderStatus(told), filled)
+        for purpose, (told, filled) in ((Purpose.TP, target), (Purpose.SL, stop))
+    ]
+
+    assert status_of(pair) is status_of(pair[::-1]) is status
 
 
 @pytest.mark.parametrize(
