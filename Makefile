@@ -52,7 +52,8 @@ format: setup-dev ## Let ruff format, and mend what it can
 
 bench: setup ## Measure everything, or one thing: make bench ARGS='sim --json'
 ifeq ($(strip $(ARGS)),)
-	@for name in sim memory decide features dryrun config venue connector tick-to-order 'tick-to-order --venue http'; do \
+	@for name in sim memory decide features dryrun config venue connector orders reconcile recovery tick-to-order \
+		'tick-to-order --venue http'; do \
 		$(BIN)/chimera bench $$name; \
 	done
 else

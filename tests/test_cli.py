@@ -12,9 +12,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -492,6 +493,46 @@ def until_something_is_open(running: Running) -> list[dict[str, Any]]:
         told = running.ask_json("decide", "BTCUSDT", "--open", "--market", "FUT", "--side", "buy")
         time.sleep(1)
     raise AssertionError(f"nothing opens: {told}")
+
+
+def first_that_succeeds(attempt: Callable[[], Any]) -> Any:
+    """The market runs on between a look and the command that follows from it."""
+    for _ in range(20):
+        if (answer := attempt()) is not None:
+            return answer
+    raise AssertionError("the market was always faster")
+
+
+def accepted(done: "subprocess.CompletedProcess[str]") -> Any:
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+@pytest.mark.process
+def test_a_person_moves_a_stop_and_takes_a_target_back(running: Running) -> None:
+    def tighter() -> Any:
+        held = [each for each in until_something_is_open(running) if each["market"] == "FUT" and "mark_price" in each]
+        if not held:
+            return None
+        stop, mark = Decimal(str(held[0]["stop_price"])), Decimal(str(held[0]["mark_price"]))
+        wanted = (stop + (mark - stop) / 10).quantize(stop)
+        moved = accepted(running.ask("position", "stop", f"FUT:{held[0]['symbol']}", str(wanted), "--json"))
+        return None if moved is None else (stop, wanted, mark, moved)
+
+    def target_gone() -> Any:
+        resting = running.ask_json("order", "list", "--open")["orders"]
+        target = next((each["order_id"] for each in resting if each.get("purpose") == "TP"), None)
+        if target is None:
+            until_something_is_open(running)
+            return None
+        gone = accepted(running.ask("order", "cancel", target, "--confirm", "--json"))
+        return None if gone is None else (target, gone)
+
+    stop, wanted, mark, moved = first_that_succeeds(tighter)
+    target, gone = first_that_succeeds(target_gone)
+
+    assert Decimal(str(moved["stop_price"])) == wanted
+    assert abs(mark - wanted) < abs(mark - stop)
+    assert (gone["status"], gone["canceled_ids"]) == ("CANCELED", [target])
 
 
 @pytest.mark.process

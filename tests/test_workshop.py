@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from chimera.cli import app
 from chimera.contracts.metrics import ALERTS, AlertCode
+from chimera.simulation.bench import BENCHES
 
 ROOT = Path(__file__).parent.parent
 RUNBOOK = ROOT / "docs" / "runbook"
@@ -57,6 +59,12 @@ def test_arguments_of_make_up_reach_the_command() -> None:
     typed = run_make("--dry-run", "up", "ARGS=--port 9000")
 
     assert "chimera up --port 9000" in typed
+
+
+def test_make_bench_measures_everything() -> None:
+    loop = run_make("--dry-run", "bench").partition("for name in ")[2].partition(";")[0]
+
+    assert set(shlex.split(loop.replace("\\\n", " "))) == {*BENCHES, "tick-to-order --venue http"}
 
 
 @pytest.mark.parametrize("path", LOCK_FILES, ids=by_name)

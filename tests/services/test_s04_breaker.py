@@ -18,6 +18,7 @@ from chimera.adapters.simulated_venue.journal import NoJournal
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.base import Message
+from chimera.contracts.collections import STRATEGY_EVENTS
 from chimera.contracts.enums import BreakerState, Market, OrderType, Side
 from chimera.contracts.keys import ROUTER_BREAKER, ROUTER_RATE
 from chimera.contracts.messages import AlertEvent, AuditEvent
@@ -27,7 +28,7 @@ from chimera.domain.execution.orders import NewOrder
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.domain.matching.rules import ExchangeRules
-from chimera.ports.documents import DocumentsUnavailable
+from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.state import StateUnavailable
 from chimera.ports.venue import OutcomeUnknown, RateLimited, Refused, Venue, VenueError, VenueUnavailable
 from chimera.runtime.http import answer
@@ -188,6 +189,16 @@ def test_failing_calls_open_it_and_everybody_is_told() -> None:
             "no new entries for some minutes, then it tries again: the breaker was opened by errors:"
             " 3 of 10 calls failed. Exits, stops and cancels pass",
         )
+        (event,) = await desk.documents.find(
+            Query(collection=STRATEGY_EVENTS, index="by_kind", equal=(("kind", "CIRCUIT_BREAK"),))
+        )
+        assert event.ts == BEGIN_MS
+        assert event.detail == {
+            "subject": "breaker",
+            "by": "errors",
+            "why": "3 of 10 calls failed",
+            "error_ratio": 0.3,
+        }
 
     played(scenario)
 

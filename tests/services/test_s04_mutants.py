@@ -101,6 +101,61 @@ async def cancel_meets_a_fill() -> None:
     assert floor.position_qty() == Decimal("0.010")
 
 
+async def _a_stop_works_unseen(*, lags: bool) -> None:
+    """The answer to the stop is lost and nobody lists it, while it closes the position; then the price is back, and the
+    exchange still shows the position for a while. The stop's id is free again: sent a second time, it would be a stop
+    that nothing stands behind. `lags`: the first query comes too early to find it."""
+    floor = await meddled_floor(*HOUSE_BEHIND, venue=Silent)
+    venue = meddled(floor)
+    assert isinstance(venue, Silent)
+    await floor.stop("s5", "s6")
+    sent: list[str] = []
+    shown: list[Any] = []
+
+    async def works(positions: Any = venue.inner.positions) -> None:
+        shown.extend(await positions())
+        for price in (59_390, 60_000):
+            floor.venue.apply(tick(Decimal(price), floor.world.clock.now_ms()))
+
+    async def place(real: Any, new: NewOrder) -> Any:
+        answer = await real(new)
+        if new.client_order_id != STOP:
+            return answer
+        sent.append(STOP)
+        if len(sent) == 1:
+            venue.silent = True
+            if not lags:
+                await works()
+            raise OutcomeUnknown("the connection was reset")
+        return answer
+
+    async def look_up(real: Any, key: InstrumentKey, name: str, *, conditional: bool) -> Any:
+        if name == STOP and not shown:
+            await works()
+            raise UnknownOrder(-2013, "Order does not exist.")
+        return await real(key, name, conditional=conditional)
+
+    async def others(real: Any, keys: Any) -> Any:
+        return [each for each in await real(keys) if each.client_order_id != STOP]
+
+    async def positions(real: Any) -> Any:
+        return shown or await real()
+
+    venue.instead |= {"place": place, "order": look_up, "open_orders": others, "positions": positions}
+    await order(floor, settle_ms=8_000)
+
+    assert floor.position_qty() == 0
+    assert sent == [STOP], f"sent {len(sent)} times"
+
+
+async def a_stop_works_before_it_is_listed() -> None:
+    await _a_stop_works_unseen(lags=False)
+
+
+async def a_stop_works_after_a_query_that_came_too_early() -> None:
+    await _a_stop_works_unseen(lags=True)
+
+
 async def queries_fail_for_a_while() -> None:
     """The answer to the entry is lost, the account is silent, and for a while nobody can be asked."""
     floor = await meddled_floor(*HOUSE_BEHIND, venue=Silent)
@@ -326,6 +381,10 @@ async def takes_silence_for_no(self: Ledger, key: InstrumentKey, name: str, *, c
         raise UnknownOrder(-2013, str(down)) from down
 
 
+async def never_met(self: Calls, new: NewOrder) -> bool:
+    return False
+
+
 def floored_as_float(self: Instrument, qty: Decimal) -> Decimal:
     return Decimal(float(qty) // float(self.step_size) * float(self.step_size))
 
@@ -351,6 +410,11 @@ def unsynced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Collection, "synced", False)
 
 
+def never_looked_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Calls, "_met_before", never_met)
+    patch.setattr(Calls, "_did_its_work", never_met)
+
+
 Probe = Callable[[], Coroutine[Any, Any, None]]
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Probe]] = {
     "no lookup before a resend": (
@@ -370,6 +434,11 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Probe]] = {
     "no answer is taken for not found": (
         lambda patch: patch.setattr(Ledger, "refresh", takes_silence_for_no),
         queries_fail_for_a_while,
+    ),
+    "no lookup before a stop is sent again": (never_looked_up, a_stop_works_before_it_is_listed),
+    "no second lookup right before a stop is sent again": (
+        lambda patch: patch.setattr(Calls, "_did_its_work", never_met),
+        a_stop_works_after_a_query_that_came_too_early,
     ),
     "money is a float": (lambda patch: patch.setattr(Instrument, "floor_qty", floored_as_float), slices_are_covered),
     "the last telling counts": (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.bus import MemoryBus
+from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.collections import CONFIG_BUNDLES, FILLS, INTENTS, ORDERS, STRATEGY_EVENTS
 from chimera.contracts.documents import Fill, IntentRecord, Order
@@ -46,6 +47,7 @@ from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import OutcomeUnknown, UnknownOrder, VenueUnavailable, WouldTrigger
 from chimera.runtime.kill_switch import KillSwitch, no_file
 from chimera.runtime.restraints import Restraints
+from chimera.runtime.telling import Teller
 from chimera.services.s04_router.ledger import Filing, Ledger, Sent
 from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rules import forbidden, now_of
@@ -1146,6 +1148,8 @@ async def booked(
         instruments={FUT: FUT_RULES},
         holdings=NothingHeld(),
         fees=InUsdt(),
+        metrics=PrometheusMetrics(),
+        teller=Teller(source="s4", env=ENV, bus=MemoryBus(clock), documents=documents, clock=clock),
     )
     new = NewOrder(
         client_order_id="o-1",

@@ -23,6 +23,7 @@ from chimera.contracts.enums import (
     Routing,
     Side,
 )
+from chimera.contracts.http import CancelRequest
 from chimera.contracts.keys import DELAY_ORD, TWAP_QUEUE
 from chimera.contracts.messages import RouterEvent
 from chimera.contracts.messages.orders import ExecPolicy, Oco, StopSpec, Twap
@@ -415,6 +416,9 @@ def test_a_book_that_stays_too_thin_is_given_up_and_said_so() -> None:
         assert record.state is IntentState.REJECTED
         assert (record.reason or "").startswith("LIQUIDITY")
         assert floor.position_qty() == 0
+        canceled = await floor.call("s4", "POST", "/cancel", CancelRequest(intent_id="E1"))
+        assert (canceled.status, canceled.body["status"], canceled.body["canceled_ids"]) == (200, "REJECTED", [])
+        assert "LIQUIDITY" in canceled.body["message"]
         await floor.stop()
 
     run_virtual(scenario())

@@ -15,6 +15,7 @@ from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import POS_SL_LEVEL, POS_STATE, RISK_LIMITS
 from chimera.contracts.messages import AlertEvent, PositionEvent
+from chimera.contracts.metrics import AlertCode
 from chimera.domain.config.lint import lint
 from chimera.domain.execution.orders import IncomeKind
 from chimera.ports.documents import Query
@@ -316,6 +317,8 @@ def test_a_day_that_lost_too_much_halts_entries_until_a_person_releases_it() -> 
         assert float(limits["daily_loss_usdt"]) > 6
         assert halts is not None
         assert sorted(halts.halts) == ["DAILY_LOSS"]
+        (alert,) = [each for each in floor.messages(AlertEvent) if each.code == AlertCode.RISK_HALT]
+        assert alert.message.endswith("no new entries until a person releases the halt")
         answer = await floor.enter("E2", sl="59000")
         assert (answer.status, answer.body.get("cause")) == (409, "HALTED")
         await floor.stop()

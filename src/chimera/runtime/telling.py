@@ -44,20 +44,30 @@ class Teller:
         may be told again says when it was (`at_ms`), and is on file once."""
         record = self.record(kind, key, subject, at_ms=at_ms, **detail)
         await self.documents.put(STRATEGY_EVENTS, record)
-        if self.steps:
-            # For watching only: whoever needs to know reads the document.
-            with suppress(DependencyDown):
-                await self.bus.publish(
-                    ROUTER_EVENTS.name(self.env),
-                    RouterEvent(
-                        ts=record.ts,
-                        intent_id=subject,
-                        kind=kind,
-                        detail={name: value for name, value in detail.items() if value is not None},
-                        market=key.market if key else None,
-                        symbol=key.symbol if key else None,
-                    ),
-                )
+        await self.show(record)
+
+    async def show(self, record: StrategyEvent) -> None:
+        """For watching only: whoever needs to know reads the document. `subject` is the intent, or an order whose
+        intent the detail names."""
+        if not self.steps:
+            return
+        detail = {name: value for name, value in (record.detail or {}).items() if value is not None}
+        subject = detail.pop("subject")
+        intent_id = detail.pop("intent_id", subject)
+        if intent_id != subject:
+            detail["order_id"] = subject
+        with suppress(DependencyDown):
+            await self.bus.publish(
+                ROUTER_EVENTS.name(self.env),
+                RouterEvent(
+                    ts=record.ts,
+                    intent_id=intent_id,
+                    kind=record.kind,
+                    detail=detail,
+                    market=record.market,
+                    symbol=record.symbol,
+                ),
+            )
 
     def record(
         self, kind: EventKind, key: InstrumentKey | None, subject: str, *, at_ms: int | None = None, **detail: Any

@@ -297,7 +297,16 @@ class Execution(Contract):
     """Since when the slice that comes next waits for a book that it may be sent into."""
     filled_from: EpochMs | None = None
     """Since when a limit order that rests has filled in part."""
+    slices_planned: int = Field(default=1, ge=0)
+    """How many slices were meant. There are more once a book, or the exchange's largest order, has cut one."""
+    ended_at: EpochMs | None = None
+    """When it was first seen that nothing more is to be done. What is told of the end is dated by it, so that telling
+    again after a crash tells the same."""
     notes: tuple[Note, ...] = ()
+
+    @property
+    def is_twap(self) -> bool:
+        return self.slices_planned > 1
 
 
 class IntentRecord(Document):

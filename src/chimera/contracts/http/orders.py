@@ -138,6 +138,7 @@ TIMELINE_WORDS = (
     "OCO_FALLBACK",
     "SLICE_SENT",
     "SLICE_DELAYED",
+    "SPLIT",
     "GUARD_ARMED",
     "GUARD_TRIGGERED",
     "GUARD_DISARMED",
@@ -148,8 +149,10 @@ TIMELINE_WORDS = (
     "STOPPED",
     "ENDED",
 )
-"""The words of `TimelineEntry.what`, in the order in which a life usually meets them. FREED: what an exit sells is held
-back by nothing any more; PROTECTED: spot has its pair, or asked for none; STOPPED: nothing more is opened, and why."""
+"""The words of `TimelineEntry.what`, in the order in which a life usually meets them. SPLIT: cut in two orders, for a
+thin book or for the exchange's largest order; DOWNSIZED: made smaller for lack of funds. FREED: what an exit sells is
+held back by nothing any more; PROTECTED: spot has its pair, or asked for none; STOPPED: nothing more is opened, and
+why."""
 
 
 class IntentAnswer(Contract):

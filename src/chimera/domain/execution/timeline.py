@@ -17,7 +17,7 @@ _BEGUN, _NOTED, _FILED, _SENT, _LISTED, _FILLED, _OVER, _ENDED = range(8)
 
 _WORDS_OF_NOTES = {
     "DELAYED": "SLICE_DELAYED",
-    "HALVED": "DOWNSIZED",
+    "HALVED": "SPLIT",
     "ARMED": "PROTECTED",
     "SELL": "OCO_FALLBACK",
 }
@@ -79,7 +79,7 @@ def _begun(record: IntentRecord) -> Iterator[Moment]:
     for note in execution.notes:
         detail = dict(note.detail)
         if note.what == "PLANNED":
-            detail |= {"slices": len(execution.slices), **({"why": execution.why} if execution.why else {})}
+            detail |= {"slices": execution.slices_planned, **({"why": execution.why} if execution.why else {})}
         yield _moment(note.ts, (_OF_INTENT, _NOTED), _WORDS_OF_NOTES.get(note.what, note.what), **detail)
 
 

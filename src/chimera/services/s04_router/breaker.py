@@ -1,20 +1,20 @@
 """S4's breaker in its world: what is counted, and where its state is kept and told.
 
-Owns `system_state/breaker`, `router:cb:state`, `router:rate:INSTR`, the gauges `cb_state` and `order_submit_error_rate`
-and the alert CB_OPEN. When it opens and closes is `domain.execution.breaker`'s business; that nobody forgets to count
-is `CountedVenue`'s, which stands before the exchange. Counting never waits and never fails: what it changed is written
-a moment later, by `watch`.
+Owns `system_state/breaker`, `router:cb:state`, `router:rate:INSTR`, the gauges `cb_state` and
+`order_submit_error_rate`, the alert CB_OPEN and the event CIRCUIT_BREAK. When it opens and closes is
+`domain.execution.breaker`'s business; that nobody forgets to count is `CountedVenue`'s, which stands before the
+exchange. Counting never waits and never fails: what it changed is written a moment later, by `watch`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from chimera.contracts.collections import system_state
-from chimera.contracts.documents import BreakerRecord
-from chimera.contracts.enums import BreakerState, Market, Severity
+from chimera.contracts.collections import STRATEGY_EVENTS, system_state
+from chimera.contracts.documents import BreakerRecord, StrategyEvent
+from chimera.contracts.enums import BreakerState, EventKind, Market, Severity
 from chimera.contracts.http.breaker import BreakerAnswer, BreakerRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import ROUTER_BREAKER, ROUTER_RATE
@@ -31,7 +31,7 @@ from chimera.domain.execution.orders import (
     VenuePosition,
 )
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents
+from chimera.ports.documents import Documents, Put
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
 from chimera.ports.state import Snapshots
@@ -182,8 +182,14 @@ class BreakerKeeper:
         self.metrics.gauge("cb_state", _GAUGE[stands.state])
         self.metrics.gauge("order_submit_error_rate", tally.submit_error_ratio)
         if stands != self._kept:
-            await self.documents.put(STATE, _record(stands, tally.error_ratio, now_ms))
+            puts: list[Put[Any]] = [Put(STATE, _record(stands, tally.error_ratio, now_ms))]
+            opened = self._opened(stands, tally.error_ratio)
+            if opened is not None:
+                puts.insert(0, Put(STRATEGY_EVENTS, opened))
+            await self.documents.put_many(puts)
             self._kept = stands
+            if opened is not None:
+                await self.teller.show(opened)
         if stands != self._shown:
             await self.snapshots.set_hash(
                 ROUTER_BREAKER.name(self.env),
@@ -205,6 +211,20 @@ class BreakerKeeper:
             except DependencyDown:
                 self._stale[key] = None
                 raise
+
+    def _opened(self, stands: Standing, error_ratio: float) -> StrategyEvent | None:
+        """Once for each time that it opened: dated by that, so that writing it again changes nothing."""
+        if stands.state is not BreakerState.OPEN:
+            return None
+        return self.teller.record(
+            EventKind.CIRCUIT_BREAK,
+            None,
+            STATE_KEY,
+            at_ms=stands.opened_at_ms,
+            by=stands.by,
+            why=stands.reason,
+            error_ratio=error_ratio,
+        )
 
     async def _alert(self, stands: Standing) -> None:
         lasts = "until a person closes it" if stands.by_hand else "for some minutes, then it tries again"

@@ -1,16 +1,17 @@
 """S4's memory of intents: durable first, in memory for those who wait."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chimera.contracts.collections import INTENTS
-from chimera.contracts.documents import IntentRecord
+from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS
+from chimera.contracts.documents import IntentRecord, StrategyEvent
 from chimera.contracts.enums import IntentState, OrderStatus
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.execution.machine.flow import leg_name
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents
+from chimera.ports.documents import Documents, Put
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rules import deadline_ms
@@ -56,11 +57,14 @@ class Intents:
         await self.documents.insert(INTENTS, record)
         return record
 
-    async def advance(self, record: IntentRecord, state: IntentState, **changes: Any) -> IntentRecord:
-        """Write the new state; a final one is also told as the intent's last result."""
+    async def advance(
+        self, record: IntentRecord, state: IntentState, *, told: Sequence[StrategyEvent] = (), **changes: Any
+    ) -> IntentRecord:
+        """Write the new state, and before it what is `told` of it; a final one is also told as the intent's last
+        result."""
         deadline = record.deadline if state is IntentState.ACCEPTED else None
         moved = record.but(state=state, deadline=deadline, updated_at=self.clock.now_ms(), **changes)
-        await self.documents.put(INTENTS, moved)
+        await self.documents.put_many([*(Put(STRATEGY_EVENTS, event) for event in told), Put(INTENTS, moved)])
         if state.is_final:
             await self.results.tell(last_word(moved))
         waiting = self._waiting.get(moved.intent_id)

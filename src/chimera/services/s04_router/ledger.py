@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import structlog
 
 from chimera.contracts import ids
-from chimera.contracts.collections import FILLS, ORDERS
-from chimera.contracts.documents import LIQUIDATION, MANUAL, BookRow, Fill, IntentRecord, Order
-from chimera.contracts.enums import Market, OrderStatus, Purpose, Refusal
+from chimera.contracts.collections import FILLS, ORDERS, STRATEGY_EVENTS
+from chimera.contracts.documents import LIQUIDATION, MANUAL, BookRow, Fill, IntentRecord, Order, StrategyEvent
+from chimera.contracts.enums import EventKind, Market, OrderStatus, Purpose, Refusal
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import OrderResult
 from chimera.contracts.messages.orders import ResultFill
@@ -29,7 +29,9 @@ from chimera.domain.market.instrument import Instrument
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Put, Query
 from chimera.ports.errors import DependencyDown
+from chimera.ports.metrics import Metrics
 from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
+from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
 
@@ -95,6 +97,8 @@ class Ledger:
     instruments: dict[InstrumentKey, Instrument]
     holdings: Counted
     fees: Worth
+    metrics: Metrics
+    teller: Teller
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _changed: dict[str, Changed] = field(default_factory=dict)
     _watched: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
@@ -381,7 +385,12 @@ class Ledger:
         self, entry: _Entry, order: Order, fresh: Sequence[Fill], *, told: Sequence[Fill] | None = None
     ) -> None:
         """Documents first, then memory, then everybody else. `told` are the fills that are news, `fresh` where None."""
-        await self.documents.put_many([*(Put(FILLS, fill) for fill in fresh), Put(ORDERS, order)])
+        resolved = await self._resolved(entry, order, fresh)
+        puts: list[Put[Any]] = [Put(FILLS, fill) for fill in fresh]
+        puts += [Put(STRATEGY_EVENTS, event) for event in resolved]
+        await self.documents.put_many([*puts, Put(ORDERS, order)])
+        for fill in fresh:
+            self._measure(fill, entry.fills.get(fill.fill_id))
         entry.order = order
         entry.fills |= {fill.fill_id: fill for fill in fresh}
         self._remember(entry)
@@ -395,6 +404,46 @@ class Ledger:
             changed.tell()
         for tell in tuple(self._watched.get(order.intent_id or "", ())):
             tell()
+        for event in resolved:
+            await self.teller.show(event)
+
+    async def _resolved(self, entry: _Entry, order: Order, fresh: Sequence[Fill]) -> list[StrategyEvent]:
+        """That of a pair one leg has sold and nothing of it rests any more: on file before the order that says so. It
+        is dated by its last fill, so that it is the same event whenever it is written again."""
+        ends = order.status.is_final and (bool(fresh) or not entry.order.status.is_final)
+        if order.oco_pair_id is None or order.intent_id is None or not ends:
+            return []
+        family = await self.of_intent(order.intent_id)
+        other = next((each for each in family if _is_other_leg(each, order)), None)
+        if other is None or not other.status.is_final:
+            return []
+        own = [*(entry.fills | {fill.fill_id: fill for fill in fresh}).values()]
+        fills = [*own, *await self.fills(other.order_id)]
+        if not fills:
+            return []
+        leg = order if own else other
+        return [
+            self.teller.record(
+                EventKind.OCO_RESOLVE,
+                InstrumentKey(order.market, order.symbol),
+                order.intent_id,
+                at_ms=max(fill.timestamp for fill in fills),
+                pair=order.oco_pair_id,
+                leg=None if leg.purpose is None else leg.purpose.value,
+                order_id=leg.order_id,
+                qty=float(sum((fill.qty for fill in fills), Decimal(0))),
+                avg_price=float(vwap([(fill.price, fill.qty) for fill in fills])),
+            )
+        ]
+
+    def _measure(self, fill: Fill, before: Fill | None) -> None:
+        """Once for each fill on file, by whatever road and however often it was told. `before` is the same fill while
+        nobody knew what its fee was worth; what it has become since is added."""
+        known = Decimal(0) if before is None else before.fee_usdt or Decimal(0)
+        # A counter never falls: a rebate is no fee.
+        self.metrics.count("fee_usdt_total", max(0.0, float((fill.fee_usdt or Decimal(0)) - known)))
+        if before is None and fill.slippage_bps is not None:
+            self.metrics.observe_bps("slippage_bps", fill.slippage_bps)
 
     async def _adopt(self, reported: VenueOrder) -> _Entry | None:
         """An order that we never opened: the exchange's own liquidation of our position, or a stranger's.
@@ -457,6 +506,11 @@ class Ledger:
             if oldest is None:
                 break
             del self._entries[oldest]
+
+
+def _is_other_leg(order: Order, of: Order) -> bool:
+    """Whether both are of one pair."""
+    return order.oco_pair_id == of.oco_pair_id and order.order_id != of.order_id
 
 
 def refusal_of(refusal: Refused) -> Refusal:

@@ -67,16 +67,7 @@ class Measures:
         maker, taken = flow.filled(LegRole.QUOTE), flow.filled(LegRole.TAKE)
         price = float(flow.avg_price(*WORKING) or 0)
         if flow.execution.style in (ExecStyle.MAKER, ExecStyle.POST_ONLY):
-            # A quote that would have taken was never offered.
-            offered = max(
-                (
-                    order.quantity or Decimal(0)
-                    for _, order in flow.legs(LegRole.QUOTE)
-                    if order.refusal is not Refusal.WOULD_TAKE
-                ),
-                default=Decimal(0),
-            )
-            offered = max(offered, maker)
+            offered = max(_offered(flow), maker)
             reference = price or float(record.intent.entry_ref_price or 1)
             self._share("maker_fill_ratio", float(maker) * reference, float(offered) * reference, counted)
             late = [
@@ -88,7 +79,7 @@ class Measures:
                 self.metrics.count("maker_timeout_count", len(late))
         if maker + taken > 0:
             self._share("taker_rate", float(taken) * price, float(maker + taken) * price, counted)
-        if len(flow.execution.slices) > 1:
+        if flow.execution.is_twap:
             sent = {leg.slice for leg, _ in flow.legs(*WORKING)}
             filled = {leg.slice for leg, order in flow.legs(*WORKING) if order.filled_qty}
             self._share("twap_slice_fill_ratio", len(filled), len(sent), counted)
@@ -135,6 +126,15 @@ class Measures:
                 )
             elif not bad:
                 self._told_at_ms.pop(code, None)
+
+
+def _offered(flow: Flow) -> Decimal:
+    """What was quoted, each slice once however often it was quoted. A quote that would have taken was never offered."""
+    by_slice: dict[int, Decimal] = {}
+    for leg, order in flow.legs(LegRole.QUOTE):
+        if order.refusal is not Refusal.WOULD_TAKE:
+            by_slice[leg.slice] = max(by_slice.get(leg.slice, Decimal(0)), order.quantity or Decimal(0))
+    return sum(by_slice.values(), Decimal(0))
 
 
 def _fell_back(flow: Flow) -> bool:

@@ -28,8 +28,10 @@ class Run:
     asked_ms: dict[int, int] = field(default_factory=dict)
     """When a resting order was last looked up."""
     measured: bool = False
+    listed_ms: int | None = None
+    """When a stop of it was first seen listed."""
     covered: bool = False
-    """A stop of it has been listed."""
+    """How long what filled had no stop is in the measures."""
     counted: bool = False
     """What it took is in the measures of the day."""
     prepared: bool = False

@@ -47,6 +47,7 @@ from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.measures import Measures
+from chimera.services.s04_router.pairs import Pairs
 from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.settings import Settings
@@ -104,6 +105,8 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         instruments=instruments,
         holdings=holdings,
         fees=fees,
+        metrics=world.metrics,
+        teller=teller,
     )
     dead_man = DeadMan(
         countdown_ms=settings.dead_man_ms,
@@ -171,8 +174,16 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         teller=teller,
         outlook=outlook,
     )
-    spot_exit = SpotExit(
+    pairs = Pairs(
         env=settings.env,
+        instruments=instruments,
+        documents=world.documents,
+        ledger=ledger,
+        snapshots=world.snapshots,
+        clock=world.clock,
+    )
+    ledger.hearers.append(pairs.hear)
+    spot_exit = SpotExit(
         instruments=instruments,
         rulebook=rulebook,
         ledger=ledger,
@@ -180,7 +191,7 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         venue=venue,
         calls=calls,
         market=market,
-        snapshots=world.snapshots,
+        pairs=pairs,
         clock=world.clock,
         randomness=world.randomness.fork("s4/spot"),
         teller=teller,
@@ -283,7 +294,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         venue=venue,
         clock=world.clock,
         randomness=world.randomness.fork("s4/account"),
-        metrics=world.metrics,
         teller=teller,
     )
     mend = Mend(fees=fees, ledger=ledger, clock=world.clock)
@@ -336,6 +346,6 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         produces=("ord:result", "recon:cmd", "router:events", "alerts"),
         start=start,
         stop=drive.stop,
-        background=(account.listen, account.catch_up, account.report, breaker.watch, *dead_man.loops()),
+        background=(account.listen, account.catch_up, account.report, breaker.watch, pairs.watch, *dead_man.loops()),
         checks=checks,
     )

@@ -17,7 +17,6 @@ from chimera.domain.reconcile.fixes import close_by_exchange, sentence_of
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.errors import DependencyDown
-from chimera.ports.metrics import Metrics
 from chimera.ports.randomness import Randomness
 from chimera.ports.venue import Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
@@ -41,7 +40,6 @@ class Account:
     venue: Venue
     clock: Clock
     randomness: Randomness
-    metrics: Metrics
     teller: Teller
     _owed: list[OrderUpdated | StreamReset] = field(default_factory=list)
     _owing: Changed = field(default_factory=Changed)
@@ -183,18 +181,6 @@ class Account:
                 symbol=change.fill.symbol,
                 order_id=order.order_id,
             )
-        if change.fill is not None:
-            # Last, so that what had to wait for a store is counted once.
-            await self._measure(change.fill)
-
-    async def _measure(self, told: VenueFill) -> None:
-        """From the fill on file, whose fee is in USDT whatever it was paid in."""
-        for fill in await self.ledger.fills(told.client_order_id):
-            if fill.fill_id != told.fill_id:
-                continue
-            self.metrics.count("fee_usdt_total", max(0.0, float(fill.fee_usdt or 0)))
-            if fill.slippage_bps is not None:
-                self.metrics.observe_bps("slippage_bps", fill.slippage_bps)
 
     def _ask_to_compare(self, fill: VenueFill) -> None:
         if fill.key in self.settings.keys:

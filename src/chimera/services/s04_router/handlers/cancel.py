@@ -7,7 +7,7 @@ from decimal import Decimal
 from chimera.contracts import ids
 from chimera.contracts.collections import ORDERS
 from chimera.contracts.documents import Order
-from chimera.contracts.enums import EventKind, Intent, Market, OrderStatus, Purpose
+from chimera.contracts.enums import EventKind, Intent, IntentState, Market, OrderStatus, Purpose
 from chimera.contracts.http import CancelAnswer, CancelRequest
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.order_intent import OrderIntent
@@ -45,6 +45,8 @@ class Cancel:
         """
         led = request.intent_id is not None and self.drive.working(request.intent_id) is not None
         orders = await self._orders(request)
+        if request.intent_id is not None and not orders and not led:
+            return await self._end_of(request.intent_id)
         for intent_id in dict.fromkeys(order.intent_id for order in orders if order.intent_id is not None):
             # Whoever leads it must not take what is taken back here.
             self.drive.halt(intent_id, f"CANCELED {request.reason}")
@@ -78,9 +80,22 @@ class Cancel:
             # It is still being worked: that ends, and what filled of it keeps its stop.
             self.drive.halt(request.intent_id, f"CANCELED {request.reason}")
             return [order for order in orders if order.order_id in working]
-        if not orders:
-            raise Problem(404, "unknown-intent", f"no order of intent {request.intent_id!r} is on file")
         return orders
+
+    async def _end_of(self, intent_id: str) -> CancelAnswer:
+        """Of an intent that never had an order: how it ended. One that nobody leads, because the store could not say
+        that it is on file, is led to its end."""
+        record = await self.accept.intents.get(intent_id)
+        if record is None:
+            raise Problem(404, "unknown-intent", f"no intent {intent_id!r} was ever accepted")
+        if not record.state.is_final:
+            self.drive.begin(record, restored=True)
+            self.drive.halt(intent_id, "CANCELED")
+        refused = record.state in (IntentState.REJECTED, IntentState.FAILED)
+        return CancelAnswer(
+            status=OrderStatus.REJECTED if refused else OrderStatus.CANCELED,
+            message=f"{intent_id} has no order: {record.reason or record.state.value}",
+        )
 
     async def _sibling(self, order: Order) -> list[Order]:
         if order.oco_pair_id is None or order.intent_id is None:
@@ -107,7 +122,14 @@ class Cancel:
             known = await self._try(known)
         if not known.status.is_final:
             raise Problem(503, "not-canceled", f"the exchange still holds {order.order_id}. Try again.")
-        await self.teller.event(EventKind.CANCEL, key, order.order_id, purpose=order.purpose, status=known.status.value)
+        await self.teller.event(
+            EventKind.CANCEL,
+            key,
+            order.order_id,
+            intent_id=order.intent_id,
+            purpose=order.purpose,
+            status=known.status.value,
+        )
         return known
 
     async def _try(self, order: Order) -> Order:

@@ -5,10 +5,11 @@ changes is looked at again. A restart walks the same way from what is on file.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import structlog
 
@@ -211,13 +212,14 @@ class Drive:
                 if why_not != AGAIN:
                     run.stop_wanted = why_not
                 return False
+        if step.end is not None and step.execution.ended_at is None and _tells(run.record, step.end):
+            step = replace(step, execution=step.execution.but(ended_at=self.clock.now_ms()))
         moved = step.execution != run.record.execution or bool(step.files)
         if moved:
             await self._save(run, step, flow)
         # What is on file is sent before anybody is told of it: a bus that is down must not hold up a close.
         for call in (*step.calls, *self._asks(run, flow)):
             self._start(run, call)
-        await self._measure_cover(run, flow)
         run.alarms += step.alarms
         while run.alarms:
             await self.teller.alert(
@@ -228,6 +230,7 @@ class Drive:
                 symbol=run.record.symbol,
             )
             del run.alarms[0]
+        await self._measure_cover(run, flow)
         if step.end is not None:
             await self._end(run, step.end, flow)
             return True
@@ -241,11 +244,15 @@ class Drive:
         listed = any(order.is_listed for _, order in flow.legs(LegRole.STOP))
         if run.covered or run.restored or not listed or not flow.is_entry:
             return
-        run.covered = True
+        if run.listed_ms is None:
+            run.listed_ms = self.clock.now_ms()
         filled = [run.name_of(leg.n) for leg, order in flow.legs(*WORKING) if order.filled_qty]
-        times_ms = [fill.timestamp for name in filled for fill in await self.ledger.fills(name)]
-        if times_ms:
-            self.metrics.observe_ms("unprotected_ms", max(0, self.clock.now_ms() - min(times_ms)))
+        # A store that is down holds up no figure's subject: the next look asks again.
+        with suppress(DependencyDown):
+            times_ms = [fill.timestamp for name in filled for fill in await self.ledger.fills(name)]
+            run.covered = True
+            if times_ms:
+                self.metrics.observe_ms("unprotected_ms", max(0, run.listed_ms - min(times_ms)))
 
     def _asks(self, run: Run, flow: Flow) -> list[Call]:
         """Of an entry that rests: the account stream may be silent, and what fills must have its stop within 2 s."""
@@ -378,7 +385,7 @@ class Drive:
     async def _tell_slices(self, run: Run, step: Step) -> None:
         """For watching: what waits, and which slice leaves now."""
         await self.backlog.show(run.record, step.execution)
-        if len(step.execution.slices) < 2:
+        if not step.execution.is_twap:
             return
         for file in step.files:
             if file.leg.role in WORKING and sum(leg.slice == file.leg.slice for leg in step.execution.legs) == 1:
@@ -479,36 +486,24 @@ class Drive:
         return False
 
     async def _end(self, run: Run, end: End, flow: Flow) -> None:
-        """What is told before the end is on file may be told again: by its time it is the same."""
-        record, at_ms = run.record, _ended_ms(run, flow)
+        """What is told before the end is on file may be told again: by its time, which is on file, it is the same."""
+        record = run.record
+        assert run.execution is not None
         if record.purpose is Purpose.GUARD:
             await self.spot_exit.guards.disarmed(record)
-        if end.state is IntentState.REJECTED and flow.orders:
-            await self.teller.event(
-                EventKind.ROUTER_ORDER_REJECTED, record.intent.instrument, run.intent_id, at_ms=at_ms, why=end.reason
-            )
-        if end.filled_qty and not _rests(record):
-            await self._tell_filled(run, end, flow, at_ms)
-        assert run.execution is not None
-        if len(run.execution.slices) > 1:
-            await self.teller.event(
-                EventKind.TWAP_DONE,
-                record.intent.instrument,
-                run.intent_id,
-                at_ms=at_ms,
-                slices=len(run.execution.slices),
-                qty=float(record.intent.qty),
-                filled_qty=float(end.filled_qty),
-                why=end.reason,
-            )
         with suppress(DependencyDown):
             await self.backlog.forget(record, run.execution)
             if flow.orders and not _rests(record) and not run.counted:
                 await self.measures.ended(record, flow)
                 run.counted = True
+        told = [
+            self.teller.record(kind, record.intent.instrument, run.intent_id, at_ms=run.execution.ended_at, **detail)
+            for kind, detail in self._of_end(run, end, flow)
+        ]
         run.record = await self.intents.advance(
             record,
             end.state,
+            told=told,
             reason=end.reason,
             filled_qty=end.filled_qty,
             avg_price=end.avg_price,
@@ -516,36 +511,58 @@ class Drive:
         )
         if record.purpose is Purpose.GUARD:
             self.spot_exit.guards.over(run.intent_id)
+        for event in told:
+            await self.teller.show(event)
 
-    async def _tell_filled(self, run: Run, end: End, flow: Flow, at_ms: int) -> None:
-        record = run.record
-        stop = _last(flow, LegRole.STOP)
-        target = _last(flow, LegRole.TARGET)
-        if stop is not None and stop.is_listed:
-            await self.teller.event(
-                EventKind.TP_SL_PLACED,
-                record.intent.instrument,
-                run.intent_id,
-                at_ms=at_ms,
-                stop_price=float(stop.stop_price or 0),
-                tp_price=float(target.stop_price) if target is not None and target.stop_price is not None else None,
-                qty=float(end.filled_qty),
+    def _of_end(self, run: Run, end: End, flow: Flow) -> Iterator[tuple[EventKind, dict[str, Any]]]:
+        """What is told of an end."""
+        record, execution = run.record, run.execution
+        assert execution is not None
+        if not _tells(record, end):
+            return
+        if end.filled_qty and not _rests(record):
+            yield from _of_fills(record, end, flow)
+        elif end.state is IntentState.CANCELED:
+            yield EventKind.ROUTER_ORDER_CANCELED, {"why": end.reason, "purpose": record.purpose.value}
+        elif end.state is not IntentState.DONE:
+            yield EventKind.ROUTER_ORDER_REJECTED, {"why": end.reason, "purpose": record.purpose.value}
+        if execution.is_twap:
+            yield (
+                EventKind.TWAP_DONE,
+                {
+                    "slices": len(execution.slices),
+                    "qty": float(record.intent.qty),
+                    "filled_qty": float(end.filled_qty),
+                    "why": end.reason,
+                },
             )
-        await self.teller.event(
-            EventKind.ROUTER_ORDER_EXECUTED,
-            record.intent.instrument,
-            run.intent_id,
-            at_ms=at_ms,
-            qty=float(end.filled_qty),
-            avg_price=float(end.avg_price or 0),
-            purpose=record.purpose.value,
-            why=end.reason,
+
+
+def _tells(record: IntentRecord, end: End) -> bool:
+    """A stop that rests as it should, and a guard whose pair has sold, are told by others."""
+    return end.state is not IntentState.DONE or (bool(end.filled_qty) and not _rests(record))
+
+
+def _of_fills(record: IntentRecord, end: End, flow: Flow) -> Iterator[tuple[EventKind, dict[str, Any]]]:
+    stop, target = _last(flow, LegRole.STOP), _last(flow, LegRole.TARGET)
+    if stop is not None and stop.is_listed:
+        yield (
+            EventKind.TP_SL_PLACED,
+            {
+                "stop_price": float(stop.stop_price or 0),
+                "tp_price": float(target.stop_price) if target is not None and target.stop_price is not None else None,
+                "qty": float(end.filled_qty),
+            },
         )
-
-
-def _ended_ms(run: Run, flow: Flow) -> int:
-    """When the last of its orders changed; of an intent without orders, when it was accepted."""
-    return max((order.updated_at or order.created_at for order in flow.orders.values()), default=run.record.created_at)
+    filled = {
+        "qty": float(end.filled_qty),
+        "avg_price": float(end.avg_price or 0),
+        "purpose": record.purpose.value,
+        "why": end.reason,
+    }
+    yield EventKind.ROUTER_ORDER_EXECUTED, filled
+    if record.purpose is Purpose.HEDGE:
+        yield EventKind.HEDGE, filled
 
 
 def _average(flow: Flow) -> Decimal | None:

@@ -194,6 +194,7 @@ class Planning:
             fallback=terms.flags.execution.routing.taker.fallback,
             stopped=stopped,
             planned_at=now_ms,
+            slices_planned=len(quantities),
             notes=(Note(ts=now_ms, what="PLANNED", detail=detail),),
         )
         limits = replace(

@@ -4,7 +4,6 @@ Owns how the pair is priced, sent and found again. Where it cannot be had, what 
 a stop is not an option.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +16,6 @@ from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord, Note, Order
 from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.keys import SPOT_OCO_STATE
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.exact import average
@@ -42,7 +40,6 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.errors import DependencyDown
 from chimera.ports.randomness import Randomness
-from chimera.ports.state import Snapshots
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
 from chimera.runtime.telling import Teller
@@ -51,6 +48,7 @@ from chimera.services.s04_router.handlers.calls import Calls
 from chimera.services.s04_router.handlers.holdings import Holdings
 from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market
+from chimera.services.s04_router.pairs import Pairs
 from chimera.services.s04_router.rulebook import Rulebook
 from chimera.services.s04_router.runs import Run
 
@@ -104,7 +102,6 @@ def _asked(intent: OrderIntent) -> Asked | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpotExit:
-    env: str
     instruments: dict[InstrumentKey, Instrument]
     rulebook: Rulebook
     ledger: Ledger
@@ -112,7 +109,7 @@ class SpotExit:
     venue: Venue
     calls: Calls
     market: Market
-    snapshots: Snapshots
+    pairs: Pairs
     clock: Clock
     randomness: Randomness
     teller: Teller
@@ -570,17 +567,8 @@ class SpotExit:
 
     async def _say(self, record: IntentRecord, status: OcoStatus) -> None:
         """How the protection of a trade stands, for whoever looks."""
-        base = record.intent.client_order_id
-        body = {
-            "parent_id": leg_name(base, LIST_N),
-            "tp_id": leg_name(base, TARGET_N),
-            "sl_id": leg_name(base, STOP_N),
-            "status": status.value,
-            "updated_at": self.clock.now_ms(),
-        }
-        name = SPOT_OCO_STATE.name(self.env, record.intent.instrument)
         with suppress(DependencyDown):
-            await self.snapshots.set_hash(name, {record.intent_id: json.dumps(body)})
+            await self.pairs.say(record.intent.instrument, record.intent_id, record.intent.client_order_id, status)
 
 
 def _free(balances: Sequence[Balance], key: InstrumentKey, asset: str) -> Decimal:
