@@ -178,8 +178,8 @@ def _front(
             f"| consecutive intents, seed {many.seed} | {many.count} | {len(many.wrong) + len(many.findings)} | |",
             f"| races of a pair, seed 5 | {race.count} | {len(race.findings)} | |",
             "",
-            f"Invariants asked after every run: {', '.join(CHECKS)}, I2 and I2 spot over the whole time, I13; I6 where entries were"
-            " forbidden.",
+            f"Invariants asked after every run: {', '.join(CHECKS)}, I2 and I2 spot over the whole time, I13; I6 where"
+            " entries were forbidden.",
             "",
             f"Of the {many.count} intents, {sum(many.right.values())} ended as they should ({many.right_ratio:.2%}), of"
             f" these {sum(many.refused.values())} by a refusal: {refused or 'none'}. {sum(many.hits.values())} faults"
