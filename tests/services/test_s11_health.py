@@ -136,7 +136,7 @@ async def test_a_degraded_service_leaves_it_green() -> None:
     assert await health.level() == "GREEN"
 
 
-async def test_nothing_is_judged_and_nobody_alarmed_while_a_service_starts_and_at_once_when_it_has() -> None:
+async def test_nothing_is_judged_and_nobody_alarmed_while_a_service_starts_and_soon_when_it_has() -> None:
     health = Health()
     health.says["s3"] = STARTING
     running = asyncio.ensure_future(health.service.background[0]())
@@ -144,7 +144,7 @@ async def test_nothing_is_judged_and_nobody_alarmed_while_a_service_starts_and_a
     before = (await health.level(), await health.told(), await health.here.told(ALERT_STREAM.name(ENV)))
 
     health.says["s3"] = "OK"
-    await health.here.clock.advance(100)
+    await health.here.clock.advance(1_000)
 
     assert before == (None, [], [])
     assert await health.level() == "GREEN"

@@ -14,8 +14,9 @@ class HealthSettings:
     watched: tuple[str, ...]
     tick_ms: int = 60_000
     alert_dedupe_ms: int = 300_000
-    starting_ms: int = 100
-    """Our own work's time: how often it is seen whether all have started. Nothing is entered before that is so."""
+    starting_ms: int = 1_000
+    """Our own work's time: how often it is seen whether all have started. Nothing is entered before that is so. S4's
+    health asks the exchange, so that looking ten times a second used up a quarter of what one address may ask."""
     start_patience_ms: int = 300_000
     """Our own work's time: who has not started by then is down. A month of minutes takes a second or two for each
     instrument, so that a hundred of them may be traded."""
