@@ -35,5 +35,19 @@ async def meddled_floor(
     return floor
 
 
+async def floor_without_market_stops(*services: str) -> Floor:
+    """Where SPOT's stops are STOP_LOSS_LIMIT; `s4`, which reads the exchange's rules, must be among `services`."""
+    floor = await meddled_floor(*services, venue=Meddled)
+    venue: Any = floor.world.venue
+
+    async def without_market_stops(instruments: Any) -> Any:
+        return [replace(each, stop_loss_market=False) for each in await instruments()]
+
+    venue.instead["instruments"] = without_market_stops
+    await floor.stop("s4")
+    await floor.start("s4")
+    return floor
+
+
 def wrapped(world: World, **meddled: Callable[[Any], Any]) -> World:
     return replace(world, **{part: wrap(getattr(world, part)) for part, wrap in meddled.items()})

@@ -17,7 +17,7 @@ from chimera.contracts.settings import S4Settings
 from chimera.ports.documents import Query
 from chimera.ports.venue import VenueUnavailable
 from chimera.simulation.loop import run_virtual
-from tests.services.meddling import Meddled, meddled_floor
+from tests.services.meddling import Meddled, floor_without_market_stops, meddled_floor
 from tests.services.trading_floor import ENV, SPOT, Floor
 
 D = Decimal
@@ -271,15 +271,7 @@ def test_without_the_guardian_what_has_no_pair_is_sold_at_once() -> None:
 
 def test_a_stop_limit_that_a_gap_jumps_over_is_sold_by_the_guard_behind_it() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
-        venue: Any = floor.world.venue
-
-        async def without_market_stops(instruments: Any) -> Any:
-            return [replace(each, stop_loss_market=False) for each in await instruments()]
-
-        venue.instead["instruments"] = without_market_stops
-        await floor.stop("s4")
-        await floor.start("s4")
+        floor = await floor_without_market_stops("s4", "s5", "s6")
         await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
         kinds = sorted(what[0] for what in floor.resting().values())
         assert kinds == ["LIMIT_MAKER", "STOP_LOSS_LIMIT"]

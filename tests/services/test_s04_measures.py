@@ -11,16 +11,16 @@ from chimera.adapters.memory.bus import MemoryBus
 from chimera.adapters.prometheus_metrics import PrometheusMetrics
 from chimera.adapters.sqlite.documents import SqliteDocuments
 from chimera.contracts.collections import FILLS
-from chimera.contracts.enums import Market, OrderType, Purpose, Routing, Side
+from chimera.contracts.enums import Market, Routing
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.messages import AlertEvent
 from chimera.contracts.metrics import METRICS, AlertCode
 from chimera.contracts.settings import S4Settings
-from chimera.domain.execution.orders import NewOrder, VenueFill
+from chimera.domain.execution.orders import VenueFill
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.ports.metrics import Metrics
 from chimera.runtime.telling import Teller
-from chimera.services.s04_router.ledger import Filing, Ledger, Sent
+from chimera.services.s04_router.ledger import Ledger, Sent
 from chimera.services.s04_router.results import Results
 from chimera.simulation.loop import run_virtual
 from tests.prove.flows import FLOWS, Flow, enters, moves, regime_is_normal
@@ -28,7 +28,7 @@ from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.meddling import meddled_floor
 from tests.services.router_flows import order
 from tests.services.test_s04_event_sweep import Retold, Telling, every
-from tests.services.test_s04_router import InUsdt, NothingHeld, ToldFills, reports_of
+from tests.services.test_s04_router import REPORTED_STOP, InUsdt, NothingHeld, ToldFills, reports_of
 from tests.services.trading_floor import BEGIN_MS, ENV, FUT, FUT_RULES, SPOT, Floor
 
 D = Decimal
@@ -129,20 +129,7 @@ def test_a_fee_whose_worth_is_learned_later_is_counted_then_and_its_slippage_onc
             metrics=metrics,
             teller=Teller(source="s4", env=ENV, bus=MemoryBus(clock), documents=documents, clock=clock),
         )
-        stop = NewOrder(
-            client_order_id="o-1",
-            market=Market.FUT,
-            symbol="BTCUSDT",
-            side=Side.SELL,
-            type=OrderType.STOP_MARKET,
-            qty=D("0.005"),
-            stop_price=D(59400),
-            reduce_only=True,
-        )
-        await ledger.open(
-            [Filing(new=stop, purpose=Purpose.SL, intent_id="E1", parent_id=None, rev=1)],
-            sent=Sent(mid=D(60_000), book=()),
-        )
+        await ledger.open([REPORTED_STOP], sent=Sent(mid=D(60_000), book=()))
         for report, fill in reports:
             await ledger.book(report, () if fill is None else (fill,))
         assert (figure(metrics, "fee_usdt_total"), figure(metrics, "slippage_bps_count")) == (0, 1)

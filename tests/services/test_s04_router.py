@@ -1078,6 +1078,25 @@ class NothingHeld:
         raise AssertionError("nothing was booked")
 
 
+REPORTED_STOP = Filing(
+    new=NewOrder(
+        client_order_id="o-1",
+        market=Market.FUT,
+        symbol="BTCUSDT",
+        side=Side.SELL,
+        type=OrderType.STOP_MARKET,
+        qty=D("0.005"),
+        stop_price=D(59400),
+        reduce_only=True,
+    ),
+    purpose=Purpose.SL,
+    intent_id="E1",
+    parent_id=None,
+    rev=1,
+)
+"""The stop that `reports_of` reports of."""
+
+
 def reports_of(qtys: list[int], ends: OrderStatus | None) -> list[tuple[VenueOrder, VenueFill | None]]:
     """What the exchange says, in its order, of a stop over 5 thousandths that fills in these parts."""
     filled = D(0)
@@ -1151,20 +1170,7 @@ async def booked(
         metrics=PrometheusMetrics(),
         teller=Teller(source="s4", env=ENV, bus=MemoryBus(clock), documents=documents, clock=clock),
     )
-    new = NewOrder(
-        client_order_id="o-1",
-        market=Market.FUT,
-        symbol="BTCUSDT",
-        side=Side.SELL,
-        type=OrderType.STOP_MARKET,
-        qty=D("0.005"),
-        stop_price=D(59400),
-        reduce_only=True,
-    )
-    await ledger.open(
-        [Filing(new=new, purpose=Purpose.SL, intent_id="E1", parent_id=None, rev=1)],
-        sent=Sent(mid=D(60000), book=()),
-    )
+    await ledger.open([REPORTED_STOP], sent=Sent(mid=D(60000), book=()))
     for number in order:
         report, fill = every[number]
         await ledger.book(report, () if fill is None else (fill,))

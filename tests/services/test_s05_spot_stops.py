@@ -19,7 +19,7 @@ from chimera.ports.documents import Query
 from chimera.ports.peers import PeerAnswer, PeerCall
 from chimera.ports.venue import VenueUnavailable
 from chimera.simulation.loop import run_virtual
-from tests.services.meddling import Meddled, meddled_floor
+from tests.services.meddling import Meddled, floor_without_market_stops, meddled_floor
 from tests.services.test_s05_recognised import alerts, detail, fixes
 from tests.services.test_s05_reconciler import quiet, reconcile
 from tests.services.trading_floor import SPOT, Floor
@@ -330,15 +330,7 @@ def test_an_exchange_that_cannot_be_asked_does_not_hold_up_a_guard() -> None:
 
 def test_behind_a_stop_limit_there_is_always_a_guard() -> None:
     async def scenario() -> None:
-        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
-        venue: Any = floor.world.venue
-
-        async def without_market_stops(instruments: Any) -> Any:
-            return [replace(each, stop_loss_market=False) for each in await instruments()]
-
-        venue.instead["instruments"] = without_market_stops
-        await floor.stop("s4")
-        await floor.start("s4")
+        floor = await floor_without_market_stops("s4", "s5", "s6")
         await floor.enter(key=SPOT, tp="60600", sl="59400")
         await floor.call("s4", "POST", "/cancel", {"intent_id": "E1-GUARD-1"})
         await floor.settle(WITHIN_MS)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts import ids
-from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord
 from chimera.contracts.enums import EventKind, Intent, Market, OrderType, Purpose, Severity, Side
 from chimera.contracts.keys import GUARD_STOP
@@ -21,6 +20,7 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, DuplicateKey
 from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
+from chimera.runtime.spot_guards import guards_of
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.intents import Intents
 
@@ -106,20 +106,17 @@ class Guards:
 
     async def _next(self, entry: OrderIntent, instead_of: str | None) -> tuple[int, IntentRecord | None]:
         """The number of the next guard of a trade, and the one that still watches."""
-        number, watching = 1, None
-        while (record := await self.documents.get(INTENTS, ids.guard_id(entry.intent_id, number))) is not None:
+        guards = await guards_of(self.documents, entry.intent_id)
+        watching = None
+        for record in guards:
             # One that was stood down ends, however long that takes it to write.
             if not record.state.is_final and record.intent_id != instead_of and record.intent_id not in self._down:
                 watching = record
-            number += 1
-        return number, watching
+        return len(guards) + 1, watching
 
     async def count(self, trade_id: str) -> int:
         """How many guards the trade has had."""
-        number = 0
-        while await self.documents.get(INTENTS, ids.guard_id(trade_id, number + 1)) is not None:
-            number += 1
-        return number
+        return len(await guards_of(self.documents, trade_id))
 
     def stand_down(self, trade_id: str, why: str) -> None:
         """Somebody else sells: guards of the trade that have not acted yet end."""
@@ -140,14 +137,11 @@ class Guards:
 
     async def last_prices(self, entry: OrderIntent) -> tuple[Decimal, Decimal | None] | None:
         """Stop and target of the newest guard of a trade, whether it still watches or not."""
-        prices = None
-        number = 1
-        while (record := await self.documents.get(INTENTS, ids.guard_id(entry.intent_id, number))) is not None:
+        for record in reversed(await guards_of(self.documents, entry.intent_id)):
             stop = _stop_of(record)
             if stop is not None:
-                prices = (stop, record.intent.tp.price if record.intent.tp is not None else None)
-            number += 1
-        return prices
+                return stop, record.intent.tp.price if record.intent.tp is not None else None
+        return None
 
     def others(self, trade_id: str) -> list[IntentRecord]:
         """Whatever is being led for the trade, but its entry."""
