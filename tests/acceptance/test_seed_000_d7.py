@@ -52,8 +52,7 @@ def test_of_two_legs_touched_in_one_instant_one_fills() -> None:
 def test_a_thin_book_delays_an_entry() -> None:
     async def scenario() -> None:
         flow = FLOWS["liquidity delay"]
-        timeline = Timeline.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt)
-        timeline.prepare = flow.prepare
+        timeline = Timeline.of(flow)
         floor = await timeline.live(Fuse(None))
         await floor.start(*HOUSE, price="60000")
         for step in flow.steps:

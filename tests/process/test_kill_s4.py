@@ -22,9 +22,9 @@ from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.stops_listed import Downtime, naked_spans, stops_in_time
 from tests.process.system import System, VenueProcess
 from tests.process.trader import Trader, wait_deciding, widen_limits
+from tests.prove.extent import Record, count
 
-FULL = os.environ.get("CHIMERA_PROVE") == "full"
-KILLS = int(os.environ.get("CHIMERA_KILLS", "40" if FULL else "3"))
+KILLS = int(os.environ.get("CHIMERA_KILLS", count(full=40, quick=3)))
 SEED = int(os.environ.get("CHIMERA_KILL_SEED", "5"))
 SPEED = 2
 """A stop has a second of ours: other tests share the processors."""
@@ -80,7 +80,9 @@ def open_spans(evidence: Evidence) -> int:
     return sum(span.to_ms is None for span in naked_spans(evidence))
 
 
-def test_killed_while_it_carries_orders_out_it_comes_back_to_the_same_books(system: System) -> None:
+def test_killed_while_it_carries_orders_out_it_comes_back_to_the_same_books(
+    system: System, record_property: Record
+) -> None:
     chance, figures = random.Random(SEED), Figures()
     trader = Trader(system, chance, name="KILL4")
     system.start()
@@ -109,4 +111,6 @@ def test_killed_while_it_carries_orders_out_it_comes_back_to_the_same_books(syst
         f" (median), {seconds[-1]:.2f} s (worst); {figures.naked_at_kill} naked at the kill;"
         f" {len(evidence.fills)} fills"
     )
+    record_property("kills", KILLS)
+    record_property("fills", len(evidence.fills))
     assert len(evidence.fills) >= KILLS, "hardly anything was traded: nothing was proven"

@@ -25,6 +25,8 @@ class House(StrEnum):
     CLOCK_BEHIND = "our clock jumps an hour back and is set right"
     PARTED = "no service reaches another"
     KILL_PULLED = "the kill switch is pulled"
+    TURNED_RED = "health turns RED"
+    BREAKER_OPENED = "a person opens the breaker"
     RUNAWAY = "forty entries at once, sides alternating"
     ALL_AT_ONCE = "kill switch, exit by a person and the price through the stop in one instant"
     KILLED = "the house is killed and starts again"
@@ -115,6 +117,8 @@ ROWS: tuple[Row, ...] = (
     Row(number=61, what=House.CLOCK_BEHIND.value, house=House.CLOCK_BEHIND),
     Row(number=62, what=House.PARTED.value, house=House.PARTED),
     Row(number=67, what=House.KILL_PULLED.value, house=House.KILL_PULLED),
+    Row(number=67, what=House.TURNED_RED.value, house=House.TURNED_RED),
+    Row(number=67, what=House.BREAKER_OPENED.value, house=House.BREAKER_OPENED),
     Row(number=68, what=House.RUNAWAY.value, house=House.RUNAWAY),
     Row(number=69, what=House.ALL_AT_ONCE.value, house=House.ALL_AT_ONCE),
     Row(number=70, what=House.KILLED.value, house=House.KILLED),

@@ -5,6 +5,7 @@ Owns the flows and their steps. A flow ends with nothing open whatever was cut f
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import REGIME_STATE
 from chimera.contracts.messages.orders import ExecPolicy, GuardStop, Oco, RiskRef, StopSpec, TargetSpec, Twap
 from chimera.contracts.order_intent import OrderIntent
+from chimera.domain.execution.orders import NewOrder
 from chimera.ports.state import Reservation, ReservationState
+from chimera.ports.venue import Refused
 from tests.services.trading_floor import DAY_MS, ENV, FUT, SPOT, Floor, tick
 
 if TYPE_CHECKING:
@@ -43,14 +46,16 @@ async def nothing(floor: Floor) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """`prepare` is what else of the world a new house finds; `wallets` USDT in SPOT and FUT; `steps_min` how many steps
-    an orderly run takes at least, so that a flow that quietly does nothing is no flow."""
+    """`prepare` is what else of the world a new house finds; `spot_usdt` and `fut_usdt` the wallets;
+    `spot_stop_at_market` whether SPOT takes stops that become market orders; `steps_min` how many steps an orderly run
+    takes at least, so that a flow that quietly does nothing is no flow."""
 
     name: str
     steps: tuple[Step, ...]
     steps_min: int = 30
     spot_usdt: str = "5000"
     fut_usdt: str = "5000"
+    spot_stop_at_market: bool = True
     prepare: Callable[[Floor], Awaitable[None]] = nothing
 
 
@@ -177,6 +182,35 @@ def takes_the_pair_away(settle_ms: int = 3_000) -> Step:
     return step
 
 
+def sells_by_hand(qty: str = "0.00999", settle_ms: int = 12_000) -> Step:
+    """A person does, at the exchange, what a SPOT trade of ours has bought; where that is gone he is refused."""
+
+    async def step(timeline: "Timeline", floor: Floor) -> None:
+        with suppress(Refused):
+            await by_hand(floor, f"web_{timeline.clock.now_ms()}", Side.SELL, qty)
+        await floor.settle(settle_ms)
+
+    return step
+
+
+async def by_hand(floor: Floor, name: str, side: Side, qty: str) -> None:
+    """A person's order on SPOT, at market.
+
+    Raises:
+        Refused: the account does not hold so much.
+    """
+    await floor.venue.place(
+        NewOrder(
+            client_order_id=name,
+            market=Market.SPOT,
+            symbol="BTCUSDT",
+            side=side,
+            type=OrderType.MARKET,
+            qty=D(qty),
+        )
+    )
+
+
 CLOSES = asks("s6", "/positions/close", {"market": "FUT", "symbol": "BTCUSDT"})
 FLATTENS = asks("s6", "/positions/flatten", {})
 CANCELS = asks("s4", "/cancel", CancelRequest(intent_id="E1"))
@@ -236,6 +270,20 @@ FLOWS: dict[str, Flow] = {
             steps_min=60,
             prepare=regime_is_normal,
         ),
+        Flow(
+            name="stop moved by a person",
+            steps=(
+                enters(tp="63000"),
+                moves("60200"),
+                asks("s6", "/positions/stop", {"symbol": "BTCUSDT", "price": 59_900}),
+                FALLS,
+            ),
+        ),
+        Flow(
+            name="near its liquidation",
+            steps=(enters(qty="0.008", sl="57600", tp="63000"), moves("57900", 12_000), moves("57550")),
+            steps_min=50,
+        ),
         Flow(name="exit by a person", steps=(enters(), CLOSES)),
         Flow(
             name="cancel by a person",
@@ -245,6 +293,12 @@ FLOWS: dict[str, Flow] = {
         Flow(name="spot pair", steps=(enters(key=SPOT), moves("60600"))),
         Flow(name="spot pair, stopped", steps=(enters(key=SPOT), FALLS)),
         Flow(name="guard", steps=(enters(key=SPOT, guarded=True), FALLS), steps_min=20),
+        Flow(
+            name="guard behind a stop limit",
+            steps=(enters(key=SPOT), moves("58000")),
+            spot_stop_at_market=False,
+        ),
+        Flow(name="sold by hand", steps=(enters(key=SPOT, guarded=True), sells_by_hand(), FALLS), steps_min=20),
         Flow(name="pair canceled by hand", steps=(enters(key=SPOT), takes_the_pair_away(), FALLS)),
         Flow(name="pair canceled by a person here", steps=(enters(key=SPOT), CANCELS, FALLS)),
         Flow(name="guard canceled", steps=(enters(key=SPOT, guarded=True), CANCELS_GUARD, FALLS), steps_min=20),

@@ -17,15 +17,17 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.simulated_venue.venue import SimulatedVenue
 from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import KillSwitchState
-from chimera.contracts.enums import Market, OrderStatus, OrderType, Purpose, Side, Switch
-from chimera.contracts.keys import KILL_SWITCH
+from chimera.contracts.enums import HealthLevel, Market, OrderStatus, OrderType, Severity, Side, Switch
+from chimera.contracts.http.breaker import BreakerRequest
+from chimera.contracts.keys import HEALTH_STATE, KILL_SWITCH
+from chimera.contracts.messages import AlertEvent
 from chimera.domain.execution.orders import AccountChange, NewOco, NewOrder, OrderUpdated
 from chimera.domain.matching.faults import SPECS, Asked, Fault, FaultKind, FaultPlan, Reach
 from chimera.ports.bus import BusUnavailable
 from chimera.ports.peers import PeerUnavailable
 from chimera.ports.world import World
 from chimera.runtime.kill_switch import KILL_SWITCH_STATE
-from chimera.simulation.checkers.entries_allowed import forbidden_entries
+from chimera.simulation.checkers.stops_listed import stops_in_time
 from chimera.simulation.loop import run_virtual
 from tests.prove.faults import BRIEF_MS, ROWS, House, cannot_reach, fits, only
 from tests.prove.flows import FLOWS, entry
@@ -196,8 +198,7 @@ def orderly(flow: str) -> Orderly:
 
 async def _orderly(name: str) -> Orderly:
     flow = FLOWS[name]
-    timeline = Timeline.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt)
-    timeline.prepare = flow.prepare
+    timeline = Timeline.of(flow)
     timeline.plan = plan = WatchedPlan()
     found = Orderly()
     later: dict[Point, list[Asked]] = {}
@@ -275,16 +276,14 @@ class _Striking:
         self.flow = FLOWS[cell[0]]
         self.row = next(row for row in ROWS if row.name == cell[1])
         self.point = cell[2]
-        self.timeline = Timeline.open(spot_usdt=self.flow.spot_usdt, fut_usdt=self.flow.fut_usdt)
+        self.timeline = Timeline.of(self.flow)
         self.plan = self.timeline.plan = WatchedPlan()
-        self.timeline.prepare = self.flow.prepare
         self.timeline.house = self._house
         self.watch = Watch(self.timeline, self.plan, self._at)
         self.fuse = Watching(self.watch)
         self.floor: Floor | None = None
         self.links: list[Switchable] = []
         self.doing: list[asyncio.Future[None]] = []
-        self.forbidden: list[tuple[str, int, int]] = []
         self.struck_ms = 0
         self.offset_ms = 0
 
@@ -325,6 +324,10 @@ class _Striking:
                 self._later(self._join())
             case House.KILL_PULLED:
                 self._later(self._pull())
+            case House.TURNED_RED:
+                self._later(self._turn_red())
+            case House.BREAKER_OPENED:
+                self._later(self._open_the_breaker())
             case House.RUNAWAY:
                 self._later(self._run_away())
             case House.ALL_AT_ONCE:
@@ -350,7 +353,14 @@ class _Striking:
             KILL_SWITCH_STATE, KillSwitchState(state=Switch.ON, actor="test", updated_at=self.struck_ms)
         )
         await self.floor.world.snapshots.set(KILL_SWITCH.name(ENV), Switch.ON.value)
-        self.forbidden.append(("the kill switch", self.timeline.clock.now_ms(), 1 << 60))
+
+    async def _turn_red(self) -> None:
+        assert self.floor is not None
+        await self.floor.world.snapshots.set(HEALTH_STATE.name(ENV), HealthLevel.RED.value)
+
+    async def _open_the_breaker(self) -> None:
+        assert self.floor is not None
+        await self.floor.call("s4", "POST", "/breaker/open", BreakerRequest(reason="the matrix"))
 
     async def _run_away(self) -> None:
         floor = self.floor
@@ -409,14 +419,21 @@ class _Striking:
 
     async def _judge(self, floor: Floor) -> None:
         timeline = self.timeline
-        if self.row.plan in REFUSES_SERVICE:
-            timeline.downtimes.append((self.struck_ms, self.struck_ms + self._refused_ms()))
         evidence = timeline.evidence()
+        late: list[str] = []
+        if self.row.plan in REFUSES_SERVICE:
+            refused = (self.struck_ms, self.struck_ms + self._refused_ms())
+            late = stops_in_time(evidence, timeline.downtimes)
+            timeline.downtimes.append(refused)
+            if self._told_of(*refused):
+                late = []
         if self.row.plan is FaultKind.HUMAN_ORDER:
-            # What a stranger opens beside an entry under way is told from ours, and covered, when that has ended.
-            ends = [each.updated_at for each in evidence.on_file(INTENTS) if each.purpose is Purpose.ENTRY]
+            # What a stranger opens beside an entry under way, or an add, is told from ours and covered when that has ended.
+            ends = [each.updated_at for each in evidence.on_file(INTENTS) if each.purpose.is_new_entry]
             timeline.downtimes.append((self.struck_ms, max([self.struck_ms, *ends])))
         wrong = timeline.findings()
+        if late:
+            wrong["I2 without an alert"] = late
         if self.row.plan is FaultKind.FILTERS_CHANGED:
             # Rules that became coarser keep the rest of a slice from being ordered.
             wrong["I7"] = [each for each in wrong.get("I7", []) if "ended with" not in each]
@@ -424,12 +441,19 @@ class _Striking:
         if self.row.house is House.PARTED:
             # The bus was down: whoever reads it asks the documents.
             wrong.pop("I13 untold", None)
-        if found := forbidden_entries(evidence, self.forbidden):
-            wrong["I6"] = found
         if left := self._left(floor):
             wrong["the end"] = left
         if wrong:
             self.struck.wrong = f"{' / '.join(self.cell)}: {wrong}"
+
+    def _told_of(self, from_ms: int, to_ms: int) -> bool:
+        """Whether people were alarmed while service was refused."""
+        return any(
+            isinstance(each.message, AlertEvent)
+            and each.message.severity in (Severity.ERROR, Severity.FATAL)
+            and from_ms <= each.message.ts <= to_ms
+            for each in self.timeline.told
+        )
 
     def _refused_ms(self) -> int:
         waits = {FaultKind.RATE_429: ("retry_after_s", 1_000), FaultKind.BAN_418: ("ban_s", 1_000)}

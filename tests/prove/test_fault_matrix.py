@@ -5,6 +5,7 @@ Here a quick cut: each fault twice, in flows and at steps that take turns. `make
 
 import pytest
 
+from chimera.services.s04_router.handlers import outlook
 from tests.prove.faults import NUMBERS, ROWS
 from tests.prove.flows import FLOWS
 from tests.prove.matrix import Orderly, Point, all_cells, orderly, quick_cells, strike, table, unexplained
@@ -43,3 +44,17 @@ def test_a_fault_at_a_step_breaks_nothing(runs: dict[str, Orderly]) -> None:
     assert [each.wrong for each in struck if each.wrong] == []
     assert [each.cell for each in struck if not each.hit] == []
     assert {row for _, row, _ in cells} == {row for _, row, _ in all_cells(runs)}
+
+
+@pytest.mark.parametrize("row", ["67 KILL_PULLED", "67 TURNED_RED", "67 BREAKER_OPENED"])
+def test_a_slice_that_leaves_while_entries_are_forbidden_would_be_seen(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = ("TWAP", row, Point.FILL)
+    assert strike(cell).wrong is None
+    monkeypatch.setattr(outlook, "forbidden", lambda _: None)
+
+    wrong = strike(cell).wrong
+
+    assert wrong is not None
+    assert "'I6'" in wrong

@@ -7,7 +7,7 @@ same documents and the same exchange.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +33,7 @@ from chimera.contracts.base import Message
 from chimera.contracts.collections import FILLS, INTENTS, ORDERS, TRADES
 from chimera.contracts.enums import TradeStatus
 from chimera.contracts.messages import OrderResult
+from chimera.domain.market.instrument import Instrument
 from chimera.domain.matching.exchange import Exchange
 from chimera.domain.matching.faults import FaultPlan
 from chimera.domain.matching.rules import ExchangeRules
@@ -40,6 +41,7 @@ from chimera.ports.documents import Put
 from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
 from chimera.simulation.checkers import check_evidence
+from chimera.simulation.checkers.entries_allowed import forbidden_entries
 from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.results_told import untold, untrue
 from chimera.simulation.checkers.spot_stops import watched_in_time
@@ -48,6 +50,7 @@ from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.domain.matching.venue import SPOT as SPOT_RULES
 from tests.prove.flows import Flow, Step, nothing
+from tests.prove.restrained import Restrained
 from tests.services.trading_floor import BEGIN_MS, Floor, StillMarket, tick
 
 HOUSE = ("s10", "s1", "s4", "s5", "s6")
@@ -157,6 +160,7 @@ class Timeline:
     rules: ExchangeRules
     bodies: dict[str, dict[str, str]]
     documents: SqliteDocuments
+    restrained: Restrained
     price: Decimal = Decimal(60_000)
     downtimes: list[Downtime] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
@@ -167,15 +171,31 @@ class Timeline:
     """What stands between a new house and the world."""
 
     @classmethod
-    def open(cls, *, spot_usdt: str = "5000", fut_usdt: str = "5000") -> "Timeline":
+    def of(cls, flow: Flow) -> "Timeline":
+        """The world that `flow` is lived in."""
+        spot = replace(SPOT_RULES, stop_loss_market=flow.spot_stop_at_market)
+        timeline = cls.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt, instruments=(FUT_RULES, spot))
+        timeline.prepare = flow.prepare
+        return timeline
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        spot_usdt: str = "5000",
+        fut_usdt: str = "5000",
+        instruments: tuple[Instrument, ...] = (FUT_RULES, SPOT_RULES),
+    ) -> "Timeline":
         bodies: dict[str, dict[str, str]] = {}
 
         def keep(collection: str, key: str, body: str) -> None:
             bodies.setdefault(collection, {})[key] = body
 
-        rules = ExchangeRules(instruments=(FUT_RULES, SPOT_RULES))
+        rules = ExchangeRules(instruments=instruments)
+        clock = LoopClock(BEGIN_MS)
         return cls(
-            clock=LoopClock(BEGIN_MS),
+            clock=clock,
+            restrained=Restrained(clock),
             exchange=Exchange(
                 rules, spot_balances={"USDT": Decimal(spot_usdt)}, fut_balances={"USDT": Decimal(fut_usdt)}
             ),
@@ -207,7 +227,7 @@ class Timeline:
             clock=self.clock,
             randomness=SeededRandomness(7),
             bus=MemoryBus(self.clock, observe=hears),
-            snapshots=MemorySnapshots(self.clock),
+            snapshots=self.restrained.watched(MemorySnapshots(self.clock)),
             locks=MemoryLocks(self.clock),
             idempotency=MemoryIdempotency(self.clock),
             due=MemoryDueQueue(),
@@ -249,6 +269,8 @@ class Timeline:
             found["I2 over time"] = late
         if bare := watched_in_time(evidence, self.downtimes):
             found["I2 spot over time"] = bare
+        if forbidden := forbidden_entries(evidence, list(self.restrained.so_far())):
+            found["I6"] = forbidden
         results = [each.message for each in self.told if isinstance(each.message, OrderResult)]
         if wrong := untrue(evidence, results):
             found["I13"] = wrong
@@ -273,8 +295,7 @@ async def run_cut(
     wrap: Wrap = unchanged,
 ) -> list[str]:
     """Live `flow`, killed at step `at` (and once more, `at_again` steps after the restart). Returns the steps taken."""
-    timeline = Timeline.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt)
-    timeline.prepare = flow.prepare
+    timeline = Timeline.of(flow)
     fuse = Fuse(at)
     floor = await timeline.live(fuse, wrap)
     await floor.start(*HOUSE, price=str(timeline.price))

@@ -7,7 +7,6 @@ others; else a few of each.
 """
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -25,13 +24,13 @@ from chimera.domain.execution.orders import OrderUpdated, VenueFill
 from chimera.ports.documents import Query
 from chimera.services.s04_router.ledger import Ledger
 from chimera.simulation.loop import run_virtual
+from tests.prove.extent import FULL, Record, count
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.router_flows import leave, order
 from tests.services.trading_floor import SPOT, Floor
 
-FULL = os.environ.get("CHIMERA_PROVE") == "full"
 ALL_PERMUTATIONS_MAX = 6
-SHUFFLES = 100 if FULL else 4
+SHUFFLES = count(full=100, quick=4)
 HOLD_MS = 4_000
 """An event that was to be told next and does not come is waited for no longer: it may depend on those held back."""
 POLL_MS = 20
@@ -239,41 +238,48 @@ def differences(flow: Flow, tellings: Iterable[Telling]) -> list[str]:
     return wrong
 
 
+def told(tellings: Sequence[Telling], record: Record) -> Sequence[Telling]:
+    record("tellings", len(tellings))
+    return tellings
+
+
 def events_of(flow: Flow) -> int:
     return run_virtual(lived(flow, Telling()))[1]
 
 
-def orders_of(count: int) -> Iterator[tuple[int, ...]]:
+def orders_of(events: int) -> Iterator[tuple[int, ...]]:
     """All of them where they are few and it is to be proved; else the other way round, and seeded shuffles."""
-    if FULL and count <= ALL_PERMUTATIONS_MAX:
-        yield from permutations(range(count))
+    if FULL and events <= ALL_PERMUTATIONS_MAX:
+        yield from permutations(range(events))
         return
-    yield tuple(reversed(range(count)))
+    yield tuple(reversed(range(events)))
     for seed in range(SHUFFLES):
-        numbers = list(range(count))
+        numbers = list(range(events))
         random.Random(seed).shuffle(numbers)
         yield tuple(numbers)
 
 
 @pytest.mark.parametrize(("flow", "least"), FLOWS.values(), ids=FLOWS)
-def test_in_whatever_order_it_is_told_it_ends_the_same(flow: Flow, least: int) -> None:
-    count = events_of(flow)
-    assert count >= least
+def test_in_whatever_order_it_is_told_it_ends_the_same(flow: Flow, least: int, record_property: Record) -> None:
+    events = events_of(flow)
+    assert events >= least
 
-    assert not differences(flow, (Telling(order=each) for each in orders_of(count)))
-
-
-@pytest.mark.parametrize(("flow", "least"), FLOWS.values(), ids=FLOWS)
-def test_told_twice_it_ends_the_same(flow: Flow, least: int) -> None:
-    assert not differences(flow, [Telling(times=2), Telling(times=3, order=tuple(reversed(range(least))))])
+    assert not differences(flow, told([Telling(order=each) for each in orders_of(events)], record_property))
 
 
 @pytest.mark.parametrize(("flow", "least"), FLOWS.values(), ids=FLOWS)
-def test_what_is_not_told_is_found_out(flow: Flow, least: int) -> None:
-    count = events_of(flow)
-    each = range(count) if FULL else random.Random(count).sample(range(count), 1)
+def test_told_twice_it_ends_the_same(flow: Flow, least: int, record_property: Record) -> None:
+    thrice = Telling(times=3, order=tuple(reversed(range(least))))
+    assert not differences(flow, told([Telling(times=2), thrice], record_property))
 
-    assert not differences(flow, [Telling(deaf=True), *(Telling(lost=frozenset({number})) for number in each)])
+
+@pytest.mark.parametrize(("flow", "least"), FLOWS.values(), ids=FLOWS)
+def test_what_is_not_told_is_found_out(flow: Flow, least: int, record_property: Record) -> None:
+    events = events_of(flow)
+    each = range(events) if FULL else random.Random(events).sample(range(events), 1)
+    lost = [Telling(lost=frozenset({number})) for number in each]
+
+    assert not differences(flow, told([Telling(deaf=True), *lost], record_property))
 
 
 def test_a_fill_that_counts_each_time_it_is_told_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

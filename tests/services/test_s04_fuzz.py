@@ -8,7 +8,6 @@ floor where S5 and S6 run. The quick cut asks some 400 times, CHIMERA_PROVE=full
 
 import asyncio
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from chimera.runtime.http import build_app
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.domain.matching.venue import SPOT as SPOT_RULES
+from tests.prove.extent import Record, count
 from tests.runtime.asgi import JSON, PROBLEM, Answer, ask
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.test_s04_http import entry, exit_order, spot_entry, stop_order
@@ -35,7 +35,7 @@ from tests.services.trading_floor import Floor
 
 AT_ONCE = 20
 """Calls on one floor: enough that one meets what another has left."""
-CALLS = 10_000 if os.environ.get("CHIMERA_PROVE") == "full" else 400
+CALLS = count(full=10_000, quick=400)
 POSTS = (
     "/orders",
     "/cancel",
@@ -305,7 +305,9 @@ def named(raw: bytes) -> str | None:
     suppress_health_check=list(HealthCheck),
 )
 @given(several=calls())
-def test_whatever_is_posted_is_carried_out_or_refused_by_name(several: list[Call]) -> None:
+def test_whatever_is_posted_is_carried_out_or_refused_by_name(record_property: Record, several: list[Call]) -> None:
+    record_property("calls", len(several))
+
     async def scenario() -> None:
         floor, gate, app = await opened()
         for path, raw in several:

@@ -148,7 +148,7 @@ def test_a_fee_whose_worth_is_learned_later_is_counted_then_and_its_slippage_onc
 
 async def lived(flow: Flow, variables: S4Settings | None = None) -> tuple[Floor, float]:
     """A whole flow, and how many slices waited at most. The floor is still open."""
-    timeline = Timeline.open(spot_usdt=flow.spot_usdt, fut_usdt=flow.fut_usdt)
+    timeline = Timeline.of(flow)
     timeline.prepare, timeline.plan = flow.prepare, FaultPlan()
     floor = await timeline.live(Fuse(None))
     floor.s4_variables = variables or floor.s4_variables

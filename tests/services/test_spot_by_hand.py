@@ -1,18 +1,15 @@
 """A person sells by hand what a SPOT trade of ours had bought: it is recognised, and what comes later is left alone."""
 
-from contextlib import suppress
 from decimal import Decimal
 
 import pytest
 
 from chimera.contracts.collections import INTENTS, ORDERS
-from chimera.contracts.enums import IntentState, Market, OrderType, Side, TradeStatus
+from chimera.contracts.enums import IntentState, Market, Side, TradeStatus
 from chimera.contracts.keys import SPOT_WAC
 from chimera.contracts.messages import AlertEvent, ReconcileCmd
-from chimera.domain.execution.orders import NewOrder
-from chimera.ports.venue import Refused
 from chimera.simulation.loop import run_virtual
-from tests.prove.flows import FALLS, FLOWS, Flow, enters, entry, reserve
+from tests.prove.flows import by_hand, entry, reserve
 from tests.prove.sweep import Kill, broken_by, steps_of
 from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.test_s05_recognised import alerts, fixes
@@ -29,19 +26,6 @@ async def begin() -> tuple[Timeline, Floor]:
     await floor.start(*HOUSE, price="60000")
     await floor.settle(5_000)
     return timeline, floor
-
-
-async def by_hand(floor: Floor, name: str, side: Side, qty: str) -> None:
-    await floor.venue.place(
-        NewOrder(
-            client_order_id=name,
-            market=Market.SPOT,
-            symbol="BTCUSDT",
-            side=side,
-            type=OrderType.MARKET,
-            qty=D(qty),
-        )
-    )
 
 
 async def without_its_pair(floor: Floor) -> None:
@@ -291,17 +275,11 @@ def test_a_person_who_is_faster_than_a_guard_ends_it_and_what_he_buys_back_is_hi
     run_virtual(scenario())
 
 
-def test_killed_at_any_step_it_ends_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_step_it_ends_the_same() -> None:
     """Also between the sale on file and the end of the guard that watched those coins."""
 
-    async def sells(timeline: Timeline, floor: Floor) -> None:
-        with suppress(Refused):  # the guard was faster
-            await by_hand(floor, f"web_{timeline.clock.now_ms()}", Side.SELL, "0.00999")
-        await floor.settle(12_000)
-
-    monkeypatch.setitem(FLOWS, "by hand", Flow(name="by hand", steps=(enters(key=SPOT, guarded=True), sells, FALLS)))
-    labels = steps_of("by hand")
-    kills = [Kill("by hand", step, "still") for step in range(1, len(labels) + 1)]
+    labels = steps_of("sold by hand")
+    kills = [Kill("sold by hand", step, "still") for step in range(1, len(labels) + 1)]
 
     assert len(kills) > 20
     assert [found for kill in kills if (found := broken_by(kill))] == []

@@ -3,15 +3,13 @@
 `CHIMERA_PROVE=full` explores the deep ones too.
 """
 
-import os
 from dataclasses import replace
 
 import pytest
 
 from tests.domain.execution.machine.model import explore
 from tests.domain.execution.machine.scenarios import DEEP, SCENARIOS
-
-FULL = os.environ.get("CHIMERA_PROVE") == "full"
+from tests.prove.extent import FULL, Record
 
 LATE = (
     "spot slices",
@@ -52,19 +50,23 @@ STATES_MIN = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_whatever_happens_a_small_flow_keeps_its_promises_and_ends(name: str) -> None:
+def test_whatever_happens_a_small_flow_keeps_its_promises_and_ends(name: str, record_property: Record) -> None:
     found = explore(SCENARIOS[name])
 
     print(f"{name}: {found.states} states, {found.moves} moves, {len(found.ends)} ends")
+    record_property("states", found.states)
+    record_property("moves", found.moves)
     assert found.states >= STATES_MIN[name][0]
     assert {state for state, _, _ in found.ends} >= {"DONE"}
 
 
 @pytest.mark.parametrize("name", SCENARIOS if FULL else LATE)
-def test_looking_late_at_several_changes_at_once_is_as_good(name: str) -> None:
+def test_looking_late_at_several_changes_at_once_is_as_good(name: str, record_property: Record) -> None:
     found = explore(replace(SCENARIOS[name], late=True))
 
     print(f"{name}, late: {found.states} states, {found.moves} moves, {len(found.ends)} ends")
+    record_property("states", found.states)
+    record_property("moves", found.moves)
     assert found.states >= STATES_MIN[name][1]
 
 
@@ -72,9 +74,11 @@ if FULL:
     # Minutes each, so they are only there where everything is explored.
     @pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
     @pytest.mark.parametrize("name", DEEP)
-    def test_deep(name: str, late: bool) -> None:
+    def test_deep(name: str, late: bool, record_property: Record) -> None:
         found = explore(replace(DEEP[name], late=late))
 
         when = "late" if late else "at once"
         print(f"{name}, deep, {when}: {found.states} states, {found.moves} moves, {len(found.ends)} ends")
+        record_property("states", found.states)
+        record_property("moves", found.moves)
         assert found.states >= 10_000
