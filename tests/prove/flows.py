@@ -17,7 +17,6 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import REGIME_STATE
 from chimera.contracts.messages.orders import ExecPolicy, GuardStop, Oco, RiskRef, StopSpec, TargetSpec, Twap
 from chimera.contracts.order_intent import OrderIntent
-from chimera.domain.execution.orders import NewOrder
 from chimera.ports.state import Reservation, ReservationState
 from chimera.ports.venue import Refused
 from tests.services.trading_floor import DAY_MS, ENV, FUT, SPOT, Floor, tick
@@ -187,28 +186,10 @@ def sells_by_hand(qty: str = "0.00999", settle_ms: int = 12_000) -> Step:
 
     async def step(timeline: "Timeline", floor: Floor) -> None:
         with suppress(Refused):
-            await by_hand(floor, f"web_{timeline.clock.now_ms()}", Side.SELL, qty)
+            await floor.by_hand(f"web_{timeline.clock.now_ms()}", Side.SELL, qty, market=Market.SPOT)
         await floor.settle(settle_ms)
 
     return step
-
-
-async def by_hand(floor: Floor, name: str, side: Side, qty: str) -> None:
-    """A person's order on SPOT, at market.
-
-    Raises:
-        Refused: the account does not hold so much.
-    """
-    await floor.venue.place(
-        NewOrder(
-            client_order_id=name,
-            market=Market.SPOT,
-            symbol="BTCUSDT",
-            side=side,
-            type=OrderType.MARKET,
-            qty=D(qty),
-        )
-    )
 
 
 CLOSES = asks("s6", "/positions/close", {"market": "FUT", "symbol": "BTCUSDT"})

@@ -428,7 +428,7 @@ class _Striking:
             if self._told_of(*refused):
                 late = []
         if self.row.plan is FaultKind.HUMAN_ORDER:
-            # What a stranger opens beside an entry under way, or an add, is told from ours and covered when that has ended.
+            # What a stranger opens beside an entry or add under way is told from ours, and covered, when that ended.
             ends = [each.updated_at for each in evidence.on_file(INTENTS) if each.purpose.is_new_entry]
             timeline.downtimes.append((self.struck_ms, max([self.struck_ms, *ends])))
         wrong = timeline.findings()

@@ -9,11 +9,13 @@ from weakref import ref
 
 import pytest
 
+from chimera.adapters.clocks import LoopClock
+from chimera.adapters.memory.state import MemorySnapshots
 from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import HaltsState
 from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
-from chimera.contracts.keys import POS_SL_LEVEL, POS_STATE, RISK_LIMITS
+from chimera.contracts.keys import MKT_SNAP, POS_SL_LEVEL, POS_STATE, RISK_LIMITS
 from chimera.contracts.messages import AlertEvent, PositionEvent
 from chimera.contracts.metrics import AlertCode
 from chimera.domain.config.lint import lint
@@ -22,12 +24,13 @@ from chimera.ports.documents import Query
 from chimera.ports.venue import VenueUnavailable
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
+from chimera.services.s06_positions.market import Market as MarketView
 from chimera.services.s06_positions.memory import Memory
 from chimera.services.s06_positions.policy import KEPT_MAX, Policies
 from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.services.meddling import Instead, Meddled, meddled_floor
-from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor
+from tests.services.trading_floor import ENV, FUT, HOUR_MS, SPOT, Floor, tick
 
 D = Decimal
 HALTS = system_state(HaltsState)
@@ -111,6 +114,59 @@ def test_a_long_climbs_its_ladder_and_tiers_and_ends_by_its_locked_stop() -> Non
         assert kinds(floor).count(PositionEventKind.EXIT) == 1
         assert kinds(floor).count(PositionEventKind.TP_PARTIAL) == 2
         await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_mark_from_before_the_trade_moves_none_of_its_stops() -> None:
+    """The book has fallen by a percent, the mark is told a few seconds later: a profit that was never made."""
+
+    async def scenario() -> None:
+        floor = await Floor.open()
+        floor.price = None
+
+        async def book_alone(mid: str) -> None:
+            floor.venue.apply(replace(tick(D(mid), floor.world.clock.now_ms()), marks=()))
+            await floor.settle(200)
+
+        await book_alone("59400")
+        await floor.enter(sl="58800", tp="61000")
+        for _ in range(10):
+            await book_alone("59400")
+        before = await floor.trade()
+        await floor.move("59700")
+        after = await floor.trade()
+
+        assert (before.status, before.tier, before.qty_open) == (TradeStatus.ACTIVE, 0, D("0.010"))
+        assert (after.status, after.tier) == (TradeStatus.ACTIVE, 1)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    ("book_ms", "mark_ms", "since_ms", "price"),
+    [
+        pytest.param(20_000, 19_000, 0, "mark", id="both are told"),
+        pytest.param(20_000, 9_000, 0, "mid", id="the mark has fallen silent"),
+        pytest.param(20_000, 19_000, 19_500, "mid", id="the mark is from before"),
+        pytest.param(20_000, 19_000, 20_500, None, id="both are from before"),
+        pytest.param(20_000, None, 0, "mid", id="spot has no mark"),
+    ],
+)
+def test_which_price_a_position_is_valued_at(
+    book_ms: int, mark_ms: int | None, since_ms: int, price: str | None
+) -> None:
+    async def scenario() -> None:
+        clock = LoopClock(book_ms)
+        snapshots = MemorySnapshots(clock)
+        market = MarketView(env=ENV, snapshots=snapshots, clock=clock)
+        told = {"mid": "mid", "ts": str(book_ms)} | (
+            {} if mark_ms is None else {"mark": "mark", "mark_ts": str(mark_ms)}
+        )
+        await snapshots.set_hash(MKT_SNAP.name(ENV, FUT), told)
+
+        assert await market.mark_text(FUT, since_ms=since_ms) == price
 
     run_virtual(scenario())
 

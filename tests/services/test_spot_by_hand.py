@@ -9,7 +9,7 @@ from chimera.contracts.enums import IntentState, Market, Side, TradeStatus
 from chimera.contracts.keys import SPOT_WAC
 from chimera.contracts.messages import AlertEvent, ReconcileCmd
 from chimera.simulation.loop import run_virtual
-from tests.prove.flows import by_hand, entry, reserve
+from tests.prove.flows import entry, reserve
 from tests.prove.sweep import Kill, broken_by, steps_of
 from tests.prove.timeline import HOUSE, Fuse, Timeline
 from tests.services.test_s05_recognised import alerts, fixes
@@ -60,9 +60,9 @@ def test_coins_sold_by_hand_end_the_trade_and_free_its_budget(away: tuple[str, .
         if away:
             await floor.stop(*away)
         await without_its_pair(floor)
-        await by_hand(floor, "web_1", Side.SELL, str(opened))
+        await floor.by_hand("web_1", Side.SELL, str(opened), market=Market.SPOT)
         # For himself, before anybody could look.
-        await by_hand(floor, "web_2", Side.BUY, "0.002")
+        await floor.by_hand("web_2", Side.BUY, "0.002", market=Market.SPOT)
         await floor.settle(5_000)
         await floor.start(*away)
         await floor.settle(10_000)
@@ -87,11 +87,11 @@ def test_coins_sold_by_hand_end_the_trade_and_free_its_budget(away: tuple[str, .
 def test_of_a_part_sold_by_hand_the_rest_is_still_ours_to_sell() -> None:
     async def scenario() -> None:
         timeline, floor = await begin()
-        await by_hand(floor, "web_0", Side.BUY, "0.003")
+        await floor.by_hand("web_0", Side.BUY, "0.003", market=Market.SPOT)
         await floor.enter(key=SPOT)
         await without_its_pair(floor)
         # 0.002997 of these are their own.
-        await by_hand(floor, "web_1", Side.SELL, "0.00700")
+        await floor.by_hand("web_1", Side.SELL, "0.00700", market=Market.SPOT)
         await floor.settle(10_000)
 
         trade = await floor.trade()
@@ -103,7 +103,7 @@ def test_of_a_part_sold_by_hand_the_rest_is_still_ours_to_sell() -> None:
         assert D(held["qty"]) == trade.qty_open
 
         # Looked at again it is the same, and coins that come later are not the trade's.
-        await by_hand(floor, "web_2", Side.BUY, "0.005")
+        await floor.by_hand("web_2", Side.BUY, "0.005", market=Market.SPOT)
         await floor.settle(70_000)
         await reconcile(floor)
         assert (await floor.trade()).qty_open == D("0.00999") - D("0.004003")
@@ -121,9 +121,9 @@ def test_of_a_part_sold_by_hand_the_rest_is_still_ours_to_sell() -> None:
 def test_a_person_who_sells_their_own_sells_nothing_of_ours() -> None:
     async def scenario() -> None:
         timeline, floor = await begin()
-        await by_hand(floor, "web_0", Side.BUY, "0.02")
+        await floor.by_hand("web_0", Side.BUY, "0.02", market=Market.SPOT)
         await floor.enter(key=SPOT)
-        await by_hand(floor, "web_1", Side.SELL, "0.01")
+        await floor.by_hand("web_1", Side.SELL, "0.01", market=Market.SPOT)
         await floor.settle(70_000)
 
         assert (await floor.trade()).qty_open == D("0.00999")
@@ -138,13 +138,13 @@ def test_a_person_who_sells_their_own_sells_nothing_of_ours() -> None:
 def test_coins_that_came_by_a_deposit_and_are_sold_at_once_were_never_ours() -> None:
     async def scenario() -> None:
         timeline, floor = await begin()
-        await by_hand(floor, "web_0", Side.BUY, "0.003")
+        await floor.by_hand("web_0", Side.BUY, "0.003", market=Market.SPOT)
         await floor.enter(key=SPOT)
         # From here on it is known what others held.
-        await by_hand(floor, "web_1", Side.SELL, "0.001")
+        await floor.by_hand("web_1", Side.SELL, "0.001", market=Market.SPOT)
         await floor.settle(20_000)
         move_coins(floor, "1")
-        await by_hand(floor, "web_2", Side.SELL, "0.5")
+        await floor.by_hand("web_2", Side.SELL, "0.5", market=Market.SPOT)
         await floor.settle(70_000)
 
         assert (await floor.trade()).qty_open == D("0.00999")
@@ -161,11 +161,11 @@ def test_of_what_was_sold_by_hand_a_deposit_later_brings_nothing_back() -> None:
         timeline, floor = await begin()
         await floor.enter(key=SPOT)
         await without_its_pair(floor)
-        await by_hand(floor, "web_1", Side.SELL, "0.004")
+        await floor.by_hand("web_1", Side.SELL, "0.004", market=Market.SPOT)
         await floor.settle(20_000)
         assert (await floor.trade()).qty_open == D("0.00599")
         move_coins(floor, "1")
-        await by_hand(floor, "web_2", Side.SELL, "0.5")
+        await floor.by_hand("web_2", Side.SELL, "0.5", market=Market.SPOT)
         await floor.settle(70_000)
 
         assert (await floor.trade()).qty_open == D("0.00599")
@@ -183,14 +183,14 @@ def test_a_guard_of_coins_that_were_sold_by_hand_watches_no_longer() -> None:
         await reserve(floor, intent)
         await floor.call("s4", "POST", "/orders", intent)
         await floor.settle(5_000)
-        await by_hand(floor, "web_1", Side.SELL, "0.00999")
+        await floor.by_hand("web_1", Side.SELL, "0.00999", market=Market.SPOT)
         await floor.settle(10_000)
 
         guard = await floor.world.documents.get(INTENTS, "E1-GUARD-1")
         assert guard is not None
         assert (guard.state, guard.reason) == (IntentState.CANCELED, "SOLD_BY_HAND")
         assert (await floor.trade()).status is TradeStatus.CLOSED
-        await by_hand(floor, "web_2", Side.BUY, "0.005")
+        await floor.by_hand("web_2", Side.BUY, "0.005", market=Market.SPOT)
         await floor.move("58000", settle_ms=70_000)
         assert await btc(floor) == D("0.004995")
         assert await intents(floor, "GUARD") == 1
@@ -255,7 +255,7 @@ def test_a_person_who_is_faster_than_a_guard_ends_it_and_what_he_buys_back_is_hi
         await reserve(floor, intent)
         await floor.call("s4", "POST", "/orders", intent)
         await floor.settle(5_000)
-        await by_hand(floor, "web_1", Side.SELL, "0.00999")
+        await floor.by_hand("web_1", Side.SELL, "0.00999", market=Market.SPOT)
         await floor.move("59000", settle_ms=1_000)
         await floor.settle(15_000)
         tried = await intents(floor, "GUARD")
@@ -265,7 +265,7 @@ def test_a_person_who_is_faster_than_a_guard_ends_it_and_what_he_buys_back_is_hi
         assert last is not None
         assert last.created_at <= (trade.updated_at or 0)
 
-        await by_hand(floor, "web_2", Side.BUY, "0.005")
+        await floor.by_hand("web_2", Side.BUY, "0.005", market=Market.SPOT)
         await floor.settle(120_000)
         assert await intents(floor, "GUARD") == tried
         assert await btc(floor) == D("0.004995")

@@ -310,7 +310,7 @@ class Floor:
         await self.venue.place(
             NewOrder(
                 client_order_id=client_order_id,
-                market=Market.FUT,
+                market=more.pop("market", Market.FUT),
                 symbol="BTCUSDT",
                 side=side,
                 type=more.pop("type", OrderType.MARKET),

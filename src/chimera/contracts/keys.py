@@ -126,7 +126,7 @@ MKT_SNAP = Key(
     "s1",
     "the market as last seen",
     ttl_s=60,
-    fields=("last", "bid", "ask", "mid", "spread_bps", "depth_top1_usdt", "top3", "ts"),
+    fields=("last", "bid", "ask", "mid", "spread_bps", "depth_top1_usdt", "top3", "ts", "mark", "mark_ts"),
 )
 FUNDING_NEXT = Key(
     "funding:next:{FUT:SYM}",

@@ -38,7 +38,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """Wait until so long after the first look, ms of our own work."""
+    """Wait until so long after the first look, ms of market time: it is the market that is waited for."""
 
     at_waited_ms: int
     why: str
@@ -77,7 +77,7 @@ def look(piece: Slice, book: Book, model: CostModel, limits: Limits, *, waited_m
 
     Args:
         book: its `notional_usdt` is that of `piece`.
-        waited_ms: since the first look at this slice, ms of our own work.
+        waited_ms: since the first look at this slice, ms of market time.
     """
     slippage_bps = slippage_of(model, book)
     closed = _closed(book, slippage_bps, limits)

@@ -50,7 +50,7 @@ def build(world: World, settings: Settings) -> Service:
         fee_default=lambda: watch.current().flags.execution.routing.fees.taker_bp / 10_000,
     )
     instruments, fee_ratios = registered.instruments, registered.taker_fee_ratios
-    market = MarketView(env=env, snapshots=world.snapshots)
+    market = MarketView(env=env, snapshots=world.snapshots, clock=world.clock)
     memory = Memory()
     refresh = Refresh(
         settings=settings,

@@ -33,7 +33,7 @@ class Marks:
 
     async def on_mark(self, mark: MarkPrice) -> None:
         symbol = mark.symbol
-        self.ticks.mark(InstrumentKey(Market.FUT, symbol), mark.mark)
+        self.ticks.mark(InstrumentKey(Market.FUT, symbol), mark)
         self._newest[symbol] = mark
         told = self._told.get(symbol)
         if told is not None and told.funding_time == mark.funding_time and told.interval_h == mark.interval_h:

@@ -5,7 +5,6 @@ to the end of the distance. Two tellings of one instrument never overtake each o
 """
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import MKT_SNAP
@@ -14,7 +13,7 @@ from chimera.contracts.messages.market import BookTop3
 from chimera.contracts.streams import MKT_DEPTH, MKT_TICKER
 from chimera.domain.features.depth_top1_usdt import depth_top1_usdt
 from chimera.domain.features.spread_bps import spread_bps
-from chimera.domain.market.quotes import BookTop, Level
+from chimera.domain.market.quotes import BookTop, Level, MarkPrice
 from chimera.ports.bus import Bus
 from chimera.ports.clock import Clock
 from chimera.ports.state import Snapshots
@@ -35,8 +34,8 @@ class Slot:
     waiting: BookTop | None = None
     telling: bool = False
     next_ms: int = 0
-    mark: Decimal | None = None
-    """Newest mark price (FUT): written with the next tick, so that it costs no write of its own."""
+    mark: MarkPrice | None = None
+    """The newest (FUT): written with the next tick, so that it costs no write of its own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class Ticks:
             for key in self.keys
         }
 
-    def mark(self, key: InstrumentKey, mark: Decimal) -> None:
+    def mark(self, key: InstrumentKey, mark: MarkPrice) -> None:
         self._slots[key].mark = mark
 
     def take_told(self) -> int:
@@ -120,7 +119,8 @@ class Ticks:
             "ts": str(top.ts),
         }
         if slot.mark is not None:
-            fields["mark"] = str(slot.mark)
+            fields["mark"] = str(slot.mark.mark)
+            fields["mark_ts"] = str(slot.mark.ts)
         # The snapshot first: whoever is woken by the event finds the same market in it.
         await self.snapshots.set_hash(slot.snap, fields, ttl_ms=SNAP_TTL_MS)
         market, symbol = slot.key.market, slot.key.symbol

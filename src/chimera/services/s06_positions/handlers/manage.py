@@ -138,13 +138,17 @@ class Manage:
 
     async def tick(self) -> None:
         for held in self.memory.open_trades():
-            text = await self.market.mark_text(held.key)
+            text = await self._mark_text(held)
             due = held.look_again_at_ms is not None and self.clock.now_ms() >= held.look_again_at_ms
             if text == held.mark_text and not due:
                 await self._whatever_happens(held, self.stagnation.look(held))
                 continue
             held.mark_text = text
             await self._whatever_happens(held, self._look(held, due=due))
+
+    async def _mark_text(self, held: Held) -> str | None:
+        """A price from before it was bought would move its stop by a profit that it never made."""
+        return await self.market.mark_text(held.key, since_ms=max((fill.ts for fill in held.trade.entries), default=0))
 
     async def _look(self, held: Held, *, due: bool) -> None:
         # What is on its way or was refused is waited for; a moving market may still ask for something else.
@@ -182,7 +186,7 @@ class Manage:
             held = await self.refresh.run(trade_id)
             if held is None or (only is not None and held.key != only):
                 return None
-            held.mark_text = await self.market.mark_text(held.key)
+            held.mark_text = await self._mark_text(held)
             for _ in range(PASSES_MAX):
                 if not await self._act(held):
                     break
