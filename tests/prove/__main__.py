@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,19 @@ from chimera.simulation.loop import run_virtual
 from tests.prove.faults import ROWS
 from tests.prove.flows import FLOWS
 from tests.prove.many import Many, Races, consecutive, p95, races
-from tests.prove.matrix import Orderly, Point, Struck, Table, all_cells, orderly, strike, table, unexplained, unreached
+from tests.prove.matrix import (
+    Cell,
+    Orderly,
+    Point,
+    Struck,
+    Table,
+    all_cells,
+    orderly,
+    strike,
+    table,
+    unexplained,
+    unreached,
+)
 from tests.prove.quiet import quiet
 from tests.prove.suites import Ran, run_all
 from tests.prove.sweep import Kill, all_kills, broken_by, steps_of
@@ -62,23 +74,39 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _alone(work: Callable[[Any], Any], given: Any) -> Any:
-    with quiet():
-        return work(given)
+def _kill(kill: Kill) -> str | None:
+    """A run that ends by an exception has broken something too, and must not end the pool."""
+    try:
+        with quiet():
+            found = broken_by(kill)
+    except Exception as broken:
+        found = f"{kill}: {broken!r}"
+    return _shown(found)
 
 
-def _kill(kill: Kill) -> tuple[Kill, str | None]:
-    return kill, _alone(broken_by, kill)
-
-
-def _strike(cell: Any) -> Struck:
-    struck: Struck = _alone(strike, cell)
+def _strike(cell: Cell) -> Struck:
+    try:
+        with quiet():
+            struck = strike(cell)
+    except Exception as broken:
+        struck = Struck(cell, wrong=f"{' / '.join(cell)}: {broken!r}")
+    _shown(struck.wrong)
     return struck
 
 
+def _shown(found: str | None) -> str | None:
+    """At once: the whole takes long."""
+    if found:
+        print(found, flush=True)
+    return found
+
+
 def _many(count: int, seed: int) -> Many:
-    with quiet():
-        return run_virtual(consecutive(count, seed))
+    try:
+        with quiet():
+            return run_virtual(consecutive(count, seed))
+    except Exception as broken:
+        return Many(count, seed, wrong=[repr(broken)])
 
 
 def _races(count: int, seed: int) -> Races:
@@ -89,7 +117,7 @@ def _races(count: int, seed: int) -> Races:
 def _sweep(pool: Any, every: int) -> tuple[list[Kill], list[str], float]:
     began_s = time.perf_counter()
     kills = [kill for name in FLOWS for kill in all_kills(name, steps_of(name))][::every]
-    broken = [found for _, found in pool.imap_unordered(_kill, kills, chunksize=8) if found]
+    broken = [found for found in pool.imap_unordered(_kill, kills, chunksize=8) if found]
     return kills, broken, time.perf_counter() - began_s
 
 

@@ -17,8 +17,8 @@ from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import REGIME_STATE
 from chimera.contracts.messages.orders import ExecPolicy, GuardStop, Oco, RiskRef, StopSpec, TargetSpec, Twap
 from chimera.contracts.order_intent import OrderIntent
+from chimera.domain.matching.refusals import Refusal
 from chimera.ports.state import Reservation, ReservationState
-from chimera.ports.venue import Refused
 from tests.services.trading_floor import DAY_MS, ENV, FUT, SPOT, Floor, tick
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def sells_by_hand(qty: str = "0.00999", settle_ms: int = 12_000) -> Step:
     """A person does, at the exchange, what a SPOT trade of ours has bought; where that is gone he is refused."""
 
     async def step(timeline: "Timeline", floor: Floor) -> None:
-        with suppress(Refused):
-            await floor.by_hand(f"web_{timeline.clock.now_ms()}", Side.SELL, qty, market=Market.SPOT)
+        with suppress(Refusal):
+            Operator(floor.venue).place(SPOT.market, SPOT.symbol, Side.SELL, qty=D(qty))
         await floor.settle(settle_ms)
 
     return step
