@@ -75,8 +75,8 @@ LIVED_MS = 14_000
 
 ENDS_WITHIN_MS = 60_000
 NEAR = 3
-"""A fault is near to the intent that it struck and to the two that follow: a stream that was cut comes back with the
-next price that moves."""
+"""A fault is near to the intent that it struck and to the two that follow, and to all while it lasts: a stream that was
+cut comes back with the next price that moves."""
 
 TRUE_REASONS = (
     "VENUE_UNAVAILABLE",
@@ -168,13 +168,14 @@ async def _lived(
     timeline: Timeline, floor: Floor, name: str, kind: str, chance: random.Random, before: int
 ) -> tuple[IntentRecord | None, PeerAnswer, bool]:
     """Entered, left by its stop, its target or a person, and back at the price where it began; and whether more faults
-    than `before` had struck when it was in."""
+    than `before` had struck when it was in, or one that lasts was under way."""
+    assert timeline.plan is not None
+    lasts = any(timeline.plan.under_way(each) is not None for each in FAULTS)
     intent = entry(floor, name, **KINDS[kind])
     await reserve(floor, intent)
     answer = await floor.call("s4", "POST", "/orders", intent)
     await floor.settle(4_000)
-    assert timeline.plan is not None
-    struck = sum(timeline.plan.hits().values()) > before
+    struck = lasts or sum(timeline.plan.hits().values()) > before
     how = chance.choice(("59000", "60800", "person"))
     if how == "person":
         path = "/positions/close" if intent.instrument == FUT else "/positions/flatten"
