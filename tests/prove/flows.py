@@ -159,6 +159,21 @@ def moves(price: str, settle_ms: int = 3_000) -> Step:
     return step
 
 
+def touches(price: str, depth: str, settle_ms: int = 3_000) -> Step:
+    """A price that is there for so little that what rests at it fills in part; then the market is deep again."""
+
+    async def step(timeline: "Timeline", floor: Floor) -> None:
+        timeline.price, floor.depth = D(price), D(depth)
+        try:
+            await floor.move(price, settle_ms=500)
+        finally:
+            floor.depth = None
+            timeline.price = floor.price = D(60_000)
+        await floor.settle(settle_ms)
+
+    return step
+
+
 def asks(service: str, path: str, body: Any, *, settle_ms: int = 3_000) -> Step:
     """What a person says. Whether it was still possible is not the point: what is left afterwards is."""
 
@@ -273,6 +288,7 @@ FLOWS: dict[str, Flow] = {
         Flow(name="flatten", steps=(enters(qty="0.024", slices=3, settle_ms=700), FLATTENS)),
         Flow(name="spot pair", steps=(enters(key=SPOT), moves("60600"))),
         Flow(name="spot pair, stopped", steps=(enters(key=SPOT), FALLS)),
+        Flow(name="spot pair, filled in part", steps=(enters(key=SPOT), touches("60501", "0.0005"), FALLS)),
         Flow(name="guard", steps=(enters(key=SPOT, guarded=True), FALLS), steps_min=20),
         Flow(
             name="guard behind a stop limit",

@@ -315,6 +315,7 @@ class _Striking:
         match house:
             case House.CLOCK_AHEAD:
                 self.own_clock.advance(AHEAD_MS)
+                self.timeline.skipped.append((self.struck_ms, self.struck_ms + AHEAD_MS))
             case House.CLOCK_BEHIND:
                 self.offset_ms = -BEHIND_MS
                 self._die()

@@ -163,6 +163,8 @@ class Timeline:
     restrained: Restrained
     price: Decimal = Decimal(60_000)
     downtimes: list[Downtime] = field(default_factory=list)
+    skipped: list[Downtime] = field(default_factory=list)
+    """Times over which our own clock jumped: what we dated ourselves, as guards, is late by as much."""
     told: list[Told] = field(default_factory=list)
     lives: int = 0
     prepare: Callable[[Floor], Awaitable[None]] = nothing
@@ -267,7 +269,7 @@ class Timeline:
         late = stops_in_time(evidence, self.downtimes)
         if late:
             found["I2 over time"] = late
-        if bare := watched_in_time(evidence, self.downtimes):
+        if bare := watched_in_time(evidence, [*self.downtimes, *self.skipped]):
             found["I2 spot over time"] = bare
         if forbidden := forbidden_entries(evidence, list(self.restrained.so_far())):
             found["I6"] = forbidden

@@ -251,6 +251,31 @@ def test_a_guard_that_nobody_tells_of_the_market_asks_and_says_when_it_cannot() 
     run_virtual(scenario())
 
 
+def test_a_guard_whose_book_has_no_bids_says_that_it_sees_none() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        venue: Any = floor.world.venue
+        venue.capabilities = replace(venue.capabilities, oco=False)
+        await floor.enter(key=SPOT, qty="0.00100", tp="60600", sl="59400")
+        await floor.stop("s1")
+
+        async def one_sided(book: Any, key: Any) -> Any:
+            return replace(await book(key), bids=())
+
+        venue.instead["book"] = one_sided
+        await floor.move("59000", settle_ms=60_000)
+        [told] = [alert for alert in floor.messages(AlertEvent) if alert.code == "GUARD_ANOMALY"]
+        assert "one side only" in told.message
+        assert sold(floor) == 0
+        venue.instead.clear()
+        await floor.settle(5_000)
+
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_without_the_guardian_what_has_no_pair_is_sold_at_once() -> None:
     """S4_OCO_GUARDIAN=false."""
 

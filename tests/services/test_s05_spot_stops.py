@@ -17,9 +17,9 @@ from chimera.domain.execution.orders import NewOrder
 from chimera.domain.matching.faults import Fault, FaultKind, FaultPlan
 from chimera.ports.documents import Query
 from chimera.ports.peers import PeerAnswer, PeerCall
-from chimera.ports.venue import VenueUnavailable
+from chimera.ports.venue import Refused, VenueUnavailable
 from chimera.simulation.loop import run_virtual
-from tests.services.meddling import Meddled, floor_without_market_stops, meddled_floor
+from tests.services.meddling import Meddled, floor_without_market_stops, meddled_floor, wrapped
 from tests.services.test_s05_recognised import alerts, detail, fixes
 from tests.services.test_s05_reconciler import quiet, reconcile
 from tests.services.trading_floor import SPOT, Floor
@@ -415,6 +415,150 @@ def test_a_repair_that_was_cut_after_it_was_told_is_told_once() -> None:
             "STOP_PLACED",
         ]
         await reconcile(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def fills_in_part(floor: Floor, depth: str) -> None:
+    """The target, by what is there at its price; then the market is deep again, and the price where it was."""
+    floor.depth = D(depth)
+    await floor.move("60501", settle_ms=500)
+    floor.price, floor.depth = D(60_400), None
+    await floor.settle(WITHIN_MS)
+
+
+@pytest.mark.parametrize("depth", ["0.002", "0.028"], ids=["a little", "more than half"])
+@pytest.mark.parametrize("then", ["60600", "59300"], ids=["the rest at the target", "the stop"])
+def test_a_target_that_fills_in_part_loses_its_stop_and_a_guard_stands_beside_it(depth: str, then: str) -> None:
+    """The exchange cancels the stop of a pair with the first fill of its target."""
+
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+        await fills_in_part(floor, depth)
+        left = HELD - sold(floor)
+        assert 0 < left < HELD
+        assert [kind for kind, _, _ in floor.resting().values()] == ["LIMIT_MAKER"]
+
+        [guard] = await guards(floor)
+        assert guard.intent.guard_stop is not None
+        assert (guard.state, guard.intent.qty, guard.intent.guard_stop.price, guard.intent.tp) == (
+            IntentState.ACCEPTED,
+            left,
+            59_400,
+            None,
+        )
+        [text] = alerts(floor, "RECON_FIXED")
+        assert "the target of E1 has sold a part" in text
+        await floor.settle(70_000)
+        await quiet(floor)
+        await floor.move(then, settle_ms=10_000)
+
+        assert sold(floor) == HELD
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        assert floor.resting() == {}
+        assert [each.state for each in await guards(floor)] == [IntentState.DONE]
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_after_an_exit_of_a_part_the_rest_of_a_pair_that_sold_most_is_watched_by_one_guard() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+        await fills_in_part(floor, "0.028")
+        exit = OrderIntent(
+            intent_id="X1",
+            parent_id="E1",
+            client_order_id="s3-btc-x1",
+            ts=floor.world.clock.now_ms(),
+            market=Market.SPOT,
+            symbol="BTCUSDT",
+            side=Side.SELL,
+            intent="EXIT",
+            purpose=Purpose.EXIT,
+            qty=D("0.00100"),
+        )
+        assert (await floor.call("s4", "POST", "/orders", exit)).ok
+        await floor.settle(60_000)
+
+        first, second = await guards(floor)
+        assert (first.state, second.state) == (IntentState.CANCELED, IntentState.ACCEPTED)
+        assert second.intent.qty == HELD - sold(floor)
+        await floor.move("59300", settle_ms=10_000)
+        assert sold(floor) == HELD
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    "why", [Refused(-1013, "Market is closed."), VenueUnavailable("gone")], ids=["refused", "not served"]
+)
+def test_without_the_guardian_a_sale_that_was_not_taken_is_sent_again_and_told(why: Exception) -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1", variables=S4Settings(oco_guardian=False))
+        floor.world = wrapped(floor.world, venue=Meddled)
+        await floor.start("s4", "s5", "s6")
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+        venue: Any = floor.world.venue
+
+        async def sells_nothing(place: Any, order: NewOrder) -> Any:
+            if order.side is Side.SELL:
+                raise why
+            return await place(order)
+
+        venue.instead["place"] = sells_nothing
+        await at_the_exchange(floor)
+        await floor.settle(120_000)
+        assert sold(floor) == 0
+        assert len(alerts(floor, "STOP_NOT_PLACED")) == 1
+        tried = await unguarded(floor)
+        assert 2 <= tried <= 12
+        venue.instead.clear()
+        await floor.settle(70_000)
+
+        assert sold(floor) == HELD
+        assert await unguarded(floor) == tried + 1
+        await floor.settle(70_000)
+        await quiet(floor)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def unguarded(floor: Floor) -> int:
+    number = 0
+    while await floor.world.documents.get(INTENTS, f"E1-UNGUARDED-{number + 1}") is not None:
+        number += 1
+    return number
+
+
+def test_a_guard_that_was_written_while_somebody_sold_stands_down_at_once() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", documents=Meddled)
+        await floor.enter(key=SPOT, sl="59400", tp="60500")
+        await floor.stop("s5")
+        await at_the_exchange(floor)
+        await floor.settle(200)
+        documents: Any = floor.world.documents
+
+        async def meanwhile_all_is_sold(insert: Any, collection: Any, doc: Any) -> Any:
+            if collection is INTENTS and doc.purpose is Purpose.GUARD:
+                documents.instead.clear()
+                assert (await floor.call("s6", "POST", "/positions/close", {"market": "SPOT", "symbol": "BTCUSDT"})).ok
+                await floor.settle(3_000)
+            return await insert(collection, doc)
+
+        documents.instead["insert"] = meanwhile_all_is_sold
+        answer = await floor.call("s4", "POST", "/orders/guard", {"intent_id": "E1"})
+        await floor.settle(WITHIN_MS)
+
+        assert "nothing that can be sold is left" in answer.body["message"]
+        assert [each.state for each in await guards(floor)] == [IntentState.CANCELED]
+        assert sold(floor) == HELD
         await floor.stop()
 
     run_virtual(scenario())

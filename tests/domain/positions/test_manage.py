@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chimera.contracts.enums import Side
 from chimera.domain.positions.manage import (
+    PERSON,
     CancelResting,
     CloseTrade,
     Effect,
@@ -49,7 +50,7 @@ def at(roe: str) -> D:
     return price_at_roe(side=Side.BUY, entry_price=ENTRY, leverage=20, fee_ratio=FEE, roe=D(roe))
 
 
-def look(mark: D = ENTRY, **changes: Any) -> tuple[Effect, ...]:
+def look(mark: D | None = ENTRY, **changes: Any) -> tuple[Effect, ...]:
     return manage(replace(LONG, **changes), mark, ManageParams())
 
 
@@ -177,3 +178,19 @@ def test_doing_what_is_asked_settles_and_the_stop_never_moves_back(side: Side, s
         assert manage(view, mark, ManageParams()) == (), "one look's wishes come to rest"
         if view.open_qty:
             assert view.stop_qty == view.open_qty
+
+
+@pytest.mark.parametrize(
+    ("changes", "effects"),
+    [
+        pytest.param({}, (), id="covered"),
+        pytest.param({"stop_qty": D(0)}, (ResizeStop(LONG.stop_price, LONG.open_qty),), id="its stop is gone"),
+        pytest.param({"stop_qty": D("0.004")}, (ResizeStop(LONG.stop_price, LONG.open_qty),), id="it covers a part"),
+        pytest.param({"target_rests": False}, (), id="a target needs a price"),
+        pytest.param({"leaving": True}, (ReduceAtMarket(LONG.open_qty, PERSON),), id="a person leaves"),
+    ],
+)
+def test_without_a_price_a_stop_is_kept_as_it_was_and_nothing_else_is_done(
+    changes: dict[str, Any], effects: tuple[Effect, ...]
+) -> None:
+    assert look(None, **changes) == effects

@@ -176,8 +176,12 @@ Effect = (
 )
 
 
-def manage(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:
-    """What should be done now. While the entry is not final only this: a person who wants the end has it taken back."""
+def manage(view: TradeView, mark: Decimal | None, params: ManageParams) -> tuple[Effect, ...]:
+    """What should be done now. While the entry is not final only this: a person who wants the end has it taken back.
+
+    Args:
+        mark: None where no price is known: then only what needs none, a stop as it was and a person's end.
+    """
     if view.closed:
         return ()
     if not view.entry_final:
@@ -193,12 +197,16 @@ def manage(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect
     if urgent is not None:
         return (urgent, *_stop(view, mark, params))
     stop = _stop(view, mark, params)
+    if mark is None:
+        return stop
     return (*stop, *_target(view, mark, params), *(() if stop else _add(view, mark, params)))
 
 
-def _urgent_exit(view: TradeView, mark: Decimal, params: ManageParams) -> ReduceAtMarket | None:
+def _urgent_exit(view: TradeView, mark: Decimal | None, params: ManageParams) -> ReduceAtMarket | None:
     if view.leaving:
         return ReduceAtMarket(view.open_qty, PERSON)
+    if mark is None:
+        return None
     wanted = view.stop_wanted
     unlisted = view.stop_qty == 0 or wanted != view.stop_price
     if unlisted and view.cover_qty > 0 and not view.stop_pending and would_trigger(view.side, wanted, mark):
@@ -213,10 +221,23 @@ def _urgent_exit(view: TradeView, mark: Decimal, params: ManageParams) -> Reduce
     return None
 
 
-def _stop(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:
+def _stop(view: TradeView, mark: Decimal | None, params: ManageParams) -> tuple[Effect, ...]:
     if view.stop_pending or view.cover_qty <= 0:
         return ()
-    wanted = view.stop_wanted
+    moved = None if mark is None else _tighter_stop(view, mark, params)
+    if moved is not None:
+        return (moved,)
+    # The exchange may have changed its ticks since the stop was first listed.
+    price = protective(view.instrument, view.side, view.stop_wanted)
+    asked_for = is_tighter(view.side, view.stop_wanted, view.stop_price)
+    passed = mark is not None and would_trigger(view.side, price, mark)
+    if (asked_for or view.stop_qty != view.cover_qty) and not passed:
+        return (ResizeStop(price, view.cover_qty),)
+    return ()
+
+
+def _tighter_stop(view: TradeView, mark: Decimal, params: ManageParams) -> MoveStop | None:
+    """That of a tier which the trade has reached."""
     tier, price = ratchet(
         view.instrument,
         side=view.side,
@@ -231,18 +252,11 @@ def _stop(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect,
             fee_ratio=view.fee_ratio,
         ),
         mark=mark,
-        stop_price=wanted,
+        stop_price=view.stop_wanted,
         tier=view.tier,
         params=params.tiers,
     )
-    if tier > view.tier:
-        return (MoveStop(price, view.cover_qty, tier),)
-    # The exchange may have changed its ticks since the stop was first listed.
-    price = protective(view.instrument, view.side, wanted)
-    moved = is_tighter(view.side, wanted, view.stop_price)
-    if (moved or view.stop_qty != view.cover_qty) and not would_trigger(view.side, price, mark):
-        return (ResizeStop(price, view.cover_qty),)
-    return ()
+    return MoveStop(price, view.cover_qty, tier) if tier > view.tier else None
 
 
 def _target(view: TradeView, mark: Decimal, params: ManageParams) -> tuple[Effect, ...]:

@@ -34,7 +34,7 @@ def watch(draft: Draft) -> None:
         if not any(True for _ in flow.legs(*WORKING)):
             draft.end = End(IntentState.CANCELED, flow.execution.stopped, _ZERO, None)
         return
-    if flow.others and left_of(flow.others, flow.intent.qty) < flow.instrument.step_size:
+    if flow.others and left_of(flow.others) < flow.instrument.step_size:
         draft.end = End(IntentState.DONE, RESOLVED, _ZERO, None)
         return
     draft.wake_at(flow.seen.now_ms + flow.limits.look_ms)
@@ -59,6 +59,8 @@ def trigger(draft: Draft, mid: Decimal) -> str | None:
     return None
 
 
-def left_of(others: tuple[Order, ...], qty: Decimal) -> Decimal:
-    """What the pair has not sold yet."""
-    return qty - sum((order.filled_qty or _ZERO for order in others), _ZERO)
+def left_of(pair: tuple[Order, ...]) -> Decimal:
+    """What the pair has not sold yet of its own quantity: that of a guard armed later is less what it had sold by then.
+    Each leg is for the whole."""
+    whole = max(order.quantity or _ZERO for order in pair)
+    return whole - sum((order.filled_qty or _ZERO for order in pair), _ZERO)

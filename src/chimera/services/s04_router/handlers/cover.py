@@ -16,6 +16,7 @@ from chimera.contracts.enums import Intent, Market, OrderType, Purpose, Side
 from chimera.contracts.http import GuardAnswer
 from chimera.contracts.messages.orders import RiskRef
 from chimera.contracts.order_intent import OrderIntent
+from chimera.domain.execution.machine.bracket import NOTHING_TO_SELL
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.runtime.service import Problem
@@ -25,8 +26,15 @@ from chimera.services.s04_router.handlers.spot_exit import SpotExit, Uncovered
 from chimera.services.s04_router.ledger import Ledger
 
 LOST = "PROTECTION_LOST"
-"""Why such a guard was armed."""
+BESIDE = "TARGET_FILLED_IN_PART"
+"""Which makes the exchange cancel the stop of the pair."""
 BEHIND = "BEHIND_STOP_LIMIT"
+"""Why such a guard was armed."""
+
+AGAIN_MS, AGAIN_MAX_MS = 1_000, 60_000
+"""Of our own work: how long after a sale that was not taken the next one is sent, at first and at most."""
+NOTHING_AGAIN_MS = 3_600_000
+"""The same after one that found nothing free: somebody sold it, which S5 learns, or has an order that holds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,8 @@ class Cover:
             return GuardAnswer(message=f"nothing that can be sold is left of {entry.intent_id}")
         if not resting:
             return await self._watch(entry, left, LOST)
+        if not any(order.purpose is Purpose.SL for order in resting):
+            return await self._watch(entry, Uncovered(left.qty, left.stop_price, None), BESIDE)
         limit = stop_limit_of(resting)
         if limit is None:
             return GuardAnswer(message=f"the pair of {entry.intent_id} rests")
@@ -78,11 +88,15 @@ class Cover:
         return False
 
     async def _watch(self, entry: IntentRecord, left: Uncovered, why: str) -> GuardAnswer:
-        if why == LOST and not self.spot_exit.guardian:
+        if why != BEHIND and not self.spot_exit.guardian:
             return await self._sell(entry, left)
         record = await self.spot_exit.guards.arm(
             entry.intent, left.qty, stop_price=left.stop_price, target_price=left.target_price, why=why
         )
+        if await self.spot_exit.uncovered(entry) is None:
+            # Somebody sold it while the guard was written down.
+            self.spot_exit.guards.stand_down(entry.intent_id, NOTHING_TO_SELL)
+            return GuardAnswer(message=f"nothing that can be sold is left of {entry.intent_id}")
         return GuardAnswer(
             guard_id=record.intent_id,
             qty=left.qty,
@@ -91,12 +105,23 @@ class Cover:
         )
 
     async def _sell(self, entry: IntentRecord, left: Uncovered) -> GuardAnswer:
-        """S4_OCO_GUARDIAN=false: what the exchange does not protect is not held."""
+        """S4_OCO_GUARDIAN=false: what the exchange does not protect is not held. A sale that sold nothing is followed
+        by the next, later each time; what S5 hears of it alarms a person.
+
+        Raises:
+            Problem: 503, the last one was refused, or not served, and it is not time for the next.
+        """
         number, last = 1, None
         while (record := await self.documents.get(INTENTS, _sale_id(entry, number))) is not None:
             number, last = number + 1, record
         if last is not None and not last.filled_qty:
-            return GuardAnswer(message=f"{last.intent_id} found nothing to sell: {last.reason}")
+            found_nothing = last.reason == NOTHING_TO_SELL
+            pause_ms = NOTHING_AGAIN_MS if found_nothing else min(AGAIN_MAX_MS, AGAIN_MS << min(number, 10))
+            if self.clock.now_ms() < last.updated_at + self.clock.work_ms(pause_ms):
+                if found_nothing:
+                    return GuardAnswer(message=f"{last.intent_id} found nothing to sell: {last.reason}")
+                why = f"{last.intent_id} sold nothing: {last.reason}; the next one follows"
+                raise Problem(503, "not-sold-yet", why, intent_id=entry.intent_id)
         intent = OrderIntent(
             intent_id=_sale_id(entry, number),
             signal_id=entry.intent.signal_id,

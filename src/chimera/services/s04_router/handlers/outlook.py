@@ -72,9 +72,11 @@ class Outlook:
         except (VenueUnavailable, Refused) as down:
             await self._blind(record, str(down))
             return None
-        self._blind_since.pop(record.intent_id, None)
-        if not book.bids or not book.asks:
+        if not book.asks or not book.bids:
+            # Nobody buys, so nothing can be sold; a person should know that it is so.
+            await self._blind(record, "the book has one side only")
             return None
+        self._blind_since.pop(record.intent_id, None)
         bid, ask = book.bids[0][0], book.asks[0][0]
         return Touch(bid=bid, ask=ask, spread_bps=float((ask - bid) / (ask + bid)) * 2e4)
 

@@ -30,11 +30,12 @@ PROTECTS = (Purpose.SL, Purpose.TP, Purpose.GUARD)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bare:
-    """A trade without a stop. `stop`: of its pair, where that was the last; `guard`: the last one, where there was one;
-    `at_ms`: when the last of them went."""
+    """A trade without a stop. `stop`: of its pair, where that was the last; `target_sold`: a part, by the other leg;
+    `guard`: the last one, where there was one; `at_ms`: when the last of them went."""
 
     trade: Trade
     stop: Order | None
+    target_sold: bool
     guard: IntentRecord | None
     guards: int
     at_ms: int
@@ -84,8 +85,11 @@ class SpotStops:
         if await self._worked_on(key, trade.trade_id):
             return None
         pair = [order for order in await self._orders_of(trade.trade_id) if order.oco_pair_id is not None]
-        resting = [order for order in pair if not order.status.is_final]
-        if resting and not any(order.type is OrderType.STOP_LOSS_LIMIT for order in resting):
+        # A target that rests alone protects nothing: the exchange cancels the stop with its first fill.
+        if any(
+            order.purpose is Purpose.SL and order.type is not OrderType.STOP_LOSS_LIMIT and not order.status.is_final
+            for order in pair
+        ):
             return None
         if any(order.status is OrderStatus.FILLED for order in pair):
             return None
@@ -96,6 +100,7 @@ class SpotStops:
         return Bare(
             trade=trade,
             stop=stop if guard is None else None,
+            target_sold=any(order.purpose is Purpose.TP and order.filled_qty for order in pair),
             guard=guard,
             guards=len(guards),
             at_ms=max((*gone, *(() if guard is None else (guard.updated_at,))), default=entry.updated_at),
@@ -126,6 +131,7 @@ class SpotStops:
             stop is not None
             and stop.status is OrderStatus.CANCELED
             and stop.is_listed
+            and not bare.target_sold
             and not await asked_to_go_of(self.documents, [stop])
         )
         after: dict[str, Any] = {"trade": bare.trade.trade_id, "guard": guard_id}
@@ -200,6 +206,8 @@ def _what(bare: Bare, *, by_somebody: bool) -> str:
         return f"somebody canceled the pair of {name}, stop {bare.stop.stop_price}, at the exchange"
     if bare.guard is not None:
         return f"{bare.guard.intent_id} watched {name} and ended ({bare.guard.reason or bare.guard.state.value})"
+    if bare.stop is not None and bare.target_sold:
+        return f"the target of {name} has sold a part, which cancels the stop of its pair"
     if bare.stop is not None:
         return f"the pair of {name} has gone ({bare.stop.reason or bare.stop.status.value})"
     return f"{name} had no stop"

@@ -204,12 +204,10 @@ class Manage:
             return spot_effects(held.facts, trade)
         if trade.stop_price is None:
             return ()
-        if held.mark_text is None and trade.status is TradeStatus.ACTIVE and trade.persons_leave is None:
-            return ()
         view = view_of(held.facts, trade)
         if self._halve_again_at(held) is not None:
             view = replace(view, liquidation_price=None)
-        return manage(view, Decimal(held.mark_text or "0"), held.facts.params)
+        return manage(view, None if held.mark_text is None else Decimal(held.mark_text), held.facts.params)
 
     def _halve_again_at(self, held: Held) -> int | None:
         """None: half may be closed now."""
