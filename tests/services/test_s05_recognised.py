@@ -143,7 +143,7 @@ def test_a_stop_that_somebody_canceled_stands_again_and_is_told_once() -> None:
     async def scenario() -> None:
         plan = FaultPlan()
         floor = await Floor.open(faults=plan)
-        await floor.enter(tp=None)
+        await floor.enter(tp="63000")
         [first] = stops(floor)
         plan.arm(Fault(kind=FaultKind.STOP_CANCELED_BY_HUMAN))
         await floor.settle(2_000)

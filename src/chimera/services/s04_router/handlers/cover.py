@@ -19,6 +19,7 @@ from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.execution.machine.bracket import NOTHING_TO_SELL
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
+from chimera.runtime.numbered import last_of
 from chimera.runtime.service import Problem
 from chimera.services.s04_router.handlers.accept import Accept
 from chimera.services.s04_router.handlers.drive import Drive
@@ -111,9 +112,8 @@ class Cover:
         Raises:
             Problem: 503, the last one was refused, or not served, and it is not time for the next.
         """
-        number, last = 1, None
-        while (record := await self.documents.get(INTENTS, _sale_id(entry, number))) is not None:
-            number, last = number + 1, record
+        sales, last = await last_of(lambda number: self.documents.get(INTENTS, _sale_id(entry, number)))
+        number = sales + 1
         if last is not None and not last.filled_qty:
             found_nothing = last.reason == NOTHING_TO_SELL
             pause_ms = NOTHING_AGAIN_MS if found_nothing else min(AGAIN_MAX_MS, AGAIN_MS << min(number, 10))

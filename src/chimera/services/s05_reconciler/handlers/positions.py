@@ -31,6 +31,7 @@ from chimera.ports.documents import Documents
 from chimera.ports.peers import PeerCall, Peers
 from chimera.ports.venue import Venue
 from chimera.runtime.instruments import instrument_of
+from chimera.runtime.numbered import last_of
 from chimera.runtime.strangers import STRANGERS
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.atr import Atr
@@ -67,6 +68,8 @@ class Positions:
     _seemed: dict[InstrumentKey, tuple[Decimal, int]] = field(default_factory=dict)
     """What strangers seemed to hold, and since when."""
     _recalled: set[InstrumentKey] = field(default_factory=set)
+    _told: set[InstrumentKey] = field(default_factory=set)
+    """Of which a person was told that no stop could be placed."""
 
     async def compare(
         self,
@@ -200,6 +203,8 @@ class Positions:
             missing = Decimal(0) if still is None else await self._uncovered(still)
             position = still or position
         findings.agree(missing == 0)
+        if missing == 0:
+            self._told.discard(key)
         nobodys = min(missing, beyond(trade, position))
         # A stop of the trade's is S6's from then on, which keeps one for the trade's own quantity and no other.
         for owner, qty in ((trade, missing - nobodys), (None, nobodys)):
@@ -264,13 +269,16 @@ class Positions:
         record = await self.documents.get(INTENTS, intent_id)
         if not answer.ok or record is None or (record.state.is_final and record.state is not IntentState.DONE):
             why = record.reason if record is not None else answer.body
-            await self.teller.alert(
-                AlertCode.STOP_NOT_PLACED,
-                Severity.FATAL,
-                f"{key} has {qty} without a stop and none could be placed: {why}",
-                symbol=key.symbol,
-            )
+            if key not in self._told:
+                self._told.add(key)
+                await self.teller.alert(
+                    AlertCode.STOP_NOT_PLACED,
+                    Severity.FATAL,
+                    f"{key} has {qty} without a stop and none could be placed: {why}; it is tried on",
+                    symbol=key.symbol,
+                )
             raise CannotCompare(f"{key} has a position without a stop: {why}")
+        self._told.discard(key)
         await self._tell_stop(record, findings)
         if trade is None:
             await self.teller.alert(
@@ -299,9 +307,7 @@ class Positions:
 
     async def _next(self, key: InstrumentKey) -> tuple[int, IntentRecord | None]:
         """The number of the next stop for this instrument, and the last."""
-        k, last = 0, None
-        while (record := await self.documents.get(INTENTS, ids.recon_stop_id(key, k + 1))) is not None:
-            k, last = k + 1, record
+        k, last = await last_of(lambda number: self.documents.get(INTENTS, ids.recon_stop_id(key, number)))
         return k + 1, last
 
     async def _entry_unfinished(self, key: InstrumentKey) -> bool:

@@ -351,7 +351,8 @@ class Manage:
         if held.trade.market is Market.SPOT and await self._finds_nothing(held):
             return False
         ladder, near = reason == LADDER, reason == LIQUIDATION_BUFFER
-        if reason not in (LADDER, PERSON):
+        if reason not in (LADDER, PERSON) and ReduceAtMarket not in held.waits:
+            # Once, however often it is tried until somebody buys.
             await self.teller.alert(
                 AlertCode.LIQUIDATION if near else AlertCode.STOP_NOT_PLACED,
                 Severity.FATAL,
