@@ -11,7 +11,7 @@ import pytest
 
 from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.state import MemorySnapshots
-from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS, system_state
+from chimera.contracts.collections import INTENTS, ORDERS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import HaltsState
 from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
@@ -529,6 +529,62 @@ def test_a_moved_stop_that_is_lost_is_placed_again_though_the_old_one_rests() ->
         assert trade.stop_price is not None
         assert trade.stop_price > 60000
         assert trade.stop_price in {what[2] for what in floor.resting().values()}
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def orders_of(floor: Floor) -> int:
+    where = (("parent_id", "E1"),)
+    return len(await floor.world.documents.find(Query(collection=ORDERS, index="by_parent", equal=where)))
+
+
+def test_a_position_that_nobody_buys_is_offered_ever_less_often_and_told_once() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        await floor.enter(tp=None)
+        # Less than a step at each price: the stop has triggered, and every sale finds nobody.
+        floor.depth = D("0.0005")
+        await floor.move("59300", settle_ms=60_000)
+        first = await orders_of(floor)
+        await floor.settle(300_000)
+        more = await orders_of(floor) - first
+
+        assert more < 5 * 60_000 / 15_000 * 3, "each try stays on file"
+        told = [alert for alert in floor.messages(AlertEvent) if alert.code == "STOP_NOT_PLACED"]
+        assert 1 <= len(told) <= 3
+        floor.depth = None
+        await floor.settle(20_000)
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("filed", [-3_600_000, 0, 3_600_000], ids=["an hour before", "as it was", "an hour later"])
+def test_whenever_an_exit_that_nobody_ordered_is_said_to_have_been_made_its_fills_close_the_trade(filed: int) -> None:
+    """A liquidation of whose beginning nobody has heard, or a clock that is not the exchange's."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", documents=Meddled)
+        documents: Any = floor.world.documents
+
+        async def dated(write: Any, collection: Any, doc: Any, *more: Any, **named: Any) -> Any:
+            if collection is ORDERS and doc.order_id == "autoclose-17":
+                doc = doc.but(created_at=doc.created_at + filed)
+            return await write(collection, doc, *more, **named)
+
+        for name in ("insert", "put", "replace"):
+            documents.instead[name] = dated
+        await floor.enter()
+        await floor.by_hand("autoclose-17", Side.SELL, "0.010", reduce_only=True)
+        await floor.settle(15_000)
+
+        trade = await floor.trade()
+        assert (trade.status, trade.qty_open, trade.reason) == (TradeStatus.CLOSED, D(0), "LIQUIDATION")
+        assert floor.resting() == {}
+        assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
         await floor.stop()
 
     run_virtual(scenario())

@@ -152,6 +152,7 @@ FILLS = Collection(
     (
         Index("by_order", ("order_id", "timestamp")),
         Index("by_sym_time", ("symbol", "timestamp")),
+        Index("by_instr_time", ("market", "symbol", "timestamp")),
         Index("by_intent", ("intent_id",)),
         Index("by_time", ("timestamp",)),
     ),

@@ -42,8 +42,10 @@ from chimera.domain.positions.stops import is_tighter
 
 _ZERO = Decimal(0)
 
-CLOSE_AGAIN_MS = 500
-"""After a close that found nobody to sell to."""
+CLOSE_AGAIN_MS, CLOSE_AGAIN_MAX_MS = 500, 15_000
+CLOSE_TRIES = 20
+"""After a close that found nobody to sell to: so often in a row at the first pace, then later, as each try stays on
+file and has an id that must not grow too long."""
 
 VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
 """Why an intent failed of which the exchange has taken nothing, because it did not serve us."""
@@ -198,7 +200,9 @@ def close(draft: Draft, why: str) -> None:
     flow = draft.flow
     qty = flow.filled(*WORKING) - flow.filled(*LEAVING)
     draft.stop(why)
-    draft.alarms.append(Alarm(text=f"{flow.intent.instrument} has no stop ({why}); closing {qty} at market"))
+    if not any(True for _ in flow.legs(LegRole.CLOSE)):
+        # Once, however often it takes until somebody buys.
+        draft.alarms.append(Alarm(text=f"{flow.intent.instrument} has no stop ({why}); closing {qty} at market"))
     draft.file(
         LegRole.CLOSE,
         OrderType.MARKET,
@@ -226,9 +230,11 @@ def _closing(draft: Draft, *, worked: bool) -> None:
     if not worked:
         return
     # It ended short: it was refused, the book was empty, or what was on its way has filled since.
-    _, last = list(flow.legs(LegRole.CLOSE))[-1]
+    closes = [order for _, order in flow.legs(LegRole.CLOSE)]
+    last = closes[-1]
     if last.refusal is None:
-        again_ms = (last.updated_at or last.created_at) + CLOSE_AGAIN_MS
+        pause_ms = min(CLOSE_AGAIN_MAX_MS, CLOSE_AGAIN_MS << min(10, max(0, len(closes) - CLOSE_TRIES)))
+        again_ms = (last.updated_at or last.created_at) + pause_ms
         if not last.filled_qty and flow.seen.now_ms < again_ms:
             draft.wake_at(again_ms)
             return

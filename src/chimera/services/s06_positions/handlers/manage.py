@@ -72,8 +72,11 @@ PASSES_MAX = 12
 PENDING_LOOK_MS = 2_000
 RETRY_FIRST_MS = 500
 RETRY_MAX_MS = 60_000
-NAKED_RETRY_MAX_MS = 1_000
-"""Waits of our own work's time: for a result that may be lost, and after refusals, longer while a stop holds."""
+NAKED_RETRY_MS, NAKED_RETRY_MAX_MS = 1_000, 15_000
+NAKED_TRIES = 20
+"""Waits of our own work's time: for a result that may be lost, and after refusals, longer while a stop holds. A naked
+position waits for a second, so many times; an exchange that refuses even then does so for long, and each try stays on
+file."""
 ADD_LOOK_MS = 5_000
 ADD_RETRY_MAX_MS = 300_000
 """An add that may not be yet is looked at again; one that was refused waits longer each time: nothing is at risk."""
@@ -246,7 +249,7 @@ class Manage:
         """A position that has lost its stop since does not wait for long. On SPOT that is the router's to mend."""
         if held.trade.market is not Market.FUT or open_stops(held.facts.own_orders):
             return wait.until_ms
-        return min(wait.until_ms, wait.since_ms + self.clock.work_ms(NAKED_RETRY_MAX_MS))
+        return min(wait.until_ms, wait.since_ms + self.clock.work_ms(_naked_wait_ms(wait.refused)))
 
     def _next_look(self, held: Held) -> int | None:
         again_at_ms = self._halve_again_at(held)
@@ -309,7 +312,7 @@ class Manage:
                 held.stop_done = (price, qty, asked.intent_id)
             return asked.outcome is Outcome.DONE
         naked = not open_stops(held.facts.own_orders)
-        refused = self._refused(held, kind, NAKED_RETRY_MAX_MS if naked else RETRY_MAX_MS)
+        refused = self._refused(held, kind, None if naked else RETRY_MAX_MS)
         if naked and (asked.price_is_passed or refused >= self.settings.attempts_max):
             return await self._reduce(held, qty, f"STOP_PASSED {asked.why}")
         return False
@@ -366,7 +369,7 @@ class Manage:
                 held.halved_at_ms = self.clock.now_ms()
             return asked.outcome is Outcome.DONE
         log.warning("not reduced yet", trade=held.trade.trade_id, why=asked.why)
-        self._refused(held, ReduceAtMarket, REDUCE_RETRY_MAX_MS.get(reason, NAKED_RETRY_MAX_MS))
+        self._refused(held, ReduceAtMarket, REDUCE_RETRY_MAX_MS.get(reason))
         return False
 
     async def _finds_nothing(self, held: Held) -> bool:
@@ -414,10 +417,11 @@ class Manage:
             self._look_again_after(held, kind, PENDING_LOOK_MS)
         return True
 
-    def _refused(self, held: Held, kind: type[Effect], max_ms: int) -> int:
-        """How often in a row by now; longer waits each time."""
+    def _refused(self, held: Held, kind: type[Effect], max_ms: int | None) -> int:
+        """How often in a row by now; longer waits each time. `max_ms` None: what is naked waits for it."""
         refused = (held.waits[kind].refused if kind in held.waits else 0) + 1
-        self._look_again_after(held, kind, min(max_ms, RETRY_FIRST_MS * 2 ** min(refused, 10)), refused)
+        most_ms = _naked_wait_ms(refused) if max_ms is None else max_ms
+        self._look_again_after(held, kind, min(most_ms, RETRY_FIRST_MS * 2 ** min(refused, 10)), refused)
         return refused
 
     def _look_again_after(self, held: Held, kind: type[Effect], wait_ms: int, refused: int = 0) -> None:
@@ -436,3 +440,7 @@ class Manage:
         held = self.memory.of(InstrumentKey(result.market, result.symbol))
         # A leg of an entry whose first fill was not seen yet is told under the entry's own name.
         return held.trade.trade_id if held is not None else own
+
+
+def _naked_wait_ms(refused: int) -> int:
+    return min(NAKED_RETRY_MAX_MS, NAKED_RETRY_MS << min(10, max(0, refused - NAKED_TRIES)))

@@ -159,16 +159,30 @@ class Refresh:
         if book is None or is_flat(facts, book):
             return facts
         record = facts.record
-        known = {order.order_id for order in facts.orders}
-        candidates = await self.documents.find(
-            Query(collection=ORDERS, index="by_sym_time", equal=(("symbol", record.symbol),), at_least=book.opened_at)
+        first = min(
+            ids.fill_order(fill.timestamp, fill.fill_id) for fill in facts.fills if fill.side is record.intent.side
         )
-        for order in candidates:
-            if order.order_id in known or order.market is not record.market or order.parent_id is not None:
+        # By what has filled, and not by when an order was filed: that is our own clock's, and nobody may have heard of
+        # the beginning of an order of the exchange's.
+        rows = await self.documents.find_values(
+            Query(
+                collection=FILLS,
+                index="by_instr_time",
+                equal=(("market", record.market.value), ("symbol", record.symbol)),
+                at_least=book.opened_at,
+            ),
+            ("order_id", "side"),
+        )
+        known = {order.order_id for order in facts.orders}
+        leaves = record.intent.side.opposite
+        for order_id in dict.fromkeys(name for name, side in rows if side == leaves and name not in known):
+            order = await self.documents.get(ORDERS, order_id)
+            if order is None or order.parent_id is not None or not await self._is_stray(order):
                 continue
-            if order.side is record.intent.side or not order.filled_qty or not await self._is_stray(order):
-                continue
-            facts = replace(facts, orders=(*facts.orders, order), fills=(*facts.fills, *await self._fills((order,))))
+            fills = [
+                fill for fill in await self._fills((order,)) if ids.fill_order(fill.timestamp, fill.fill_id) > first
+            ]
+            facts = replace(facts, orders=(*facts.orders, order), fills=(*facts.fills, *fills))
             book = book_of_facts(facts)
             if book is not None and is_flat(facts, book):
                 break
@@ -330,6 +344,11 @@ class Refresh:
 
 def _in_order(orders: Any) -> tuple[Order, ...]:
     return tuple(sorted(orders, key=lambda order: (order.created_at, order.order_id)))
+
+
+def _place_of(fill: Fill) -> tuple[int, int, str]:
+    """In the exchange's order."""
+    return ids.fill_order(fill.timestamp, fill.fill_id)
 
 
 def _moved(before: Trade, after: Trade) -> bool:
