@@ -140,6 +140,14 @@ class SpotSettledState(SystemState):
     settled: dict[str, SpotSettled] = Field(default_factory=dict)
 
 
+class NotTradingState(SystemState):
+    """Instruments (`SPOT:BTCUSDT`) that the exchange did not trade when S5 looked last: their return is still to be
+    told."""
+
+    key: Literal["not_trading"] = "not_trading"
+    instruments: tuple[str, ...] = ()
+
+
 class EquityPeakState(SystemState):
     """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT.
 
@@ -184,6 +192,7 @@ SYSTEM_STATES: dict[str, type[SystemState]] = {
     "strangers": StrangersState,
     "balances": BalancesState,
     "spot_settled": SpotSettledState,
+    "not_trading": NotTradingState,
     "equity_peak": EquityPeakState,
     "breaker": BreakerRecord,
     "dead_man_seen": DeadManSeen,
