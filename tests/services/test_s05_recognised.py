@@ -220,6 +220,33 @@ def test_a_symbol_that_is_halted_with_a_position_is_told_once_and_so_is_its_retu
     run_virtual(scenario())
 
 
+def test_the_return_of_a_symbol_is_told_once_by_whoever_comes_back_after_it() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        rules = floor.venue.exchange.instrument(SPOT.market, "BTCUSDT")
+        registry = Instruments(
+            keys=(FUT, SPOT), venue=floor.venue, documents=floor.world.documents, clock=floor.world.clock
+        )
+        floor.venue.exchange.replace_instrument(replace(rules, status="BREAK"))
+        await registry.renew()
+        await reconcile(floor)
+        await floor.stop("s5")
+        floor.venue.exchange.replace_instrument(rules)
+        await registry.renew()
+        await floor.start("s5")
+        await floor.settle(5_000)
+        await restarted(floor)
+        await reconcile(floor)
+
+        [resumed] = await fixes(floor, "TRADING_RESUMED")
+        assert resumed.symbol == "BTCUSDT"
+        assert resumed.market is Market.SPOT
+        assert len(await fixes(floor, "TRADING_HALTED")) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 @pytest.mark.parametrize(
     ("reason", "action"), [("cooling_off", "COOLING_OFF"), ("quantitative_rules", "REDUCE_ONLY_MODE")]
 )

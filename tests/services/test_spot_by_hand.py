@@ -1,18 +1,23 @@
 """A person sells by hand what a SPOT trade of ours had bought: it is recognised, and what comes later is left alone."""
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from chimera.contracts.collections import INTENTS, ORDERS
+from chimera.contracts.collections import INTENTS, ORDERS, system_state
+from chimera.contracts.documents import SpotSettledState
 from chimera.contracts.enums import IntentState, Market, Side, TradeStatus
 from chimera.contracts.keys import SPOT_WAC
 from chimera.contracts.messages import AlertEvent, ReconcileCmd
+from chimera.ports.documents import DocumentsUnavailable
 from chimera.simulation.loop import run_virtual
 from tests.prove.flows import entry, reserve
 from tests.prove.sweep import Kill, broken_by, steps_of
 from tests.prove.timeline import HOUSE, Fuse, Timeline
-from tests.services.test_s05_recognised import alerts, fixes
+from tests.services.meddling import Meddled
+from tests.services.test_s05_recognised import alerts, fixes, restarted
 from tests.services.test_s05_reconciler import reconcile
 from tests.services.trading_floor import ENV, SPOT, Floor
 
@@ -168,6 +173,129 @@ def test_of_what_was_sold_by_hand_a_deposit_later_brings_nothing_back() -> None:
         await floor.by_hand("web_2", Side.SELL, "0.5", market=Market.SPOT)
         await floor.settle(70_000)
 
+        assert (await floor.trade()).qty_open == D("0.00599")
+        assert len(await fixes(floor, "MANUAL_EXIT_ADOPTED")) == 1
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["all up", "restarted"])
+@pytest.mark.parametrize("withdrawn", ["-0.0199", "-0.019"])
+def test_coins_that_a_person_withdraws_make_none_of_their_old_sales_one_of_ours(withdrawn: str, restarts: bool) -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.by_hand("web_0", Side.BUY, "0.02", market=Market.SPOT)
+        await floor.enter(key=SPOT)
+        await floor.by_hand("web_1", Side.SELL, "0.015", market=Market.SPOT)
+        await floor.settle(30_000)
+        await floor.by_hand("web_2", Side.BUY, "0.015", market=Market.SPOT)
+        await floor.settle(30_000)
+        move_coins(floor, withdrawn)
+        await floor.settle(70_000)
+        if restarts:
+            await restarted(floor)
+        await floor.by_hand("web_3", Side.BUY, "0.0005", market=Market.SPOT)
+        await floor.settle(70_000)
+
+        assert (await floor.trade()).qty_open == D("0.00999")
+        assert len(floor.resting()) == 2
+        assert await fixes(floor, "MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED", "HOLDING_SHORT") == []
+
+        # What is left of their own is sold first, and of the rest it is known that it was ours.
+        await without_its_pair(floor)
+        await floor.by_hand("web_4", Side.SELL, "0.006", market=Market.SPOT)
+        await floor.settle(20_000)
+        assert (await floor.trade()).qty_open == await btc(floor) < D("0.006")
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_sales_and_a_withdrawal_while_nobody_looked_leave_us_what_the_wallet_has() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.by_hand("web_0", Side.BUY, "0.02", market=Market.SPOT)
+        await floor.enter(key=SPOT)
+        await floor.by_hand("web_1", Side.SELL, "0.001", market=Market.SPOT)
+        await floor.settle(30_000)
+        await floor.stop("s5")
+        await floor.by_hand("web_2", Side.SELL, "0.015", market=Market.SPOT)
+        await floor.by_hand("web_3", Side.BUY, "0.015", market=Market.SPOT)
+        move_coins(floor, "-0.0189")
+        await floor.start("s5")
+        await floor.settle(70_000)
+
+        assert (await floor.trade()).qty_open == D("0.00999")
+        assert await fixes(floor, "MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED", "HOLDING_SHORT") == []
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_person_who_trades_on_beside_withdrawn_coins_is_told_once_and_sells_their_own() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        await floor.enter(key=SPOT)
+        await floor.settle(5_000)
+        await without_its_pair(floor)
+        move_coins(floor, "-0.006")
+        await floor.settle(70_000)
+        for number in range(1, 6):
+            await floor.by_hand(f"web_{number}", Side.BUY, "0.003", market=Market.SPOT)
+            await floor.settle(70_000)
+            if number == 3:
+                await restarted(floor)
+            await floor.by_hand(f"web_{number}s", Side.SELL, "0.0028", market=Market.SPOT)
+            await floor.settle(70_000)
+
+        assert (await floor.trade()).qty_open == D("0.00999")
+        [event] = await fixes(floor, "HOLDING_SHORT")
+        assert (event.detail or {})["subject"] == "0.006 of SPOT:BTCUSDT"
+        assert len([text for text in told_of(floor, "RECON_FIXED") if "left the wallet" in text]) == 1
+        assert await fixes(floor, "MANUAL_EXIT_ADOPTED", "TRADE_CORRECTED") == []
+
+        # More of it is news.
+        move_coins(floor, "-0.002")
+        await floor.settle(70_000)
+        assert len(await fixes(floor, "HOLDING_SHORT")) == 2
+        timeline.check("at the end")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_look_that_fails_before_it_is_settled_whose_a_sale_was_attributes_it_again_the_same() -> None:
+    async def scenario() -> None:
+        timeline, floor = await begin()
+        documents = Meddled(floor.world.documents)
+        floor.world = replace(floor.world, documents=documents)
+        await floor.stop("s5")
+        await floor.start("s5")
+        await floor.enter(key=SPOT)
+        await floor.settle(5_000)
+        await without_its_pair(floor)
+
+        async def put(real: Any, collection: Any, doc: Any, *rest: Any, **more: Any) -> Any:
+            if isinstance(doc, SpotSettledState):
+                raise DocumentsUnavailable("down")
+            return await real(collection, doc, *rest, **more)
+
+        documents.instead["put"] = put
+        await floor.by_hand("web_1", Side.SELL, "0.004", market=Market.SPOT)
+        await floor.settle(20_000)
+        state = system_state(SpotSettledState)
+        assert (await floor.trade()).qty_open == D("0.00599")
+        assert await floor.world.documents.get(state, "spot_settled") is None
+        documents.instead.clear()
+        await floor.settle(70_000)
+
+        settled = await floor.world.documents.get(state, "spot_settled")
+        assert settled is not None
+        assert settled.settled[str(SPOT)].held == {"E1": D("0.00599")}
         assert (await floor.trade()).qty_open == D("0.00599")
         assert len(await fixes(floor, "MANUAL_EXIT_ADOPTED")) == 1
         timeline.check("at the end")

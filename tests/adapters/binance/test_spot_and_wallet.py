@@ -441,6 +441,18 @@ async def test_transfers_of_both_directions_are_listed_to_the_last_page(venue: B
     assert (moved[0].source, moved[0].target) == (Market.SPOT, Market.FUT)
 
 
+async def test_transfers_are_not_asked_for_from_before_the_exchange_s_six_months(
+    venue: BinanceVenue, exchange: Canned
+) -> None:
+    exchange.say("GET /sapi/v1/asset/transfer", Answer({"total": 0}))
+
+    await venue.transfers(START_MS - 400 * 86_400_000)
+
+    assert {int(asked.params["startTime"]) // 60_000 for asked in exchange.asked} == {
+        (START_MS - 179 * 86_400_000) // 60_000
+    }
+
+
 async def test_an_environment_without_a_wallet_says_so(exchange: Canned) -> None:
     signer = HmacSigner("the-key", "the-secret")
     clock = LoopClock(START_MS)

@@ -22,6 +22,8 @@ from chimera.domain.execution.orders import Transfer
 from chimera.ports.venue import Refused
 
 PAGE = 100
+HISTORY_MS = 179 * 86_400_000
+"""Of its six months of transfers; asking for more may be refused."""
 TRANSFER_WEIGHT = 900
 """Counted by account (900 of 180000 a minute), and written here against the address: it errs on the quiet side."""
 
@@ -70,6 +72,7 @@ class Wallet:
     async def transfers(self, since_ms: int) -> Sequence[Transfer]:
         """Both directions, oldest first; those that failed are left out, those on their way are in."""
         found: dict[int, Transfer] = {}
+        since_ms = max(since_ms, self._now_ms() - HISTORY_MS)
         for kind in words.TRANSFER_WORDS.values():
             page = 1
             while True:

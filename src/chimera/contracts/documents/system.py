@@ -118,6 +118,36 @@ class BalancesState(SystemState):
     seen: dict[str, EpochMs] = Field(default_factory=dict)
 
 
+class SpotSettled(Contract):
+    """Whose the coins of a SPOT instrument were after the fill `until`.
+
+    `held` is what each trade that was open held, by trade; `others` what the wallet had besides; and `short` what of
+    all that was missing, as it had left without a fill. `short_since` is the exchange's time of the newest fill when
+    that much was first seen to be missing; 0 where nothing is.
+    """
+
+    until: CountedUntil
+    held: dict[str, Number]
+    others: Number
+    short: Number
+    short_since: EpochMs = 0
+
+
+class SpotSettledState(SystemState):
+    """By instrument (`SPOT:BTCUSDT`). No later look at the wallet judges the fills up to there anew."""
+
+    key: Literal["spot_settled"] = "spot_settled"
+    settled: dict[str, SpotSettled] = Field(default_factory=dict)
+
+
+class NotTradingState(SystemState):
+    """Instruments (`SPOT:BTCUSDT`) that the exchange did not trade when S5 looked last: their return is still to be
+    told."""
+
+    key: Literal["not_trading"] = "not_trading"
+    instruments: tuple[str, ...] = ()
+
+
 class EquityPeakState(SystemState):
     """The highest equity, net of transfers, from which the drawdown is measured, and where the UTC day began. USDT.
 
@@ -161,6 +191,8 @@ SYSTEM_STATES: dict[str, type[SystemState]] = {
     "recon": ReconState,
     "strangers": StrangersState,
     "balances": BalancesState,
+    "spot_settled": SpotSettledState,
+    "not_trading": NotTradingState,
     "equity_peak": EquityPeakState,
     "breaker": BreakerRecord,
     "dead_man_seen": DeadManSeen,

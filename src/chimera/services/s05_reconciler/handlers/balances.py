@@ -31,6 +31,9 @@ from chimera.services.s05_reconciler.settings import Settings
 BALANCES = system_state(BalancesState)
 QUOTE = "USDT"
 OURS = (TransferResult.OK, TransferResult.PENDING)
+RENEWED_MS = 86_400_000
+"""So long nothing is written where nothing changes. The exchange's lists are asked for from then on: they reach back
+some months, and spot's fills are asked for day by day."""
 
 log = structlog.get_logger(__name__)
 
@@ -121,9 +124,12 @@ class Balances:
             self.settings.lookup_lag_ms
         )
 
+    def _margin_ms(self) -> int:
+        return self.clock.work_ms(self.settings.fills_margin_ms)
+
     async def _begin(self, held: dict[str, Decimal], began_ms: int) -> None:
         """The first time there is nothing to compare with. What was counted is read between two equal looks."""
-        since_ms = began_ms - self.settings.fills_margin_ms
+        since_ms = began_ms - self._margin_ms()
         until = {str(key): await self._newest(key, since_ms) for key in self.settings.keys}
         funded = {key.symbol: await self._newest_funding(key.symbol) for key in self.settings.keys}
         seen = {
@@ -180,7 +186,7 @@ class Balances:
         Raises:
             NotOnFileYet: our own books are behind.
         """
-        since_ms = state.at - self.settings.fills_margin_ms
+        since_ms = state.at - self._margin_ms()
         moved: list[Moved] = []
         until = dict(counted)
         for key in self.settings.keys:
@@ -198,7 +204,7 @@ class Balances:
                     QUOTE,
                     Cause.STRANGERS_FILLS,
                 )
-        seen = {name: ts for name, ts in state.seen.items() if ts >= since_ms - self.settings.fills_margin_ms}
+        seen = {name: ts for name, ts in state.seen.items() if ts >= since_ms - self._margin_ms()}
         moved += await self._transfers(since_ms, seen)
         moved += await self._ledger(state, since_ms, seen)
         return Listed(moved=moved, until=until, seen=seen)
@@ -295,7 +301,7 @@ class Balances:
         at_ms: int,
     ) -> None:
         new = (dict(held), dict(until), dict(funded_until))
-        if new != (state.held, state.counted, state.funded_until):
+        if new != (state.held, state.counted, state.funded_until) or at_ms - state.at >= RENEWED_MS:
             await self._put(*new, dict(seen), at_ms)
 
     async def _put(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS
-from chimera.contracts.documents import Order, Trade
+from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS, system_state
+from chimera.contracts.documents import NotTradingState, Order, Trade
 from chimera.contracts.enums import Market, OrderStatus, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
@@ -23,6 +23,7 @@ from chimera.services.s05_reconciler.findings import Findings
 from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, held_trades, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
+NOT_TRADING = system_state(NotTradingState)
 DAY_MS = 86_400_000
 
 
@@ -32,7 +33,6 @@ class Recognise:
     documents: Documents
     clock: Clock
     teller: Teller
-    _halted: set[InstrumentKey] = field(default_factory=set)
     _restricted_at_ms: dict[Fix, int] = field(default_factory=dict)
 
     async def look(
@@ -65,14 +65,17 @@ class Recognise:
             (key.doc_key for key in keys),
             ("trading", "venue_status", "delivers_at", "updated_at"),
         )
+        state = await self.documents.get(NOT_TRADING, "not_trading")
+        halted = set() if state is None else set(state.instruments)
         for key in keys:
             trading, status, delivers_at, updated_at = rows.get(key.doc_key, (True, None, None, 0))
             if trading is not False:
-                if key in self._halted:
-                    self._halted.discard(key)
+                if str(key) in halted:
                     await findings.fixed(
                         Fix.TRADING_RESUMED, key, str(key), at_ms=updated_at, before="HALTED", after="TRADING"
                     )
+                    halted.discard(str(key))
+                    await self._keep_halted(halted)
                 continue
             held = await self._held(key, positions)
             resting = sum(order.key == key for order in listed)
@@ -89,9 +92,16 @@ class Recognise:
                     "resting": resting,
                 },
             )
-            self._halted.add(key)
             if fresh:
                 await self._tell_halted(key, status, delivers_at, held, resting)
+            if str(key) not in halted:
+                halted.add(str(key))
+                await self._keep_halted(halted)
+
+    async def _keep_halted(self, halted: set[str]) -> None:
+        await self.documents.put(
+            NOT_TRADING, NotTradingState(instruments=tuple(sorted(halted)), updated_at=self.clock.now_ms())
+        )
 
     async def _held(self, key: InstrumentKey, positions: Sequence[VenuePosition]) -> Decimal:
         """Futures: the exchange's position, signed. Spot, where a wallet has what is nobody's trade too: what open

@@ -1,6 +1,7 @@
 """Whether a wallet still holds what our SPOT trades bought, and what a person sold of it by hand written down.
 
-Owns when the exchange's view of a wallet is believed. The convention is `domain/reconcile/spot_shares`; why: ADR 0032.
+Owns when the exchange's view of a wallet is believed, and up to which fill it is settled whose the coins were. The
+convention is `domain/reconcile/spot_shares`; why: ADR 0032.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,8 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts import ids
-from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS
-from chimera.contracts.documents import Trade
+from chimera.contracts.collections import INSTRUMENT_REGISTRY, ORDERS, system_state
+from chimera.contracts.documents import CountedUntil, SpotSettled, SpotSettledState, Trade
 from chimera.contracts.enums import Market, Severity, Side
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
@@ -28,6 +29,8 @@ from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.sharing import Before, Sharing, place_of, read_again
 from chimera.services.s05_reconciler.handlers.trades import ask_s6, entry_unfinished, held_trades
 from chimera.services.s05_reconciler.settings import Settings
+
+SPOT_SETTLED = system_state(SpotSettledState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,9 @@ class SpotHeld:
         if owned is None:
             return False
         await self._write(key, trades, owned, findings)
-        await self._tell_short(instrument, owned, findings)
+        # Not before: what is settled is not attributed any more, so a run that ends in between must find it open.
+        short_since = await self._settle(key, trades, owned)
+        await self._tell_short(instrument, owned, short_since, findings)
         return not self.fills.is_young(owned.fills[-1].ts)
 
     async def _write(self, key: InstrumentKey, trades: Sequence[Trade], owned: Owned, findings: Findings) -> None:
@@ -149,19 +154,52 @@ class SpotHeld:
         self._before[key] = before
         if not before.sure:
             return None
-        moved = [await self._moved(fill, trades, instrument.base_asset) for fill in fills]
+        settled = _that_goes_for(trades, (await self._settled()).settled.get(str(key)))
+        moved = [await self._moved(fill, trades, instrument.base_asset, settled) for fill in fills]
         on_file = {trade.trade_id: await self.sharing.closed_on_file(trade) for trade in trades}
-        return Owned(held=held, shares=spot_shares(before.qty, moved, on_file), fills=tuple(fills))
+        return Owned(held=held, shares=spot_shares(before.qty, moved, on_file, settled), fills=tuple(fills))
 
-    async def _moved(self, fill: VenueFill, trades: Sequence[Trade], base_asset: str) -> SpotMoved:
+    async def _settled(self) -> SpotSettledState:
+        state = await self.documents.get(SPOT_SETTLED, "spot_settled")
+        return state or SpotSettledState(updated_at=self.clock.now_ms())
+
+    async def _settle(self, key: InstrumentKey, trades: Sequence[Trade], owned: Owned) -> int:
+        """From here on it stays so, however the wallet changes.
+
+        Returns: when as much as now was first seen to be short, by the newest fill of then.
+        """
+        state, shares, newest = await self._settled(), owned.shares, owned.fills[-1]
+        known = state.settled.get(str(key))
+        since = known.short_since if known is not None and known.short == shares.short > 0 else newest.ts
+        for trade in trades:
+            if await self.sharing.closed_on_file(trade) != shares.closed_by[trade.trade_id]:
+                return since
+        settled = SpotSettled(
+            until=CountedUntil(ts=newest.ts, fill_id=newest.fill_id),
+            held=dict(shares.held),
+            others=shares.others,
+            short=shares.short,
+            short_since=since if shares.short > 0 else 0,
+        )
+        if settled != known:
+            now_ms = self.clock.now_ms()
+            await self.documents.put(
+                SPOT_SETTLED, SpotSettledState(settled={**state.settled, str(key): settled}, updated_at=now_ms)
+            )
+        return since
+
+    async def _moved(
+        self, fill: VenueFill, trades: Sequence[Trade], base_asset: str, settled: SpotSettled | None
+    ) -> SpotMoved:
         name = fill.client_order_id
         order = await self.documents.get(ORDERS, name)
         if order is None and ids.is_ours(name, self.settings.id_prefix):
             await self.fills.look_up(fill.key, name)
             order = await self.documents.get(ORDERS, name)
         qty = _net(fill, base_asset)
+        old = settled is not None and place_of(fill) <= _place(settled)
         if order is None or order.is_strangers:
-            return SpotMoved(fill_id=fill.fill_id, qty=qty, strangers=True)
+            return SpotMoved(fill_id=fill.fill_id, qty=qty, strangers=True, settled=old)
         whose = next(
             (
                 trade.trade_id
@@ -172,22 +210,23 @@ class SpotHeld:
             ),
             None,
         )
-        return SpotMoved(fill_id=fill.fill_id, qty=qty, trade_id=whose)
+        return SpotMoved(fill_id=fill.fill_id, qty=qty, trade_id=whose, settled=old)
 
-    async def _tell_short(self, instrument: Instrument, owned: Owned, findings: Findings) -> None:
-        """Coins that left otherwise than by a sale: no fill closes a trade for them, so a person has to know."""
+    async def _tell_short(self, instrument: Instrument, owned: Owned, since_ms: int, findings: Findings) -> None:
+        """Coins that left otherwise than by a sale: no fill closes a trade for them, so a person has to know. Once,
+        whatever the person buys and sells beside them."""
         ours = sum(owned.shares.held.values(), Decimal(0))
         short = ours - owned.held
         price = owned.fills[-1].price
         # A fee that the exchange took in the same asset is no news, and nothing that could be sold.
         if short < instrument.step_size or short * price < instrument.min_notional:
             return
-        subject = f"{_plain(short)} of {instrument.key}"
+        subject = f"{_plain(owned.shares.short)} of {instrument.key}"
         fresh = await findings.fixed(
             Fix.HOLDING_SHORT,
             instrument.key,
             subject,
-            at_ms=owned.fills[-1].ts,
+            at_ms=since_ms,
             before=float(ours),
             after=float(owned.held),
         )
@@ -216,6 +255,19 @@ class SpotHeld:
         if listed is None:
             raise CannotCompare(f"the rules of {key} are not known yet")
         return instrument_of(listed)
+
+
+def _that_goes_for(trades: Sequence[Trade], settled: SpotSettled | None) -> SpotSettled | None:
+    """None where it says nothing of these trades, or knew nothing of one that had begun: all is looked at anew."""
+    if settled is None or not any(trade.trade_id in settled.held for trade in trades):
+        return None
+    unknown = (trade for trade in trades if trade.trade_id not in settled.held)
+    firsts = (ids.fill_order(fill.ts, fill.fill_id) for trade in unknown for fill in trade.entries)
+    return settled if all(first > _place(settled) for first in firsts) else None
+
+
+def _place(settled: SpotSettled) -> tuple[int, int, str]:
+    return ids.fill_order(settled.until.ts, settled.until.fill_id)
 
 
 def _open_qty(trades: Sequence[Trade]) -> Decimal:
