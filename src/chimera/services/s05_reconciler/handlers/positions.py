@@ -42,6 +42,10 @@ from chimera.services.s05_reconciler.handlers.sharing import Sharing
 from chimera.services.s05_reconciler.handlers.trades import ask_s6, beyond, entry_unfinished, open_trade
 from chimera.services.s05_reconciler.settings import Settings
 
+AT_ONCE = 10
+AGAIN_MS, AGAIN_MAX_MS = 500, 15_000
+"""So often a stop that is refused is tried again at the first pace, then ever later."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,6 +56,20 @@ class Left:
 
     to_router: bool
     moving: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """`times` in a row, the last one at `at_ms`."""
+
+    times: int
+    at_ms: int
+    why: str
+
+    @property
+    def pause_ms(self) -> int:
+        """Of our own work, until the next try: each of them stays on file."""
+        return min(AGAIN_MAX_MS, AGAIN_MS << min(10, max(0, self.times - AT_ONCE)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +86,8 @@ class Positions:
     _seemed: dict[InstrumentKey, tuple[Decimal, int]] = field(default_factory=dict)
     """What strangers seemed to hold, and since when."""
     _recalled: set[InstrumentKey] = field(default_factory=set)
-    _told: set[InstrumentKey] = field(default_factory=set)
-    """Of which a person was told that no stop could be placed."""
+    _refused: dict[InstrumentKey, Refused] = field(default_factory=dict)
+    """Whose stop could not be placed, which a person was told of."""
 
     async def compare(
         self,
@@ -204,7 +222,7 @@ class Positions:
             position = still or position
         findings.agree(missing == 0)
         if missing == 0:
-            self._told.discard(key)
+            self._refused.pop(key, None)
         nobodys = min(missing, beyond(trade, position))
         # A stop of the trade's is S6's from then on, which keeps one for the trade's own quantity and no other.
         for owner, qty in ((trade, missing - nobodys), (None, nobodys)):
@@ -249,6 +267,9 @@ class Positions:
         k, last = await self._next(key)
         if last is not None and not last.state.is_final:
             return
+        refused = self._refused.get(key)
+        if refused is not None and self.clock.now_ms() < refused.at_ms + self.clock.work_ms(refused.pause_ms):
+            raise CannotCompare(f"{key} has a position without a stop: {refused.why}")
         intent_id = ids.recon_stop_id(key, k)
         intent = OrderIntent(
             intent_id=intent_id,
@@ -269,8 +290,10 @@ class Positions:
         record = await self.documents.get(INTENTS, intent_id)
         if not answer.ok or record is None or (record.state.is_final and record.state is not IntentState.DONE):
             why = record.reason if record is not None else answer.body
-            if key not in self._told:
-                self._told.add(key)
+            known = self._refused.get(key)
+            times = 0 if known is None else known.times
+            self._refused[key] = Refused(times=times + 1, at_ms=self.clock.now_ms(), why=str(why))
+            if known is None:
                 await self.teller.alert(
                     AlertCode.STOP_NOT_PLACED,
                     Severity.FATAL,
@@ -278,7 +301,7 @@ class Positions:
                     symbol=key.symbol,
                 )
             raise CannotCompare(f"{key} has a position without a stop: {why}")
-        self._told.discard(key)
+        self._refused.pop(key, None)
         await self._tell_stop(record, findings)
         if trade is None:
             await self.teller.alert(
