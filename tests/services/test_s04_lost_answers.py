@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS
+from chimera.contracts.collections import INTENTS, ORDERS, STRATEGY_EVENTS
 from chimera.contracts.documents import IntentRecord
-from chimera.contracts.enums import EventKind, IntentState, Switch, TradeStatus
+from chimera.contracts.enums import EventKind, IntentState, Market, OrderStatus, Side, Switch, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import GUARD_STOP, KILL_SWITCH
 from chimera.contracts.messages import OrderResult, RouterEvent
@@ -18,7 +18,7 @@ from chimera.services.s04_router.handlers.unled import DOUBT_MS, LOOK_MS
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled, meddled_floor
 from tests.services.test_s04_router import entry, intent_of, last_words
-from tests.services.test_s05_spot_stops import HELD, at_the_exchange, guards, sold
+from tests.services.test_s05_spot_stops import HELD, at_the_exchange, enter_guarded, guards, sold
 from tests.services.trading_floor import ENV, FUT, SPOT, Floor
 
 MARKETS = [pytest.param(FUT, id="FUT"), pytest.param(SPOT, id="SPOT")]
@@ -303,6 +303,42 @@ def test_what_is_being_filed_is_left_to_who_files_it() -> None:
         assert (await asked).status == 200
         assert led_ms
         assert (await intent_of(floor, "E1")).state is IntentState.DONE
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+# --- what a person sold
+
+
+@pytest.mark.parametrize("of", ["web_1", "s3-btc-e1"], ids=["his order", "its share in our trade"])
+def test_what_a_person_sold_counts_though_writing_it_down_was_not_answered_for(of: str) -> None:
+    async def scenario() -> None:
+        floor = await house()
+        await enter_guarded(floor)
+        documents: Any = floor.world.documents
+        lost: list[str] = []
+
+        async def put_many(real: Any, puts: list[Put[Any]]) -> None:
+            await real(puts)
+            for put in puts:
+                if put.collection is ORDERS and put.doc.order_id == of and not lost:
+                    lost.append(put.doc.order_id)
+                    raise GONE
+
+        documents.instead["put_many"] = put_many
+        await floor.by_hand("web_1", Side.SELL, str(HELD), market=Market.SPOT)
+        await floor.settle(20_000)
+
+        assert lost == [of]
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        [guard] = await guards(floor)
+        assert (guard.state, guard.reason) == (IntentState.CANCELED, "SOLD_BY_HAND")
+        told = [each for each in floor.messages(OrderResult) if each.client_order_id == "web_1"]
+        assert [each.status for each in told if each.status.is_final] == [OrderStatus.FILLED]
+        assert sum(len(each.fills) for each in told) == 1
+        await floor.move("59000", settle_ms=10_000)
+        assert [each.intent_id for each in await guards(floor)] == ["E1-GUARD-1"]
         await floor.stop()
 
     run_virtual(scenario())
