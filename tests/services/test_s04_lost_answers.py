@@ -278,6 +278,32 @@ def close(floor: Floor) -> Any:
     )
 
 
+def test_an_exit_whose_caller_went_away_while_it_was_filed_is_carried_out() -> None:
+    async def scenario() -> None:
+        floor = await house("s4", "s5")
+        await floor.enter()
+        documents: Any = floor.world.documents
+
+        async def insert(real: Any, collection: Any, document: Any) -> Any:
+            answer = await real(collection, document)
+            if collection is INTENTS:
+                await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 500)
+            return answer
+
+        documents.instead["insert"] = insert
+        asked = asyncio.ensure_future(floor.call("s4", "POST", "/orders", close(floor)))
+        await floor.settle(200)
+        asked.cancel()
+        await floor.settle(SOON_MS)
+
+        assert asked.cancelled()
+        assert floor.position_qty() == 0
+        assert len(last_words(floor, "X1")) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 def test_what_is_being_filed_is_left_to_who_files_it() -> None:
     """The store has it, and takes longer to say so than anybody looks: its filing is told of once, by its caller."""
 
