@@ -44,6 +44,7 @@ SUITES = (
         name="mutants of the machine and of the router",
         paths=("domain/execution/machine/test_mutants.py", "services/test_s04_mutants.py"),
     ),
+    Suite(name="writes whose answer is lost", paths=("prove/test_lost_answers.py",)),
     Suite(name="events told twice, lost, in another order", paths=("services/test_s04_event_sweep.py",)),
     Suite(name=f"fuzz of the router's calls, seed {HYPOTHESIS_SEED}", paths=("services/test_s04_fuzz.py",)),
     Suite(name="the flows B1 to B8 against the exchange's server", paths=("process/test_flows.py",)),

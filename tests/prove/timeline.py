@@ -101,7 +101,7 @@ class Cut:
 
     def _in_steps(self, name: str, call: Callable[..., Awaitable[Any]]) -> Any:
         async def cut(*args: Any, **kwargs: Any) -> Any:
-            what = f"{name} {_subject(name, args)}"
+            what = f"{name} {subject_of(name, args)}"
             if name in WRITES and not _outlives(name, args):
                 self._fuse.alive()
                 return await call(*args, **kwargs)
@@ -134,7 +134,7 @@ def _state(document: Any) -> str:
     return str(getattr(document, "state", getattr(document, "status", "")))
 
 
-def _subject(name: str, args: tuple[Any, ...]) -> str:
+def subject_of(name: str, args: tuple[Any, ...]) -> str:
     if name in WRITES:
         written = [(put.collection, put.doc) for put in args[0]] if name == "put_many" else [args[:2]]
         states = [f"{collection.name} {_state(document)}".strip() for collection, document in written]

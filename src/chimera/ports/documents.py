@@ -1,7 +1,7 @@
 """Documents: the durable truth after the exchange.
 
 DocumentsError
-├── DocumentsUnavailable   wait, then try again
+├── DocumentsUnavailable   wait, then try again; of a write, its answer may be lost and the document on file
 ├── DuplicateKey           another document has this key or unique field: it was written before, read it
 └── RevisionConflict       somebody changed it since it was read: read again, decide again
 

@@ -84,21 +84,29 @@ class Guards:
             record = found
         # It watches from now on, whoever can be told of it.
         self._begin(record)
+        await self.tell_armed(record, why)
+        return record
+
+    async def tell_armed(self, record: IntentRecord, why: str) -> None:
+        """By the time that is on file: told again it is the same."""
+        intent, qty = record.intent, record.intent.qty
+        stop_price = _stop_of(record)
+        assert stop_price is not None, f"guard {record.intent_id} has no stop"
         with suppress(DependencyDown):
             await self.snapshots.set_hash(
-                GUARD_STOP.name(self.env, intent.instrument, entry.intent_id),
+                GUARD_STOP.name(self.env, intent.instrument, intent.parent_id or intent.intent_id),
                 {"armed": "1", "armed_at": str(record.created_at), "stop_price": str(stop_price), "qty": str(qty)},
             )
         await self.teller.event(
             EventKind.GUARD_ARMED,
             intent.instrument,
             intent.intent_id,
+            at_ms=record.created_at,
             stop_price=float(stop_price),
-            tp_price=None if target_price is None else float(target_price),
+            tp_price=None if intent.tp is None or intent.tp.price is None else float(intent.tp.price),
             qty=float(qty),
             why=why,
         )
-        return record
 
     def _begin(self, record: IntentRecord) -> None:
         assert self.lead is not None, "nobody leads guards yet"

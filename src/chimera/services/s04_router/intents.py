@@ -11,7 +11,7 @@ from chimera.contracts.messages import OrderResult
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.execution.machine.flow import leg_name
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, Put
+from chimera.ports.documents import Documents, DuplicateKey, Put
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
 from chimera.services.s04_router.rules import deadline_ms
@@ -29,6 +29,12 @@ class Intents:
     documents: Documents
     results: Results
     clock: Clock
+    doubted: dict[str, int] = field(default_factory=dict)
+    """Intents that may be on file and led by nobody, as nobody could say that they were filed: since when (epoch
+    ms). Whoever settles a doubt removes it."""
+    doubting: Changed = field(default_factory=Changed)
+    """Told of each new doubt."""
+    _filing: set[str] = field(default_factory=set)
     _waiting: dict[str, Changed] = field(default_factory=dict)
 
     async def get(self, intent_id: str) -> IntentRecord | None:
@@ -54,8 +60,26 @@ class Intents:
             created_at=now_ms,
             updated_at=now_ms,
         )
-        await self.documents.insert(INTENTS, record)
+        self._filing.add(record.intent_id)
+        try:
+            await self.documents.insert(INTENTS, record)
+        except DuplicateKey:
+            raise
+        except BaseException:
+            # It may have been written all the same, be it that the answer was lost or that nobody waits for it.
+            self.doubt(record.intent_id)
+            raise
+        finally:
+            self._filing.discard(record.intent_id)
         return record
+
+    def doubt(self, intent_id: str) -> None:
+        self.doubted.setdefault(intent_id, self.clock.now_ms())
+        self.doubting.tell()
+
+    def is_being_filed(self, intent_id: str) -> bool:
+        """It may be on file already, and whoever files it leads it as soon as the store has said so."""
+        return intent_id in self._filing
 
     async def advance(
         self, record: IntentRecord, state: IntentState, *, told: Sequence[StrategyEvent] = (), **changes: Any
@@ -65,12 +89,16 @@ class Intents:
         deadline = record.deadline if state is IntentState.ACCEPTED else None
         moved = record.but(state=state, deadline=deadline, updated_at=self.clock.now_ms(), **changes)
         await self.documents.put_many([*(Put(STRATEGY_EVENTS, event) for event in told), Put(INTENTS, moved)])
-        if state.is_final:
-            await self.results.tell(last_word(moved))
-        waiting = self._waiting.get(moved.intent_id)
+        await self.tell(moved)
+        return moved
+
+    async def tell(self, record: IntentRecord) -> None:
+        """What is on file of an intent now, to those who wait for it; its end, as its last result, to everybody."""
+        if record.state.is_final:
+            await self.results.tell(last_word(record))
+        waiting = self._waiting.get(record.intent_id)
         if waiting is not None:
             waiting.tell()
-        return moved
 
     def changed(self, intent_id: str) -> Changed:
         """Told whenever this intent's document changes; `forget` it after waiting."""

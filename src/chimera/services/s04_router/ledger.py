@@ -30,7 +30,15 @@ from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents, Put, Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.metrics import Metrics
-from chimera.ports.venue import InsufficientFunds, NothingToReduce, Refused, Venue, WouldTake, WouldTrigger
+from chimera.ports.venue import (
+    InsufficientFunds,
+    NothingToReduce,
+    Refused,
+    UnknownOrder,
+    Venue,
+    WouldTake,
+    WouldTrigger,
+)
 from chimera.runtime.telling import Teller
 from chimera.runtime.waiting import Changed
 from chimera.services.s04_router.results import Results
@@ -84,8 +92,11 @@ class Filing:
 
 @dataclass(slots=True)
 class _Entry:
+    """`unfiled`: nobody could say that the order is on file as it stands here."""
+
     order: Order
     fills: dict[str, Fill]
+    unfiled: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -286,9 +297,16 @@ class Ledger:
         Raises:
             UnknownOrder: the exchange does not know it.
         """
-        if await self.order(client_order_id) is not None:
+        known = await self.order(client_order_id)
+        if known is not None and known.status.is_final:
             return
-        reported = await self.venue.order(key, client_order_id, conditional=False)
+        try:
+            reported = await self.venue.order(key, client_order_id, conditional=False)
+        except UnknownOrder:
+            if known is None:
+                raise
+            return
+        # One that has not ended here may have been taken on by a call that failed after that.
         async with self._writing:
             if await self._entry(client_order_id) is None:
                 self._remember(await self._put_foreign(reported, MANUAL, closed_by={}))
@@ -308,11 +326,20 @@ class Ledger:
                 shared = entry.order.but(foreign_qty=foreign.get(name, entry.order.foreign_qty))
                 if name == first:
                     shared = shared.but(closed_by=dict(closed_by))
-                if shared != entry.order:
-                    await self._save(entry, shared.but(updated_at=self.clock.now_ms()), ())
-                    if record.market is Market.SPOT:
-                        # What strangers sold counts by what it closed of trades.
-                        self.holdings.recount(record.intent.instrument)
+                if shared != entry.order or entry.unfiled:
+                    await self._save_share(record, entry, shared.but(updated_at=self.clock.now_ms()))
+
+    async def _save_share(self, record: IntentRecord, entry: _Entry, shared: Order) -> None:
+        try:
+            await self._save(entry, shared, ())
+        except DependencyDown:
+            # It may be on file all the same: whoever reads it there asks for it no more, and it must count here too.
+            entry.order, entry.unfiled = shared, True
+            raise
+        finally:
+            if record.market is Market.SPOT:
+                # What strangers sold counts by what it closed of trades.
+                self.holdings.recount(record.intent.instrument)
 
     async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
         fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)
@@ -391,7 +418,7 @@ class Ledger:
         await self.documents.put_many([*puts, Put(ORDERS, order)])
         for fill in fresh:
             self._measure(fill, entry.fills.get(fill.fill_id))
-        entry.order = order
+        entry.order, entry.unfiled = order, False
         entry.fills |= {fill.fill_id: fill for fill in fresh}
         self._remember(entry)
         if fresh and order.market is Market.SPOT and order.is_strangers:

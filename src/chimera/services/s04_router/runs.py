@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, Order, WorkSlice
+from chimera.contracts.documents import Execution, IntentRecord, Leg, Note, Order, StrategyEvent, WorkSlice
 from chimera.contracts.enums import OrderType, TimeInForce
 from chimera.domain.execution.machine.flow import Alarm, Limits, leg_name
 from chimera.domain.execution.orders import NewOrder
@@ -44,6 +44,8 @@ class Run:
     """What a person must be told and could not be yet."""
     told: list[Note] = field(default_factory=list)
     """How calls that belong to no leg have ended; on file with the next step."""
+    ends: list[StrategyEvent] = field(default_factory=list)
+    """What is told of its end, on file together with it."""
     merged: int = 0
     """How many of these the present step has taken in."""
 

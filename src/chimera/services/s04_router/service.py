@@ -42,6 +42,7 @@ from chimera.services.s04_router.handlers.planning import Planning
 from chimera.services.s04_router.handlers.recover import Recover
 from chimera.services.s04_router.handlers.send import Send
 from chimera.services.s04_router.handlers.spot_exit import SpotExit
+from chimera.services.s04_router.handlers.unled import Unled
 from chimera.services.s04_router.intents import Intents
 from chimera.services.s04_router.ladders import Ladders
 from chimera.services.s04_router.ledger import Ledger
@@ -296,6 +297,16 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         randomness=world.randomness.fork("s4/account"),
         teller=teller,
     )
+    unled = Unled(
+        intents=intents,
+        drive=drive,
+        accept=accept,
+        guards=guards,
+        recover=recover,
+        clock=world.clock,
+        randomness=world.randomness.fork("s4/unled"),
+        retry_max_ms=settings.retry_max_ms,
+    )
     mend = Mend(fees=fees, ledger=ledger, clock=world.clock)
     api = Api(
         accept=accept,
@@ -346,6 +357,14 @@ def build(world: World, settings: Settings, *, kill_file: Callable[[], bool] = n
         produces=("ord:result", "recon:cmd", "router:events", "alerts"),
         start=start,
         stop=drive.stop,
-        background=(account.listen, account.catch_up, account.report, breaker.watch, pairs.watch, *dead_man.loops()),
+        background=(
+            account.listen,
+            account.catch_up,
+            account.report,
+            unled.watch,
+            breaker.watch,
+            pairs.watch,
+            *dead_man.loops(),
+        ),
         checks=checks,
     )

@@ -12,7 +12,7 @@ import structlog
 
 from chimera.contracts.collections import INTENTS, ORDERS
 from chimera.contracts.documents import IntentRecord
-from chimera.contracts.enums import AnswerStatus, EventKind, IntentState, Market, OrderStatus, Purpose, Result
+from chimera.contracts.enums import AnswerStatus, EventKind, IntentState, Market, OrderStatus, Result
 from chimera.contracts.http import IntentAnswer, OrderAnswer
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import CFG_ACTIVE_REV
@@ -154,13 +154,18 @@ class Accept:
             return await self._lost_race(intent)
         # First of all: an intent on file that nobody drives would keep its instrument waiting for ever.
         self.drive.begin(record)
-        if intent.purpose is Purpose.EXIT and intent.parent_id is not None:
-            # What is being left is not entered any further.
-            self.drive.halt(intent.parent_id, f"LEFT_BY {intent.intent_id}")
-        await self.teller.event(
-            EventKind.ROUTER_ORDER_ACCEPTED, intent.instrument, intent.intent_id, purpose=intent.purpose.value
-        )
+        await self.tell_accepted(record)
         return record
+
+    async def tell_accepted(self, record: IntentRecord) -> None:
+        """By the time that is on file: told again it is the same."""
+        await self.teller.event(
+            EventKind.ROUTER_ORDER_ACCEPTED,
+            record.intent.instrument,
+            record.intent_id,
+            at_ms=record.created_at,
+            purpose=record.purpose.value,
+        )
 
     async def _check(self, intent: OrderIntent) -> None:
         instrument = await self._rules_for(intent)
@@ -261,8 +266,7 @@ class Accept:
             )
         if not known.state.is_final:
             # Written although the store could not say so: nobody drives it. One that is driven is left alone.
-            # What an earlier process began goes on as after a restart, whoever is faster.
-            self.drive.begin(known, restored=known.execution is not None)
+            self.drive.take_up(known)
         return known
 
     async def _until_final(self, record: IntentRecord, deadline_ms: int) -> IntentRecord:

@@ -18,6 +18,7 @@ from chimera.contracts.documents import IntentRecord, Order
 from chimera.contracts.enums import EventKind, ExecStyle, IntentState, LegRole, Market, Purpose, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
+from chimera.contracts.order_intent import ENTRY_TTL_MS
 from chimera.domain.exact import average
 from chimera.domain.execution.machine.flow import (
     RESTART,
@@ -125,6 +126,17 @@ class Drive:
         task = asyncio.get_running_loop().create_task(self._drive(run, changed), name=f"s4!{record.intent_id}")
         self._running[record.intent_id] = task
         task.add_done_callback(lambda _: self._forget(record.intent_id))
+        if record.purpose is Purpose.EXIT and record.intent.parent_id is not None:
+            # What is being left is not entered any further.
+            self.halt(record.intent.parent_id, f"LEFT_BY {record.intent_id}")
+
+    def take_up(self, record: IntentRecord) -> None:
+        """Lead what was found on file, where nobody does: the store could not say that it had taken it. What an earlier
+        process began goes on as after a restart, and so does an entry that is older than entries may be: nobody expects
+        it any more."""
+        waited_ms = self.clock.now_ms() - record.created_at
+        late = record.purpose.is_new_entry and waited_ms > self.clock.work_ms(ENTRY_TTL_MS)
+        self.begin(record, restored=late or record.execution is not None)
 
     def _forget(self, intent_id: str) -> None:
         self._ended[intent_id] = None
@@ -154,6 +166,10 @@ class Drive:
 
     def leads(self, intent_id: str) -> bool:
         return intent_id in self._runs
+
+    def knows(self, intent_id: str) -> bool:
+        """It is being led, or this process has led it to its end lately."""
+        return intent_id in self._running or intent_id in self._ended
 
     def led(self, trade_id: str) -> list[IntentRecord]:
         """Intents that are being led for a trade, but its entry."""
@@ -189,6 +205,11 @@ class Drive:
                 told = told or await self._tell_uncovered(run, str(broken))
             await backoff.wait()
             run.record = await self._reload(run.record)
+            if run.record.state.is_final:
+                # Written, although the store could not say so: whoever waits for this end has not heard of it.
+                await self.intents.tell(run.record)
+                await self._over(run)
+                return
 
     async def _reload(self, record: IntentRecord) -> IntentRecord:
         try:
@@ -496,22 +517,26 @@ class Drive:
             if flow.orders and not _rests(record) and not run.counted:
                 await self.measures.ended(record, flow)
                 run.counted = True
-        told = [
+        run.ends = [
             self.teller.record(kind, record.intent.instrument, run.intent_id, at_ms=run.execution.ended_at, **detail)
             for kind, detail in self._of_end(run, end, flow)
         ]
         run.record = await self.intents.advance(
             record,
             end.state,
-            told=told,
+            told=run.ends,
             reason=end.reason,
             filled_qty=end.filled_qty,
             avg_price=end.avg_price,
             execution=run.execution,
         )
-        if record.purpose is Purpose.GUARD:
+        await self._over(run)
+
+    async def _over(self, run: Run) -> None:
+        """Its end is on file, and told."""
+        if run.record.purpose is Purpose.GUARD:
             self.spot_exit.guards.over(run.intent_id)
-        for event in told:
+        for event in run.ends:
             await self.teller.show(event)
 
     def _of_end(self, run: Run, end: End, flow: Flow) -> Iterator[tuple[EventKind, dict[str, Any]]]:

@@ -124,9 +124,13 @@ class Recover:
             order = None if fill is None else await self.ledger.order(fill.order_id)
             if order is None or not order.is_strangers or order.side is record.intent.side:
                 raise Problem(422, "not-a-strangers-fill", f"fill {fill_id!r} closed nothing of {wanted.intent_id!r}")
-        await self.ledger.share(record, wanted.foreign, wanted.closed_by)
+        try:
+            await self.ledger.share(record, wanted.foreign, wanted.closed_by)
+        finally:
+            # Where nobody can say whether it is on file, nobody may ask for it again either.
+            if record.market is Market.SPOT:
+                await self.drive.spot_exit.sold_by_others(record)
         if record.market is Market.SPOT:
-            await self.drive.spot_exit.sold_by_others(record)
             # What is held is told again by its own timer.
             with suppress(DependencyDown):
                 await self.holdings.renew()
