@@ -190,7 +190,9 @@ class Reconcile:
         self._stirred = True
         self._final_count += result.final
         if may_have_bared(result):
+            # And once more: S6 may not have the trade on file yet.
             self._look_soon()
+            self._look_again()
         if self._left and result.final:
             self._left = False
             self._look_soon()
