@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chimera.contracts.collections import INTENTS, STRATEGY_EVENTS
+from chimera.contracts.collections import INTENTS, ORDERS, STRATEGY_EVENTS
 from chimera.contracts.documents import IntentRecord
 from chimera.contracts.enums import Intent, IntentState, Market, OrderStatus, Purpose, Routing, Side, TradeStatus
 from chimera.contracts.keys import GUARD_STOP
@@ -15,10 +15,10 @@ from chimera.contracts.messages.orders import ExecPolicy, GuardStop, StopSpec, T
 from chimera.contracts.order_intent import OrderIntent
 from chimera.contracts.settings import S4Settings
 from chimera.ports.documents import Query
-from chimera.ports.venue import VenueUnavailable
+from chimera.ports.venue import Refused, VenueUnavailable
 from chimera.simulation.loop import run_virtual
 from tests.services.meddling import Meddled, floor_without_market_stops, meddled_floor
-from tests.services.trading_floor import ENV, SPOT, Floor
+from tests.services.trading_floor import ENV, HOUR_MS, SPOT, Floor
 
 D = Decimal
 HOUSE = ("s10", "s1", "s4", "s5", "s6")
@@ -326,28 +326,145 @@ def halt(floor: Floor, status: str) -> None:
     floor.venue.exchange.replace_instrument(replace(rules, status=status))
 
 
-def test_on_a_halted_symbol_a_guard_tries_ever_less_often_and_is_one_alert() -> None:
+def unsold_alerts(floor: Floor) -> list[AlertEvent]:
+    return [
+        alert
+        for alert in floor.messages(AlertEvent)
+        if alert.code == "GUARD_ANOMALY" and alert.tags["anomaly"] == "UNSOLD"
+    ]
+
+
+async def refused(place: Any, new: Any) -> Any:
+    raise Refused(-1013, "Market is closed.")
+
+
+def test_on_a_halted_symbol_a_guard_sends_nothing_and_sells_once_it_trades_also_after_a_restart() -> None:
     async def scenario() -> None:
         floor = await Floor.open(*HOUSE)
         await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
         halt(floor, "BREAK")
         await floor.move("59000", settle_ms=90_000)
 
-        tried = await guards(floor)
-        assert 6 <= tried <= 9
-        told = [alert for alert in floor.messages(AlertEvent) if alert.code == "GUARD_ANOMALY"]
-        assert len(told) >= 5
-        assert {tuple(sorted(alert.tags.items())) for alert in told} == {
+        # The first try told us that it does not trade.
+        assert await guards(floor) == 2
+        assert len(unsold_alerts(floor)) == 1
+        await floor.settle(HOUR_MS // 2)
+        await floor.stop("s4")
+        await floor.settle(60_000)
+        await floor.start("s4")
+        await floor.settle(HOUR_MS // 4)
+        assert len(unsold_alerts(floor)) == 1
+        await floor.settle(2 * HOUR_MS)
+
+        assert await guards(floor) == 2
+        orders = await floor.world.documents.find(
+            Query(collection=ORDERS, index="by_parent", equal=(("parent_id", "E1"),))
+        )
+        assert len(orders) == 1
+        # Again each hour, and always as the same alert.
+        assert len(unsold_alerts(floor)) == 3
+        assert {tuple(sorted(alert.tags.items())) for alert in unsold_alerts(floor)} == {
             (("anomaly", "UNSOLD"), ("symbol", "BTCUSDT"), ("trade_id", "E1"))
         }
 
-        await floor.settle(300_000)
-        assert await guards(floor) - tried <= 11
-
         halt(floor, "TRADING")
-        await floor.settle(35_000)
+        await floor.settle(2_500)
         assert sold(floor) == OWN
+        await floor.settle(2_000)
         assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_symbol_that_trades_again_while_we_are_down_is_sold_at_the_start() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        halt(floor, "BREAK")
+        await floor.move("59000", settle_ms=90_000)
+        await floor.stop("s4")
+        halt(floor, "TRADING")
+        await floor.start("s4")
+        await floor.settle(1_000)
+
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_a_guard_that_was_stood_down_while_its_symbol_did_not_trade_ends() -> None:
+    """And the one that follows it sells."""
+
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        halt(floor, "BREAK")
+        await floor.move("59000", settle_ms=90_000)
+        answer = await floor.call("s4", "POST", "/cancel", {"intent_id": "E1-GUARD-2"})
+        assert answer.ok, answer.body
+        await floor.settle(5_000)
+        answer = await exits(floor, "X1", "0.00099")
+        await floor.settle(90_000)
+
+        assert (await guard_of(floor, 2)).state.is_final
+        assert await guards(floor) <= 4
+        assert len(unsold_alerts(floor)) == 1
+        halt(floor, "TRADING")
+        await floor.settle(2_500)
+        assert sold(floor) == OWN
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_while_the_exchange_refuses_its_sale_a_guard_tries_once_a_minute_and_no_try_costs_more() -> None:
+    """Whatever the rules say. What one try reads does not grow with those before it."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled, documents=Meddled)
+        await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
+        await floor.stop("s5", "s6")
+        venue: Any = floor.world.venue
+        documents: Any = floor.world.documents
+        read = 0
+
+        async def one(real: Any, *what: Any) -> Any:
+            nonlocal read
+            read += 1
+            return await real(*what)
+
+        async def many(real: Any, *what: Any) -> Any:
+            nonlocal read
+            found = await real(*what)
+            read += 1 + len(found)
+            return found
+
+        documents.instead = {"get": one, "get_values": many, "find": many, "find_values": many}
+        venue.instead["place"] = refused
+        await floor.move("59000", settle_ms=60_000)
+        assert 6 <= await guards(floor) <= 9
+
+        costs: list[float] = []
+        for _ in range(4):
+            tried, read = await guards(floor), 0
+            await floor.settle(HOUR_MS // 2)
+            each_hour = await guards(floor) - tried
+            assert 25 <= each_hour <= 31
+            costs.append(read / each_hour)
+        assert max(costs) <= 1.1 * min(costs)
+        assert len(unsold_alerts(floor)) <= 3
+
+        await floor.stop("s4")
+        await floor.start("s4")
+        tried = await guards(floor)
+        await floor.settle(60_000)
+        assert await guards(floor) - tried <= 2
+        assert len(unsold_alerts(floor)) <= 3
+        venue.instead.clear()
+        await floor.settle(61_000)
+        assert sold(floor) == OWN
         await floor.stop()
 
     run_virtual(scenario())
@@ -355,20 +472,97 @@ def test_on_a_halted_symbol_a_guard_tries_ever_less_often_and_is_one_alert() -> 
 
 def test_who_wants_to_sell_does_not_wait_for_the_pause_of_a_guard_that_was_refused() -> None:
     async def scenario() -> None:
-        floor = await Floor.open(*HOUSE)
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
         await floor.enter(key=SPOT, qty="0.00100", tp=BEYOND, sl="59400")
-        halt(floor, "BREAK")
+        venue: Any = floor.world.venue
+        venue.instead["place"] = refused
         await floor.move("59000", settle_ms=90_000)
         before = await guards(floor)
         while await guards(floor) == before:
             # The next pause is a whole one from here.
             await floor.settle(1_000)
-        halt(floor, "TRADING")
+        venue.instead.clear()
         await floor.call("s6", "POST", "/positions/close", {"market": "SPOT", "symbol": "BTCUSDT"})
         await floor.settle(3_000)
 
         assert sold(floor) == OWN
         assert (await floor.trade()).status is TradeStatus.CLOSED
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def budget(floor: Floor) -> tuple[bool, int]:
+    """Whether any of it is taken, and how many places are."""
+    usage = await floor.world.reservations.usage(Market.SPOT)
+    return usage.amount_usdt > 0, usage.concurrency
+
+
+def test_what_is_worth_no_order_at_its_stop_is_sold_as_soon_as_the_price_allows_it() -> None:
+    """0.00009 is worth 5.40 at cost and less than the least order of 5 at its stop."""
+
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00010", tp="60500", sl="54000")
+        await floor.move("53990", settle_ms=5_000)
+        await floor.stop("s4")
+        await floor.start("s4")
+        await floor.settle(2 * HOUR_MS)
+
+        assert (await guards(floor), sold(floor)) == (1, 0)
+        assert (await floor.trade()).status is TradeStatus.ACTIVE
+        [told] = unsold_alerts(floor)
+        assert (
+            "0.00009 (it is worth less than the least order of 5 USDT until the price is at 55555.56)" in told.message
+        )
+
+        await floor.move("55600", settle_ms=10_000)
+
+        assert sold(floor) == D("0.00009")
+        assert (await floor.trade()).status is TradeStatus.CLOSED
+        assert await budget(floor) == (False, 0)
+        assert await guards(floor) == 1
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_an_exit_leaves_is_watched_where_it_is_worth_an_order_at_cost_and_none_at_its_stop() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open(*HOUSE)
+        await floor.enter(key=SPOT, qty="0.00100", tp="60500", sl="54000")
+        answer = await exits(floor, "X1", "0.00090")
+        assert answer.ok, answer.body
+        await floor.settle()
+
+        guard = await guard_of(floor)
+        assert (guard.intent.qty, guard.state) == (D("0.00009"), IntentState.ACCEPTED)
+        assert (await floor.trade()).status is TradeStatus.ACTIVE
+        await floor.move("60510")
+        assert sold(floor) == D("0.00099")
+        assert await budget(floor) == (False, 0)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("oco", [True, False], ids=["where there are pairs", "where there are none"])
+def test_what_is_dust_from_the_first_takes_neither_budget_nor_place_and_is_told_once(oco: bool) -> None:
+    """0.00009 are taken as an order; the fee leaves 0.00008 that can be sold, which is worth less than one."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        venue: Any = floor.world.venue
+        venue.capabilities = replace(venue.capabilities, oco=oco)
+        await floor.enter(key=SPOT, qty="0.00009", tp="60500", sl="59400")
+        await floor.move("59000", settle_ms=120_000)
+
+        assert (await guards(floor), sold(floor), floor.resting()) == (0, 0, {})
+        trade = await floor.trade()
+        assert (trade.status, trade.reason) == (TradeStatus.CLOSED, "DUST")
+        assert await budget(floor) == (False, 0)
+        [told] = [alert for alert in floor.messages(AlertEvent) if alert.code == "GUARD_ANOMALY"]
+        assert told.tags["anomaly"] == "DUST"
         await floor.stop()
 
     run_virtual(scenario())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chimera.contracts.documents import Fill
 from chimera.contracts.enums import Market, Side
-from chimera.domain.positions.spot_count import ENDED_KEPT, SpotCount
+from chimera.domain.positions.spot_count import ENDED_KEPT, SpotCount, is_dust
 from chimera.domain.positions.wac import Holding
 from tests.domain.matching.venue import SPOT as SPOT_RULES
 
@@ -154,3 +154,17 @@ def test_dust_counted_fill_by_fill_is_that_of_all_fills(
     found = counted(fills).dust(SPOT_RULES, intent_id="E1", asked=wanted)
 
     assert found == dust_by_definition(fills, "E1", wanted)
+
+
+@pytest.mark.parametrize(
+    ("qty", "cost", "dust"),
+    [
+        pytest.param("0.0000999", "60000", False, id="nine steps, worth 5.40"),
+        pytest.param("0.0000999", "55555", True, id="what is beyond the last whole step is worth nothing"),
+        pytest.param("0.00001", "500000", False, id="exactly the least order"),
+        pytest.param("0.00000999", "900000", True, id="less than a step"),
+        pytest.param("0", "60000", True, id="nothing"),
+    ],
+)
+def test_dust_is_what_nobody_could_sell_at_cost(qty: str, cost: str, dust: bool) -> None:
+    assert is_dust(D(qty), D(cost), SPOT_RULES) is dust

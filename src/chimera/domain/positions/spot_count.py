@@ -87,6 +87,17 @@ class SpotCount:
             self.ended.popitem(last=False)
 
 
+def is_dust(qty: Decimal, cost_price: Decimal, instrument: Instrument) -> bool:
+    """Whether so little of a trade is left (base asset) that no order would be taken for it at what it cost. Nobody
+    watches dust, and it takes neither budget nor place.
+
+    By the average cost, which never moves: a price would call the same coins dust at one moment and a trade at the
+    next, and whoever looks a second later would see the other.
+    """
+    sellable = instrument.floor_qty(qty)
+    return sellable <= 0 or sellable < instrument.min_qty or sellable * cost_price < instrument.min_notional
+
+
 def received(fill: Fill, base_asset: str) -> Decimal:
     """What a buy put into the wallet, net of a fee taken in the base asset."""
     return fill.qty - (fill.fee_qty or ZERO if fill.fee_asset == base_asset else ZERO)

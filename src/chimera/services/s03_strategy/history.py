@@ -13,7 +13,7 @@ STOP_OUT = "STOP_LOSS"
 """`trades.reason` of a position that its first stop ended."""
 FORCED_EXIT = "FORCED_EXIT"
 """`trades.reason` of a position that its keeper closed at market, the price being where no stop could rest any more."""
-NO_STOP_OUT = frozenset({"TAKE_PROFIT", "STOP_LOCKED", "MANUAL", "EXIT", "NETTED"})
+NO_STOP_OUT = frozenset({"TAKE_PROFIT", "STOP_LOCKED", "MANUAL", "EXIT", "NETTED", "DUST"})
 """`trades.reason` of an end that was meant. All others say that the exchange or the router closed it: LIQUIDATION, and
 why it could not be protected."""
 CLOSED_LOOKED_AT = 20

@@ -4,25 +4,29 @@ Owns how one is made and what is shown of it. An intent, because it outlives the
 and ends exactly once; what it does is the machine's (`domain.execution.machine.guard`).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from chimera.contracts import ids
+from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord
-from chimera.contracts.enums import EventKind, Intent, Market, OrderType, Purpose, Severity, Side
+from chimera.contracts.enums import OPEN_INTENTS, EventKind, Intent, Market, OrderType, Purpose, Severity, Side
 from chimera.contracts.keys import GUARD_STOP
 from chimera.contracts.messages.orders import GuardStop, RiskRef, TargetSpec
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import OrderIntent
 from chimera.ports.clock import Clock
-from chimera.ports.documents import Documents, DuplicateKey
+from chimera.ports.documents import Documents, DuplicateKey, Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.state import Snapshots
-from chimera.runtime.spot_guards import guards_of
+from chimera.runtime.spot_guards import guards_count
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.intents import Intents
+
+COUNTS_KEPT = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +45,8 @@ class Guards:
     leads: Callable[[str], bool] | None = field(default=None)
     _down: set[str] = field(default_factory=set)
     """Guards that were stood down and have not ended yet."""
+    _counts: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """By trade: so many guards of it are on file, or more."""
 
     async def arm(
         self,
@@ -114,17 +120,28 @@ class Guards:
 
     async def _next(self, entry: OrderIntent, instead_of: str | None) -> tuple[int, IntentRecord | None]:
         """The number of the next guard of a trade, and the one that still watches."""
-        guards = await guards_of(self.documents, entry.intent_id)
         watching = None
-        for record in guards:
-            # One that was stood down ends, however long that takes it to write.
-            if not record.state.is_final and record.intent_id != instead_of and record.intent_id not in self._down:
-                watching = record
-        return len(guards) + 1, watching
+        for state in OPEN_INTENTS:
+            where = (("market", Market.SPOT.value), ("symbol", entry.symbol), ("state", state.value))
+            for record in await self.documents.find(Query(collection=INTENTS, index="by_instr", equal=where)):
+                if record.purpose is not Purpose.GUARD or record.intent.parent_id != entry.intent_id:
+                    continue
+                # One that was stood down ends, however long that takes it to write.
+                if record.intent_id == instead_of or record.intent_id in self._down:
+                    continue
+                if watching is None or _age(record) > _age(watching):
+                    watching = record
+        return await self._count(entry.intent_id) + 1, watching
 
-    async def count(self, trade_id: str) -> int:
-        """How many guards the trade has had."""
-        return len(await guards_of(self.documents, trade_id))
+    async def _count(self, trade_id: str) -> int:
+        """How many guards the trade has had. What was counted is remembered: a sale that the exchange does not take
+        makes many of them."""
+        count = await guards_count(self.documents, trade_id, at_least=self._counts.get(trade_id, 0))
+        self._counts[trade_id] = count
+        self._counts.move_to_end(trade_id)
+        while len(self._counts) > COUNTS_KEPT:
+            self._counts.popitem(last=False)
+        return count
 
     def stand_down(self, trade_id: str, why: str) -> None:
         """Somebody else sells: guards of the trade that have not acted yet end."""
@@ -145,9 +162,10 @@ class Guards:
 
     async def last_prices(self, entry: OrderIntent) -> tuple[Decimal, Decimal | None] | None:
         """Stop and target of the newest guard of a trade, whether it still watches or not."""
-        for record in reversed(await guards_of(self.documents, entry.intent_id)):
-            stop = _stop_of(record)
-            if stop is not None:
+        for number in range(await self._count(entry.intent_id), 0, -1):
+            record = await self.documents.get(INTENTS, ids.guard_id(entry.intent_id, number))
+            stop = None if record is None else _stop_of(record)
+            if record is not None and stop is not None:
                 return stop, record.intent.tp.price if record.intent.tp is not None else None
         return None
 
@@ -169,16 +187,29 @@ class Guards:
     async def triggered(self, record: IntentRecord, why: str) -> None:
         await self.teller.event(EventKind.GUARD_TRIGGERED, record.intent.instrument, record.intent_id, why=why)
 
-    async def unsold(self, record: IntentRecord, left: Decimal, why: str | None) -> None:
-        """It acted, and something is left. Named by its trade: each try is another guard, and a person is told once."""
+    async def unsold(self, record: IntentRecord, left: Decimal, why: str) -> None:
+        """It is to sell, and something is left. Named by its trade: each try is another guard."""
         await self.teller.alert(
             AlertCode.GUARD_ANOMALY,
             Severity.ERROR,
-            f"{record.intent.instrument}: the guard of {record.intent.parent_id} could not sell {left}"
-            f" ({why or 'the book was too thin'}); it goes on",
+            f"{record.intent.instrument}: the guard of {record.intent.parent_id} cannot sell {left} ({why});"
+            " it goes on",
             trade_id=str(record.intent.parent_id),
             symbol=record.symbol,
             anomaly="UNSOLD",
+        )
+
+    async def dust(self, entry: IntentRecord, qty: Decimal, least_usdt: Decimal) -> None:
+        """What an entry bought is so little that nobody can sell it, nor protect it."""
+        await self.teller.alert(
+            AlertCode.GUARD_ANOMALY,
+            Severity.WARN,
+            f"{entry.intent.instrument}: the {qty} that {entry.intent_id} bought is dust: at what it cost it is worth"
+            f" less than the exchange's least order of {least_usdt} USDT. It has no stop and counts as closed; sell it"
+            " together with more, or keep it.",
+            trade_id=entry.intent_id,
+            symbol=entry.symbol,
+            anomaly="DUST",
         )
 
     async def blind(self, record: IntentRecord, why: str) -> None:
@@ -191,6 +222,10 @@ class Guards:
             symbol=record.symbol,
             anomaly="BLIND",
         )
+
+
+def _age(record: IntentRecord) -> tuple[int, int, str]:
+    return record.created_at, len(record.intent_id), record.intent_id
 
 
 def _stop_of(record: IntentRecord) -> Decimal | None:

@@ -46,6 +46,9 @@ from chimera.services.s04_router.results import Results
 FINAL_KEPT = 500
 """Final orders kept in memory, so that a late repeat of an event costs no query."""
 
+FAMILIES_KEPT = 200
+"""Trades of which it is remembered which of the orders after the entry have filled, or may."""
+
 LOOK_BACK_MS = 60_000
 """Fills of an order are asked for from this long before it was created: clocks differ."""
 
@@ -117,6 +120,10 @@ class Ledger:
     hearers: list[Callable[[Order], None]] = field(default_factory=list)
     """Who hears of each order as it stands, whenever it is taken up or changes. Told before anything is sent."""
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _families: OrderedDict[str, set[str]] = field(default_factory=OrderedDict)
+    """By trade: orders that were ordered for it since and are open, or have filled."""
+    _complete: set[str] = field(default_factory=set)
+    """Trades of which these are all."""
 
     def watch(self, intent_id: str, tell: Callable[[], None]) -> None:
         self._watched.setdefault(intent_id, []).append(tell)
@@ -158,11 +165,26 @@ class Ledger:
         return await self._orders("by_intent", "intent_id", intent_id)
 
     async def of_trade(self, trade_id: str) -> list[Order]:
-        """Every order of an entry, and of whatever was ordered for its trade since."""
-        return [
-            *await self._orders("by_intent", "intent_id", trade_id),
-            *await self._orders("by_parent", "parent_id", trade_id),
-        ]
+        """Every order of an entry, and of what was ordered for its trade since those that are open or have filled:
+        of tries that the exchange did not take there may be thousands, and they say nothing."""
+        return [*await self._orders("by_intent", "intent_id", trade_id), *await self._since(trade_id)]
+
+    async def _since(self, trade_id: str) -> list[Order]:
+        # Before it is read: what is written meanwhile joins by itself.
+        family = self._families.setdefault(trade_id, set())
+        self._families.move_to_end(trade_id)
+        while len(self._families) > FAMILIES_KEPT:
+            self._complete.discard(self._families.popitem(last=False)[0])
+        if trade_id not in self._complete:
+            family |= {
+                order.order_id for order in await self._orders("by_parent", "parent_id", trade_id) if _says(order)
+            }
+            if self._families.get(trade_id) is family:
+                self._complete.add(trade_id)
+        found = [await self.order(name) for name in sorted(family)]
+        return sorted(
+            (order for order in found if order is not None), key=lambda order: (order.created_at, order.order_id)
+        )
 
     async def _orders(self, index: str, field: str, value: str) -> list[Order]:
         found = await self.documents.find(Query(collection=ORDERS, index=index, equal=((field, value),)))
@@ -525,6 +547,11 @@ class Ledger:
 
     def _remember(self, entry: _Entry) -> None:
         self._entries[entry.order.order_id] = entry
+        family = self._families.get(entry.order.parent_id or "")
+        if family is not None and _says(entry.order):
+            family.add(entry.order.order_id)
+        elif family is not None:
+            family.discard(entry.order.order_id)
         for hear in self.hearers:
             hear(entry.order)
         self._entries.move_to_end(entry.order.order_id)
@@ -533,6 +560,11 @@ class Ledger:
             if oldest is None:
                 break
             del self._entries[oldest]
+
+
+def _says(order: Order) -> bool:
+    """Whether an order has changed what a trade holds, or still may."""
+    return not order.status.is_final or bool(order.filled_qty)
 
 
 def _is_other_leg(order: Order, of: Order) -> bool:

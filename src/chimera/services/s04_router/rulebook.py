@@ -26,6 +26,8 @@ class Rulebook:
     venue: Venue
     clock: Clock
     instruments: dict[InstrumentKey, Instrument] = field(default_factory=dict)
+    answers: bool = True
+    """Whether the exchange told them when it was asked last."""
     _asked_ms: int | None = None
     _changed_ms: dict[InstrumentKey, int] = field(default_factory=dict)
 
@@ -36,6 +38,7 @@ class Rulebook:
         """
         listed = {each.key: each for each in await self.venue.instruments() if each.key in self.keys}
         self._asked_ms = self.clock.now_ms()
+        self.answers = True
         for key, instrument in listed.items():
             known = self.instruments.get(key)
             if known == instrument:
@@ -59,4 +62,5 @@ class Rulebook:
         try:
             await self.load()
         except VenueUnavailable as down:
+            self.answers = False
             log.warning("the exchange's rules cannot be asked for", why=str(down))

@@ -11,6 +11,10 @@ from chimera.domain.execution.orders import NewOrder
 from chimera.services.s04_router.ledger import Ledger
 
 
+def _nobody() -> None:
+    """Nobody leads it yet."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """`busy` and `unsent` are the machine's words. `dirty` says that something changed since the last look."""
@@ -46,6 +50,8 @@ class Run:
     """How calls that belong to no leg have ended; on file with the next step."""
     ends: list[StrategyEvent] = field(default_factory=list)
     """What is told of its end, on file together with it."""
+    wake: Callable[[], None] = _nobody
+    """Has it looked at again, so that what was `told` comes on file."""
     merged: int = 0
     """How many of these the present step has taken in."""
 

@@ -29,6 +29,7 @@ from chimera.domain.positions.adds import target_of_whole
 from chimera.domain.positions.liquidation import liquidation_price
 from chimera.domain.positions.manage import PERSON, Effect, ManageParams, ReduceAtMarket, TakeBackEntry, TradeView
 from chimera.domain.positions.roe import roe
+from chimera.domain.positions.spot_count import is_dust
 from chimera.domain.positions.stops import first_stop, is_tighter, tier_price
 from chimera.domain.positions.trade_book import BookExit, BookFill, TradeBook, book_of
 
@@ -37,6 +38,8 @@ TIER_MAX = 10_000
 
 NETTED = "NETTED"
 """All that the entry bought closed what somebody else held."""
+DUST = "DUST"
+"""All that the entry bought is less than the exchange lets anybody sell."""
 BY_A_PERSON = "EXIT"
 """A person left it through us."""
 STRANGERS_STOP = "STRANGERS_STOP"
@@ -127,14 +130,13 @@ def _book_fill(fill: Fill, base_asset: str | None, foreign_qty: Decimal) -> Book
 
 
 def is_flat(facts: Facts, book: TradeBook) -> bool:
-    """Nothing is left that could be sold: below one step, or on SPOT below what the exchange takes as an order, it is
-    dust, which stays in the wallet's own account. What an open order still sells is none."""
+    """Nothing is left that could be sold: below one step, or on SPOT what S4 calls dust too, which stays in the
+    wallet's own account. What an open order still sells is none."""
     instrument = facts.instrument
     if book.qty_open < instrument.step_size:
         return True
-    worth = book.qty_open * book.entry_price_avg
-    small = facts.record.market is Market.SPOT and worth < instrument.min_notional
-    return small and not any(is_open(order) for order in facts.own_orders)
+    dust = facts.record.market is Market.SPOT and is_dust(book.qty_open, book.entry_price_avg, instrument)
+    return dust and not any(is_open(order) for order in facts.own_orders)
 
 
 def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_ms: int) -> Trade | None:
@@ -147,7 +149,9 @@ def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_m
         return None
     record = facts.record
     by_id = {order.order_id: order for order in facts.orders}
-    flat = is_flat(facts, book) and bool(book.exits or book.netted_qty)
+    # What a SPOT entry bought may be dust from the first: nothing will ever leave it.
+    bought_dust = record.market is Market.SPOT and record.state.is_final
+    flat = is_flat(facts, book) and (bool(book.exits or book.netted_qty) or bought_dust)
     ended = flat and record.state.is_final and not facts.adds_under_way
     grown_at = max((add.updated_at for add in facts.adds_done), default=0)
     was_closed = before is not None and before.status is TradeStatus.CLOSED
@@ -220,7 +224,7 @@ def _trade_exit(exit: BookExit, order: Order, facts: Facts, book: TradeBook, lea
 
 def _end_reason(book: TradeBook, by_id: dict[str, Order], facts: Facts, leave: PersonsLeave | None) -> str:
     if not book.exits:
-        return NETTED
+        return NETTED if book.netted_qty else DUST
     last = book.exits[-1]
     return _reason(by_id[last.order_id], facts, book, leave)
 

@@ -402,9 +402,10 @@ def absorb(flow: Flow, event: Event) -> Flow:
             return replace(flow, busy=frozenset(), unsent=frozenset(), execution=flow.execution.but(stopped=stopped))
 
 
-FREED, ARMED, SELL, TRIGGERED, LEFT = "FREED", "ARMED", "SELL", "TRIGGERED", "LEFT"
+FREED, ARMED, SELL, TRIGGERED, LEFT, UNSOLD = "FREED", "ARMED", "SELL", "TRIGGERED", "LEFT", "UNSOLD"
 """Notes by which a machine or a call says what is settled for good: nothing of the trade rests any more; what was
-bought is protected; `qty` of it cannot be, and is sold; the guard acts; what an exit left is protected again."""
+bought is protected; `qty` of it cannot be, and is sold; the guard acts; what an exit left is protected again;
+a guard cannot sell, and a person was told so."""
 
 RESTART = "RESTART"
 """Why an intent that was unfinished when the process ended sends nothing more of its own."""

@@ -118,6 +118,7 @@ class Drive:
             run.others = None
             tell()
 
+        run.wake = tell
         self.ledger.watch(record.intent_id, tell)
         run.unwatch.append((record.intent_id, tell))
         if record.purpose is Purpose.GUARD and record.intent.parent_id is not None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 
 import structlog
 
+from chimera.contracts.base import JsonObject
 from chimera.contracts.collections import INTENTS
 from chimera.contracts.documents import IntentRecord, Note, Order
 from chimera.contracts.enums import EventKind, OcoStatus, OrderStatus, OrderType, Purpose, Severity, Side
@@ -30,18 +32,20 @@ from chimera.domain.execution.machine.flow import (
     STOP_N,
     TARGET_N,
     TRIGGERED,
+    UNSOLD,
     leg_name,
 )
 from chimera.domain.execution.orders import Balance, NewOco, NewOrder
 from chimera.domain.execution.protect import AtDistance, AtPrice, StopWish, TargetWish, protect_spot
 from chimera.domain.market.instrument import Instrument
-from chimera.domain.positions.spot_count import received
+from chimera.domain.positions.spot_count import is_dust, received
 from chimera.ports.clock import Clock
 from chimera.ports.documents import Documents
 from chimera.ports.errors import DependencyDown
 from chimera.ports.randomness import Randomness
 from chimera.ports.venue import DuplicateOrder, OutcomeUnknown, Refused, UnknownOrder, Venue, VenueUnavailable
 from chimera.runtime.retry import Backoff
+from chimera.runtime.spot_guards import guard_before
 from chimera.runtime.telling import Teller
 from chimera.services.s04_router.guards import Guards
 from chimera.services.s04_router.handlers.calls import Calls
@@ -50,16 +54,27 @@ from chimera.services.s04_router.ledger import Filing, Ledger
 from chimera.services.s04_router.market import Market
 from chimera.services.s04_router.pairs import Pairs
 from chimera.services.s04_router.rulebook import Rulebook
+from chimera.services.s04_router.rules import TRADING
 from chimera.services.s04_router.runs import Run
 
 SELLING_KEPT = 1_000
 TURN_MS = 50
 """Of our own work: how often a second seller of one trade looks whether the first is done."""
 
-AGAIN_MS, AGAIN_MAX_MS, AGAIN_REFUSED_MAX_MS = 250, 5_000, 30_000
-"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most. The last is
-for one that the exchange refused: a halted symbol stays so for long, while an exchange that is back, or a book that has
-filled up again, is to be used at once."""
+AGAIN_MS, AGAIN_SOON_MAX_MS, AGAIN_MAX_MS = 250, 5_000, 60_000
+"""Of our own work: how long after a guard that could not sell the next one watches, at first and at most. The second
+is for one that the exchange did not refuse, for the first `AGAIN_SOON_TRIES` in a row: an exchange that is back, or a
+book that has filled up again, is to be used at once. Each try is an intent and an order on file."""
+AGAIN_SOON_TRIES = 100
+TOLD_AGAIN_MS = 3_600_000
+"""Of our own work: so long after a person was told that a guard cannot sell they are told again."""
+LOOK_MS, LOOK_TOO_LITTLE_MS = 500, 5_000
+"""Of our own work: how often it is looked whether a guard can sell, that waits for its symbol to trade, or for a price
+at which what it has is worth an order. The rules are asked for no more often than the rulebook allows."""
+PAUSE_LOOK_MS = 5_000
+"""The same while a guard waits before another try, for whether its symbol still trades."""
+SEEN_MS = 10_000
+"""Of our own work: a price that is older says nothing about what an order is worth."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +86,23 @@ class Asked:
     stop: StopWish | None
     target: Decimal | None
     paired: bool
+
+
+class Unsold(StrEnum):
+    """Why a guard has not sold, as far as it decides how often a person is told."""
+
+    NOT_TAKEN = "NOT_TAKEN"
+    """The exchange does not take the sale: told again and again, for a person may have to act."""
+    TOO_LITTLE = "TOO_LITTLE"
+    """It is worth less than an order has to be, until the price rises: told once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What of an entry's own is still held, in the base asset, and its average cost."""
+
+    qty: Decimal
+    cost_price: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +160,8 @@ class SpotExit:
         else by a guard. How it ended is told to the run: protected (also: nothing was asked), or to be sold."""
         record = run.record
         instrument = self.instruments[record.intent.instrument]
-        arrived = await self._arrived(await self._bought(run), instrument)
+        bought = await self._cost_of(await self._bought(run), instrument)
+        arrived = bought.qty
         own = instrument.floor_qty(arrived)
         asked = _asked(record.intent)
         if asked is None or own == 0:
@@ -139,11 +172,18 @@ class SpotExit:
             return
         pair = await self._pair(run, arrived, asked)
         qty, stop_price, target_price = pair.qty, pair.stop_price, pair.target_price if asked.target else None
+        below_least = qty * stop_price < instrument.min_notional
+        pairs = asked.paired and self.venue.capabilities.oco and not below_least
+        if not pairs and is_dust(arrived, bought.cost_price, instrument):
+            # Less than anybody can sell, whoever watches it: the keeper of positions calls it closed.
+            await self.guards.dust(record, arrived, instrument.min_notional)
+            self._tell(run, ARMED)
+            return
         if not asked.paired or not self.venue.capabilities.oco:
             why = "GUARD_ASKED" if not asked.paired else "OCO_NOT_OFFERED"
             await self._fall_back(run, qty, stop_price, target_price, why)
             return
-        if qty * stop_price < instrument.min_notional:
+        if below_least:
             await self._fall_back(run, qty, stop_price, target_price, "OCO_BELOW_MIN_NOTIONAL")
             return
         met = await self._met_before(record.intent.instrument, pair)
@@ -192,8 +232,11 @@ class SpotExit:
         first has left, and never sells what was not the trade's."""
         intent = run.record.intent
         key = intent.instrument
-        instrument = self.instruments[key]
         qty = intent.qty
+        if run.record.purpose is Purpose.GUARD and not await self._until_it_can_be_sold(run):
+            self._tell(run, FREED, sellable="0")
+            return
+        instrument = self.instruments[key]
         if intent.parent_id is not None:
             # A guard follows an entry that has bought all it will; only an exit may come before.
             while run.record.purpose is not Purpose.GUARD and self.guards.end_entry(
@@ -211,9 +254,7 @@ class SpotExit:
                     await self.calls.take_back(order)
             left = await self._left(intent.parent_id, instrument)
             if left is not None:
-                whole = qty >= instrument.floor_qty(left)
-                dust = await self.holdings.dust(key, intent.parent_id) if whole else Decimal(0)
-                qty = instrument.floor_qty(left + dust) if whole else qty
+                qty = await self._with_dust_of_others(run, left.qty)
         if intent.side is Side.SELL:
             qty = min(qty, await self._free_qty(run, instrument, qty))
         if qty <= 0:
@@ -230,11 +271,8 @@ class SpotExit:
         guards = run.record.purpose is Purpose.GUARD
         if entry is not None and left is not None and self.guardian and guards:
             why = run.execution.stopped if run.execution else None
-            await self.guards.unsold(run.record, left.qty, why)
-            orders = (await run.orders(self.ledger)).values()
-            # What a person's order holds, or has sold, is as far away as what the exchange refuses.
-            refused = why == NOTHING_TO_SELL or any(order.status is OrderStatus.REJECTED for order in orders)
-            await self._pause(entry.intent_id, refused=refused)
+            tries = await self._tell_unsold(run, left.qty, Unsold.NOT_TAKEN, why or "the book was too thin", tried=True)
+            await self._pause(run, entry, tries, why)
             # A person may have sold it by hand meanwhile.
             left = await self.uncovered(entry)
         if entry is not None and left is not None and self.guardian:
@@ -253,32 +291,120 @@ class SpotExit:
         sell, which is dust."""
         instrument = self.instruments[entry.intent.instrument]
         held = await self._left(entry.intent_id, instrument)
-        prices = await self._last_prices(entry)
-        qty = Decimal(0) if held is None else instrument.floor_qty(held)
-        if prices is None or not _can_be_sold(qty, prices[0], instrument):
+        if held is None or is_dust(held.qty, held.cost_price, instrument):
             return None
-        return Uncovered(qty, *prices)
+        prices = await self._last_prices(entry)
+        return None if prices is None else Uncovered(instrument.floor_qty(held.qty), *prices)
 
     async def sold_by_others(self, entry: IntentRecord) -> None:
         """Where a person has sold some of it by hand: a guard has nothing to watch if no more is left than dust."""
         instrument = self.instruments[entry.intent.instrument]
         left = await self._left(entry.intent_id, instrument)
         bought = [order for order in await self.ledger.of_trade(entry.intent_id) if order.side is Side.BUY]
-        qty = sum((order.filled_qty or Decimal(0) for order in bought), Decimal(0))
-        if left is None or qty == 0 or not any(order.closed_by for order in bought):
+        if left is None or not any(order.closed_by for order in bought):
             return
-        cost = sum(((order.filled_qty or Decimal(0)) * (order.avg_price or Decimal(0)) for order in bought), Decimal(0))
-        # By what it cost, as the keeper of positions calls a trade flat.
-        if left < instrument.step_size or left * cost / qty < instrument.min_notional:
+        if is_dust(left.qty, left.cost_price, instrument):
             self.guards.stand_down(entry.intent_id, "SOLD_BY_HAND")
 
-    async def _pause(self, trade_id: str, *, refused: bool) -> None:
+    async def _until_it_can_be_sold(self, run: Run) -> bool:
+        """Before a guard takes its turn: while its symbol does not trade, or what there is to sell is worth no order,
+        nothing is sent and no other guard is made. False: it was stood down meanwhile."""
+        while run.stop_wanted is None:
+            found = await self._cannot_be_sold(run)
+            if found is None:
+                return True
+            what, left, why = found
+            await self._tell_unsold(run, left, what, why, tried=False)
+            look_ms = LOOK_MS if what is Unsold.NOT_TAKEN else LOOK_TOO_LITTLE_MS
+            until_ms = self.clock.now_ms() + self.clock.work_ms(look_ms)
+            while self.clock.now_ms() < until_ms and run.stop_wanted is None:
+                await self.clock.sleep_until_ms(min(until_ms, self.clock.now_ms() + self.clock.work_ms(TURN_MS)))
+        return False
+
+    async def _cannot_be_sold(self, run: Run) -> tuple[Unsold, Decimal, str] | None:
+        """What keeps a guard from selling, how much, and a person's words for it. What is not known keeps nobody."""
+        intent = run.record.intent
+        key = intent.instrument
+        if self.instruments[key].status != TRADING:
+            await self.rulebook.renew()
+        instrument = self.instruments[key]
+        held = None if intent.parent_id is None else await self._left(intent.parent_id, instrument)
+        if held is None or is_dust(held.qty, held.cost_price, instrument):
+            return None
+        left = instrument.floor_qty(held.qty)
+        if instrument.status != TRADING:
+            return Unsold.NOT_TAKEN, left, f"the symbol does not trade, its status is {instrument.status}"
+        oldest_ms = self.clock.now_ms() - self.clock.work_ms(SEEN_MS)
+        try:
+            touch = await self.market.touch(key, oldest_ms=oldest_ms)
+        except DependencyDown:
+            return None
+        if touch is None or left * touch.mid >= instrument.min_notional:
+            return None
+        qty = await self._with_dust_of_others(run, held.qty)
+        if qty * touch.mid >= instrument.min_notional:
+            return None
+        return (
+            Unsold.TOO_LITTLE,
+            left,
+            f"it is worth less than the least order of {instrument.min_notional} USDT until the price is at"
+            f" {instrument.ceil_price(instrument.min_notional / qty)}",
+        )
+
+    async def _with_dust_of_others(self, run: Run, left: Decimal) -> Decimal:
+        """What an intent sells of the `left` of its trade: all of it takes the dust of earlier trades along."""
+        intent = run.record.intent
+        instrument = self.instruments[intent.instrument]
+        if intent.qty < instrument.floor_qty(left):
+            return intent.qty
+        assert intent.parent_id is not None
+        return instrument.floor_qty(left + await self.holdings.dust(intent.instrument, intent.parent_id))
+
+    async def _tell_unsold(self, run: Run, left: Decimal, what: Unsold, why: str, *, tried: bool) -> int:
+        """A person is told once, whatever guard it is by now, and of what lasts again after a while. What was told and
+        tried goes with the guards, on file. Returns how many in a row have tried."""
+        own = _unsold_of([*(run.execution.notes if run.execution is not None else ()), *run.told])
+        known, tries = own, 0
+        if known is None:
+            before = await guard_before(self.documents, run.record)
+            known = None if before is None or before.execution is None else _unsold_of(before.execution.notes)
+        if known is not None and (own is not None or not _waited(run, self.clock.work_ms(AGAIN_MAX_MS))):
+            tries = int(known["tries"])
+        tries += tried and not (own is not None and own["tried"])
+        now_ms = self.clock.now_ms()
+        told_at: dict[str, int] = {} if known is None else dict(known["told_at"])
+        last_ms, again = told_at.get(what.value), what is Unsold.NOT_TAKEN
+        if last_ms is None or (again and now_ms - last_ms >= self.clock.work_ms(TOLD_AGAIN_MS)):
+            # No sale waits until somebody can be told.
+            with suppress(DependencyDown):
+                await self.guards.unsold(run.record, left, why)
+                told_at[what.value] = now_ms
+        noted = {"tries": tries, "told_at": told_at, "tried": tried or bool(own and own["tried"])}
+        if noted != own:
+            self._tell(run, UNSOLD, **noted)
+            run.wake()
+        return tries
+
+    async def _pause(self, run: Run, entry: IntentRecord, tries: int, why: str | None) -> None:
         """Longer from guard to guard: an exchange that refuses may do so for hours. Nobody who wants to sell the trade
-        waits for it: this is the turn of a guard that sells nothing now."""
-        doubled = AGAIN_MS << min(await self.guards.count(trade_id), 10)
-        wait_ms = min(AGAIN_REFUSED_MAX_MS if refused else AGAIN_MAX_MS, doubled)
-        until_ms = self.clock.now_ms() + self.clock.work_ms(wait_ms)
-        while self.clock.now_ms() < until_ms and not self._waiting[trade_id]:
+        waits for it: this is the turn of a guard that sells nothing now. Nor does the next guard where the symbol has
+        stopped to trade: it waits for that, and sells at once."""
+        orders = (await run.orders(self.ledger)).values()
+        # What a person's order holds, or has sold, is as far away as what the exchange refuses.
+        refused = why == NOTHING_TO_SELL or any(order.status is OrderStatus.REJECTED for order in orders)
+        most_ms = AGAIN_MAX_MS if refused or tries > AGAIN_SOON_TRIES else AGAIN_SOON_MAX_MS
+        # After a restart much of it has passed already.
+        since_ms = max((order.updated_at or order.created_at for order in orders), default=self.clock.now_ms())
+        until_ms = since_ms + self.clock.work_ms(min(most_ms, AGAIN_MS << min(tries, 10)))
+        key, was_away = entry.intent.instrument, False
+        look_at_ms = self.clock.now_ms()
+        while (now_ms := self.clock.now_ms()) < until_ms and not self._waiting[entry.intent_id]:
+            if now_ms >= look_at_ms and (refused or most_ms == AGAIN_MAX_MS):
+                await self.rulebook.renew()
+                if self.instruments[key].status != TRADING or (was_away and self.rulebook.answers):
+                    return
+                was_away = not self.rulebook.answers
+                look_at_ms = self.clock.now_ms() + self.clock.work_ms(PAUSE_LOOK_MS)
             await self.clock.sleep_until_ms(min(until_ms, self.clock.now_ms() + self.clock.work_ms(TURN_MS)))
 
     async def _entry_has_ended(self, trade_id: str, why: str) -> None:
@@ -304,20 +430,23 @@ class SpotExit:
                 if not self._waiting[trade_id]:
                     del self._waiting[trade_id]
 
-    async def _left(self, trade_id: str, instrument: Instrument) -> Decimal | None:
-        """What of the entry's own is still held, by the fills on file and what a person is known to have sold of it;
-        None: it is no entry of ours."""
+    async def _left(self, trade_id: str, instrument: Instrument) -> Own | None:
+        """By the fills on file and what a person is known to have sold of it; None: it is no entry of ours."""
         orders = await self.ledger.of_trade(trade_id)
         bought = [order for order in orders if order.side is Side.BUY]
         if not bought:
             return None
         sold = sum((order.filled_qty or Decimal(0) for order in orders if order.side is Side.SELL), Decimal(0))
         sold += sum((qty for order in bought for qty in (order.closed_by or {}).values()), Decimal(0))
-        return max(Decimal(0), await self._arrived(bought, instrument) - sold)
+        arrived = await self._cost_of(bought, instrument)
+        return Own(max(Decimal(0), arrived.qty - sold), arrived.cost_price)
 
-    async def _arrived(self, bought: Sequence[Order], instrument: Instrument) -> Decimal:
+    async def _cost_of(self, bought: Sequence[Order], instrument: Instrument) -> Own:
+        """What arrived by these orders, and its average cost as the keeper of positions reckons it."""
         fills = [fill for order in bought for fill in await self.ledger.fills(order.order_id)]
-        return sum((received(fill, instrument.base_asset) for fill in fills), Decimal(0))
+        qty = sum((received(fill, instrument.base_asset) for fill in fills), Decimal(0))
+        cost = sum((received(fill, instrument.base_asset) * fill.price for fill in fills), Decimal(0))
+        return Own(qty, average(cost / qty) if qty else Decimal(0))
 
     async def _free_qty(self, run: Run, instrument: Instrument, wanted: Decimal) -> Decimal:
         """As much as the wallet has free, floored to step; an exchange that does not say is asked by the order."""
@@ -575,5 +704,13 @@ def _free(balances: Sequence[Balance], key: InstrumentKey, asset: str) -> Decima
     return sum((each.free for each in balances if (each.market, each.asset) == (key.market, asset)), Decimal(0))
 
 
-def _can_be_sold(qty: Decimal, price: Decimal, instrument: Instrument) -> bool:
-    return qty >= instrument.min_qty and qty * price >= instrument.min_notional
+def _unsold_of(notes: Sequence[Note]) -> JsonObject | None:
+    """The last that a guard noted of what it could not sell."""
+    return next((note.detail for note in reversed(notes) if note.what == UNSOLD), None)
+
+
+def _waited(run: Run, within_ms: int) -> bool:
+    """Whether a guard has watched for a while before it acted: what the one before it tried is over."""
+    notes = run.execution.notes if run.execution is not None else ()
+    acted_at = next((note.ts for note in notes if note.what == TRIGGERED), run.record.created_at)
+    return acted_at - run.record.created_at > within_ms
