@@ -11,14 +11,6 @@ from chimera.ports.documents import Documents
 from chimera.runtime.numbered import last_of
 
 
-async def guards_of(documents: Documents, trade_id: str) -> list[IntentRecord]:
-    """Oldest first, those that have ended too."""
-    found: list[IntentRecord] = []
-    while (record := await documents.get(INTENTS, ids.guard_id(trade_id, len(found) + 1))) is not None:
-        found.append(record)
-    return found
-
-
 async def guards_count(documents: Documents, trade_id: str, *, at_least: int = 0) -> int:
     """How many guards the trade has had, which is the number of the last. `at_least` are known to be on file: with the
     count of before this is one look."""

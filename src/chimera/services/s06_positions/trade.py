@@ -131,12 +131,13 @@ def _book_fill(fill: Fill, base_asset: str | None, foreign_qty: Decimal) -> Book
 
 def is_flat(facts: Facts, book: TradeBook) -> bool:
     """Nothing is left that could be sold: below one step, or on SPOT what S4 calls dust too, which stays in the
-    wallet's own account. What an open order still sells is none."""
+    wallet's own account. What an open order still sells is none, but for a target alone: the exchange took the stop
+    from beside it, and so little can have no other."""
     instrument = facts.instrument
     if book.qty_open < instrument.step_size:
         return True
     dust = facts.record.market is Market.SPOT and is_dust(book.qty_open, book.entry_price_avg, instrument)
-    return dust and not any(is_open(order) for order in facts.own_orders)
+    return dust and not any(is_open(order) and order.purpose is not Purpose.TP for order in facts.own_orders)
 
 
 def trade_of(facts: Facts, *, before: Trade | None, funding_usdt: Decimal, now_ms: int) -> Trade | None:

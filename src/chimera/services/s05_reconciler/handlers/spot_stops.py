@@ -20,7 +20,7 @@ from chimera.domain.reconcile.fixes import Fix
 from chimera.ports.documents import Documents, Query
 from chimera.ports.errors import DependencyDown
 from chimera.ports.peers import PeerAnswer, PeerCall, Peers
-from chimera.runtime.spot_guards import guards_of
+from chimera.runtime.numbered import last_of
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings, Noted
 from chimera.services.s05_reconciler.handlers.trades import asked_to_go_of, held_trades
@@ -93,8 +93,7 @@ class SpotStops:
             return None
         if any(order.status is OrderStatus.FILLED for order in pair):
             return None
-        guards = await guards_of(self.documents, trade.trade_id)
-        guard = guards[-1] if guards else None
+        guards, guard = await last_of(lambda number: self.documents.get(INTENTS, ids.guard_id(trade.trade_id, number)))
         stop = next((order for order in pair if order.purpose is Purpose.SL and order.status.is_final), None)
         gone = [order.updated_at or order.created_at for order in pair if order.status.is_final]
         return Bare(
@@ -102,7 +101,7 @@ class SpotStops:
             stop=stop if guard is None else None,
             target_sold=any(order.purpose is Purpose.TP and order.filled_qty for order in pair),
             guard=guard,
-            guards=len(guards),
+            guards=guards,
             at_ms=max((*gone, *(() if guard is None else (guard.updated_at,))), default=entry.updated_at),
         )
 
