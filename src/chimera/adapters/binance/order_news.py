@@ -78,7 +78,7 @@ class OrderNews:
             close_position=algo.close_position,
             venue_algo_id=algo.venue_algo_id,
             working_type=algo.working_type,
-            created_at_ms=algo.created_at_ms or order.created_at_ms,
+            created_at_ms=algo.created_at_ms,
         )
 
     def _judge(self, order: VenueOrder, fill: VenueFill | None) -> OrderUpdated | None:
