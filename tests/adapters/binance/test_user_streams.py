@@ -324,12 +324,14 @@ async def test_a_liquidation_is_named_and_its_fill_is_told(world_of: Any) -> Non
     world = world_of()
     await world.start()
 
-    await world.say(order(1, "FILLED", "1", c="autoclose-1", x="CALCULATED", t=4, o="LIQUIDATION", ot="LIQUIDATION"))
+    late_ms = 3_600_000
+    liquidation = {"c": "autoclose-1", "o": "LIQUIDATION", "ot": "LIQUIDATION"}
+    await world.say(order(late_ms, "FILLED", "1", x="CALCULATED", t=4, **liquidation))
     await world.until(lambda: world.of(OrderUpdated))
 
     [told] = world.of(OrderUpdated)
     assert told.order.reason == "LIQUIDATION"
-    assert told.order.created_at_ms == T0 + 1, "nobody said when it was new, and the stream began long before"
+    assert told.order.created_at_ms == T0 + late_ms, "nobody said when it was new, and the stream began long before"
     assert told.fill.trade_id == 4
 
 
