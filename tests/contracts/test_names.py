@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chimera.contracts import ids, keys, services, streams
 from chimera.contracts.collections import COLLECTIONS, ORDERS, labels
@@ -221,3 +223,25 @@ def test_an_objective_alarms_beyond_its_alarm_limit() -> None:
 
 def test_metrics_carry_the_projects_prefix() -> None:
     assert all(re.fullmatch(r"chimera_[a-z0-9_]+", metric.prometheus_name) for metric in METRICS.values())
+
+
+@given(first=st.integers(1, 2**63), second=st.integers(1, 2**63))
+def test_orders_to_which_the_exchange_gives_one_name_have_each_their_own(first: int, second: int) -> None:
+    name, other = (ids.told_apart("adl_autoclose", str(number)) for number in (first, second))
+
+    assert (name == other) is (first == second)
+    assert ids.is_of_the_exchange(name)
+    assert ids.number_told(name) == first
+    assert ids.told_apart(name, str(first)) == name
+    assert ids.as_told(name, str(first)) == "adl_autoclose"
+    assert (ids.as_told(name, str(second)) == name) is (first != second)
+
+
+@pytest.mark.parametrize("name", ["s3-btc-e1-2", "autoclose-1723", "settlement_autoclose-7", "web_adl_autoclose"])
+def test_every_other_name_is_as_the_exchange_tells_it(name: str) -> None:
+    assert ids.told_apart(name, "5") == ids.as_told(name, "5") == name
+
+
+def test_an_order_without_a_number_keeps_its_name() -> None:
+    assert ids.told_apart("adl_autoclose", "") == "adl_autoclose"
+    assert [ids.number_told(name) for name in ("adl_autoclose", "s3-btc-7", "adl_autoclose-x")] == [None, None, None]

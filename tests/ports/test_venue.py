@@ -271,6 +271,27 @@ async def test_a_market_order_fills_and_everybody_says_the_same(desk: Desk, key:
     assert (fill.fee, fill.fee_asset) == ((D("0.3000025"), "USDT") if key is FUT else (D("0.00001"), "BTC"))
 
 
+async def test_orders_that_the_exchange_gives_one_name_are_told_apart(desk: Desk) -> None:
+    """It calls every order of an ADL the same."""
+    await desk.listen()
+    since_ms = desk.clock.now_ms() - 1
+    names = []
+    for _ in range(2):
+        await desk.venue.place(order("buy-1", "0.01"))
+        placed = await desk.venue.place(order("adl_autoclose", "0.01", Side.SELL, reduce_only=True))
+        names.append(placed.client_order_id)
+        await desk.fill_of(placed.client_order_id)
+
+    fills = {fill.client_order_id: fill for fill in await desk.venue.fills(FUT, since_ms)}
+    found = [await desk.venue.order(FUT, name, conditional=False) for name in names]
+
+    assert len(set(names)) == 2
+    assert [each.client_order_id for each in found] == names
+    assert [each.venue_order_id for each in found] == [fills[name].venue_order_id for name in names]
+    assert [name.removeprefix("adl_autoclose-") for name in names] == [each.venue_order_id for each in found]
+    assert [desk.fills_told(name) for name in names] == [[fills[name]] for name in names]
+
+
 async def test_a_position_and_the_ledger_follow_the_fills(desk: Desk) -> None:
     before = await desk.balance(Market.FUT, "USDT")
     since_ms = desk.clock.now_ms() - 1

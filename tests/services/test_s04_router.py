@@ -27,8 +27,10 @@ from chimera.contracts.enums import (
     Routing,
     Side,
     Switch,
+    TradeStatus,
 )
 from chimera.contracts.flags import LadderRung
+from chimera.contracts.http import LookupRequest
 from chimera.contracts.keys import (
     CLOCK_OFFSET,
     HEALTH_ROLLING,
@@ -426,7 +428,7 @@ def test_a_liquidation_that_nobody_ordered_is_on_file_with_its_fills() -> None:
     ("prefix", "words"),
     [
         ("autoclose-", "the exchange liquidated a position by order"),
-        ("adl_autoclose", "to balance somebody else's loss (ADL)"),
+        ("adl_autoclose-", "to balance somebody else's loss (ADL)"),
         ("settlement_autoclose-", "the exchange settled a position by order"),
     ],
 )
@@ -464,6 +466,123 @@ def test_what_the_exchange_closes_is_told_at_once_as_what_it_was(prefix: str, wo
         assert words in told.message
         assert "0.010 went at" in told.message
         assert told.tags["order_id"].startswith(prefix)
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+async def deleveraged(floor: Floor, name: str) -> tuple[Order, list[Fill]]:
+    """A trade that an ADL closes, and what is on file of that."""
+    await floor.enter(name, tp=None)
+    before = {order.order_id for order in await every_adl(floor)}
+    await floor.by_hand("adl_autoclose", Side.SELL, "0.010", reduce_only=True)
+    await floor.settle(60_000)
+    [order] = [order for order in await every_adl(floor) if order.order_id not in before]
+    return order, await fills_of(floor, order.order_id)
+
+
+async def every_adl(floor: Floor) -> list[Order]:
+    found = await floor.world.documents.find(Query(collection=ORDERS, index="by_time", at_least=0))
+    return [order for order in found if order.order_id.startswith("adl_autoclose")]
+
+
+def test_two_orders_to_which_the_exchange_gives_one_name_are_two_on_file() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+
+        first, fills = await deleveraged(floor, "E1")
+        second, fills_after = await deleveraged(floor, "E2")
+
+        assert first.order_id != second.order_id
+        assert first.created_at < second.created_at
+        assert [first.filled_qty, second.filled_qty] == [D("0.010"), D("0.010")]
+        assert [order.quantity for order in (first, second)] == [D("0.010"), D("0.010")]
+        assert sum(fill.qty for fill in fills) == sum(fill.qty for fill in fills_after) == D("0.010")
+        assert [(await floor.trade(name)).status for name in ("E1", "E2")] == [TradeStatus.CLOSED, TradeStatus.CLOSED]
+        told = {alert.tags["order_id"] for alert in alerts(floor, "LIQUIDATION")}
+        assert told == {first.order_id, second.order_id}
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_what_was_on_file_by_the_name_of_all_adl_orders_is_parted_at_the_start() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open()
+        apart = [await deleveraged(floor, name) for name in ("E1", "E2")]
+        trades = [await floor.trade(name) for name in ("E1", "E2")]
+        told = len(alerts(floor, "LIQUIDATION"))
+        await floor.stop("s6", "s5", "s4")
+        documents = floor.world.documents
+        # As it used to be: one document, the first order's date, all fills.
+        await documents.put(
+            ORDERS,
+            apart[0][0].but(
+                order_id="adl_autoclose",
+                client_order_id="adl_autoclose",
+                intent_id="adl_autoclose",
+                filled_qty=D("0.020"),
+            ),
+        )
+        for order, fills in apart:
+            for fill in fills:
+                await documents.put(FILLS, fill.but(order_id="adl_autoclose", client_order_id="adl_autoclose"))
+            await documents.remove(ORDERS, order.order_id)
+
+        await floor.start("s4", "s6", "s5")
+        await floor.settle(130_000)
+
+        assert await documents.get(ORDERS, "adl_autoclose") is None
+        for order, fills in apart:
+            again = await order_of(floor, order.order_id)
+            assert (again.filled_qty, again.status, again.created_at) == (
+                D("0.010"),
+                OrderStatus.FILLED,
+                order.created_at,
+            )
+            assert [fill.fill_id for fill in await fills_of(floor, order.order_id)] == [fill.fill_id for fill in fills]
+        for before in trades:
+            after = await floor.trade(before.trade_id)
+            assert (after.status, after.exits) == (TradeStatus.CLOSED, before.exits)
+        assert len(alerts(floor, "LIQUIDATION")) == told, "what was told is not told again"
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_order_of_the_exchanges_own_that_was_heard_of_late_is_dated_when_a_question_tells() -> None:
+    async def scenario() -> None:
+        floor = await Floor.open("s10", "s1")
+        floor.world = wrapped(floor.world, venue=Meddled)
+        venue = floor.world.venue
+        assert isinstance(venue, Meddled)
+        late_ms = 30_000
+
+        async def events(real: Any) -> AsyncIterator[Any]:
+            async for changes in real():
+                yield [
+                    replace(each, order=replace(each.order, created_at_ms=each.order.created_at_ms + late_ms))
+                    if isinstance(each, OrderUpdated) and each.order.client_order_id.startswith("adl_autoclose")
+                    else each
+                    for each in changes
+                ]
+
+        venue.instead["account_events"] = events
+        await floor.start("s4", "s5")
+        heard, _ = await deleveraged(floor, "E1")
+        created_at_ms = (await floor.venue.order(FUT, heard.order_id, conditional=False)).created_at_ms
+
+        answer = await floor.call(
+            "s4",
+            "POST",
+            "/orders/lookup",
+            LookupRequest(market=FUT.market, symbol=FUT.symbol, client_order_id=heard.order_id, conditional=False),
+        )
+
+        assert answer.status == 200, answer.body
+        assert heard.created_at == created_at_ms + late_ms
+        asked = await order_of(floor, heard.order_id)
+        assert (asked.created_at, asked.created_at_sec) == (created_at_ms, created_at_ms // 1_000)
         await floor.stop()
 
     run_virtual(scenario())

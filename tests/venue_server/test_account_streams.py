@@ -315,6 +315,17 @@ async def test_a_position_near_its_end_is_called_and_then_liquidated() -> None:
     assert events[2]["a"]["P"][0]["pa"] == "0"
 
 
+async def test_an_adl_is_told_by_the_name_that_all_of_them_have() -> None:
+    async with account() as mine:
+        await mine.order()
+        await mine.told()
+        await mine.order(side="SELL", reduceOnly="true", newClientOrderId="adl_autoclose")
+        events = await mine.told()
+
+    named = [each.get("c") or each["o"]["c"] for each in events if each["e"] in ("TRADE_LITE", "ORDER_TRADE_UPDATE")]
+    assert named == ["adl_autoclose"] * 3
+
+
 async def test_only_the_events_that_were_asked_for_come() -> None:
     async with account(events="ORDER_TRADE_UPDATE/ACCOUNT_UPDATE") as mine:
         await mine.order()

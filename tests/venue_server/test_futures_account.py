@@ -180,6 +180,26 @@ async def test_a_liquidation_takes_the_isolated_wallet_and_no_more() -> None:
         assert await at.done("GET", "v1/forceOrders", **BTC, autoCloseType="ADL") == []
 
 
+async def test_orders_of_an_adl_have_one_name_and_two_numbers() -> None:
+    async with stage() as at:
+        await at.order(type="MARKET", quantity="0.2")
+        closing = {"type": "MARKET", "side": "SELL", "reduceOnly": "true", "newClientOrderId": "adl_autoclose"}
+        first, second = [await at.order(**closing) for _ in range(2)]
+        listed = await at.done("GET", "v1/allOrders", **BTC)
+        forced = await at.done("GET", "v1/forceOrders", **BTC, autoCloseType="ADL")
+        newest = await at.done("GET", "v1/order", **BTC, origClientOrderId="adl_autoclose")
+        older = await at.done("GET", "v1/order", **BTC, orderId=first["orderId"])
+        numbered = f"adl_autoclose-{first['orderId']}"
+
+        assert (await at.refused("GET", "v1/order", **BTC, origClientOrderId=numbered))[0] == -2013
+        assert await at.done("GET", "v1/forceOrders", **BTC, autoCloseType="LIQUIDATION") == []
+    assert first["orderId"] != second["orderId"]
+    assert newest["orderId"] == second["orderId"]
+    assert [each["orderId"] for each in forced] == [first["orderId"], second["orderId"]]
+    told = [first, second, newest, older, *forced, *listed[1:]]
+    assert {each["clientOrderId"] for each in told} == {"adl_autoclose"}
+
+
 # --- settings
 
 

@@ -23,6 +23,9 @@ ORDER_ID_ALPHABET = re.compile(r"[.A-Za-z0-9:_-]+")
 LIQUIDATION_PREFIX = "autoclose-"
 """What the exchange calls the orders of its liquidations."""
 
+ADL_PREFIX = "adl_autoclose"
+"""What the exchange calls every order by which it closes a position to balance somebody else's loss."""
+
 RECON_STOP = "RECON-"
 """What the intents of the reconciler's own stops begin with."""
 
@@ -103,7 +106,31 @@ def guard_id(trade_id: str, number: int) -> str:
 
 def is_of_the_exchange(client_order_id: str) -> bool:
     """Whether the exchange itself closed a position by it: liquidation, ADL, settlement. It changes what we hold."""
-    return client_order_id.startswith((LIQUIDATION_PREFIX, "adl_autoclose", "settlement_autoclose-"))
+    return client_order_id.startswith((LIQUIDATION_PREFIX, ADL_PREFIX, "settlement_autoclose-"))
+
+
+def told_apart(client_order_id: str, venue_order_id: str) -> str:
+    """Our name of an order that the exchange calls `client_order_id`: the same, but where it gives all orders of a kind
+    one name, as it does for ADL. There the order's number is appended, for a name is what an order is on file by."""
+    if not venue_order_id or not is_of_the_exchange(client_order_id):
+        return client_order_id
+    kind = client_order_id.rstrip("-")
+    return f"{kind}-{venue_order_id}" if kind.endswith("autoclose") else client_order_id
+
+
+def as_told(client_order_id: str, venue_order_id: str) -> str:
+    """What the exchange calls an ADL order that `told_apart` has named; every other name is its own."""
+    if client_order_id.startswith(ADL_PREFIX) and client_order_id == f"{ADL_PREFIX}-{venue_order_id}":
+        return ADL_PREFIX
+    return client_order_id
+
+
+def number_told(client_order_id: str) -> int | None:
+    """The order number that may be in a name of `told_apart`. None: it is none of these. The exchange's own suffixes
+    look alike, so whoever asks by it compares the answer's name."""
+    kind, _, number = client_order_id.rpartition("-")
+    is_one = is_of_the_exchange(client_order_id) and kind.endswith("autoclose")
+    return int(number) if is_one and number.isascii() and number.isdigit() else None
 
 
 def fill_id(instrument: InstrumentKey, venue_trade_id: int | str, side: Side) -> str:

@@ -314,6 +314,66 @@ async def test_what_a_trigger_made_is_found_when_the_algo_book_has_forgotten(
     assert exchange.of(f"GET {ORDER}")[0].params["origClientOrderId"] == "s-1"
 
 
+def asked_by(exchange: Canned) -> list[str]:
+    return [asked.params.get("orderId") or asked.params["origClientOrderId"] for asked in exchange.of(f"GET {ORDER}")]
+
+
+async def test_an_order_that_shares_its_name_is_asked_for_by_its_number(venue: BinanceVenue, exchange: Canned) -> None:
+    exchange.say(f"GET {ORDER}", {**order_row("adl_autoclose", 77, status="FILLED"), "time": START_MS})
+
+    found = await venue.order(BTC, "adl_autoclose-77", conditional=False)
+
+    assert (found.client_order_id, found.venue_order_id) == ("adl_autoclose-77", "77")
+    assert asked_by(exchange) == ["77"]
+
+
+@pytest.mark.parametrize(
+    "numbered",
+    [
+        pytest.param(NOT_FOUND, id="no order has this number"),
+        pytest.param({**order_row("a-1", 1723), "time": START_MS}, id="another order has this number"),
+    ],
+)
+async def test_a_number_in_a_name_may_be_the_exchanges_own(
+    venue: BinanceVenue, exchange: Canned, numbered: Any
+) -> None:
+    exchange.say(f"GET {ORDER}", numbered, {**order_row("autoclose-1723", 77), "time": START_MS})
+
+    found = await venue.order(BTC, "autoclose-1723", conditional=False)
+
+    assert (found.client_order_id, found.venue_order_id) == ("autoclose-1723", "77")
+    assert asked_by(exchange) == ["1723", "autoclose-1723"]
+
+
+async def test_fills_are_given_to_each_of_the_orders_that_share_a_name(venue: BinanceVenue, exchange: Canned) -> None:
+    exchange.say("GET /fapi/v1/userTrades", [trade_row(1, START_MS, 77), trade_row(2, START_MS + 1, 78)])
+    exchange.say(
+        f"GET {ORDER}",
+        lambda asked: Answer({**order_row("adl_autoclose", int(asked.params["orderId"])), "time": START_MS}),
+    )
+
+    fills = await venue.fills(BTC, START_MS)
+
+    assert [fill.client_order_id for fill in fills] == ["adl_autoclose-77", "adl_autoclose-78"]
+
+
+async def test_an_order_with_a_status_of_older_documents_does_not_hide_the_others(
+    venue: BinanceVenue, exchange: Canned
+) -> None:
+    exchange.say(f"GET {OPEN_ALGO}", [])
+    rows = [order_row("autoclose-5", 5, status="NEW_INSURANCE"), order_row("adl_autoclose", 6, status="NEW_ADL")]
+    exchange.say(f"GET {OPEN}", [{**row, "time": START_MS} for row in (*rows, order_row())])
+
+    listed = await venue.open_orders([BTC])
+
+    assert [order.client_order_id for order in listed if order.market is Market.FUT] == [
+        "autoclose-5",
+        "adl_autoclose-6",
+        "a-1",
+    ]
+    assert {order.status for order in listed} == {OrderStatus.NEW}
+
+
 async def test_a_trigger_whose_order_is_not_listed_yet_is_not_lost(venue: BinanceVenue, exchange: Canned) -> None:
     exchange.say(f"GET {ALGO}", algo_row(algoStatus="TRIGGERED", actualOrderId="77"))
     exchange.say(f"GET {ORDER}", NOT_FOUND)

@@ -135,15 +135,38 @@ def test_a_client_id_used_again_names_another_order() -> None:
     assert not told.order.conditional
 
 
-def test_an_order_of_before_is_dated_to_when_listening_began() -> None:
+def test_an_order_whose_beginning_nobody_heard_is_dated_by_what_was_heard_first() -> None:
     news = OrderNews()
-    news.heard_since_ms = 100
 
     old = news.regular(order(500, PART, 1), fill(1))
     new = news.regular(order(600, NEW, venue_order_id="8", created_at_ms=600), None)
     new_filled = news.regular(order(700, FILLED, 3, venue_order_id="8"), fill(2))
 
-    assert [told and told.order.created_at_ms for told in (old, new, new_filled)] == [100, 600, 600]
+    assert [told and told.order.created_at_ms for told in (old, new, new_filled)] == [500, 600, 600]
+
+
+def test_a_beginning_that_is_heard_late_is_no_news_and_dates_what_comes_after() -> None:
+    news = OrderNews()
+    filled = news.regular(order(700, FILLED, 3), fill(2))
+
+    began = news.regular(order(600, NEW, created_at_ms=600), None)
+    late = news.regular(order(650, PART, 1), fill(1))
+
+    assert filled is not None
+    assert filled.order.created_at_ms == 700
+    assert began is None
+    assert late is not None
+    assert (late.order.status, late.order.created_at_ms) == (FILLED, 600)
+
+
+def test_a_stop_that_was_first_heard_of_when_it_triggered_is_dated_by_that() -> None:
+    news = OrderNews()
+    news.algo(algo(500, NEW, triggered=True, venue_order_id="7"))
+
+    told = news.regular(order(510, FILLED, 3, created_at_ms=510, venue_order_id="7"), fill(1))
+
+    assert told is not None
+    assert told.order.created_at_ms == 500
 
 
 def test_memory_is_bounded() -> None:

@@ -132,6 +132,30 @@ def test_why_a_futures_order_ended(event: dict[str, Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        pytest.param("adl_autoclose", "adl_autoclose-12", id="one name for all of a kind"),
+        pytest.param("adl_autoclose-7", "adl_autoclose-7", id="a suffix of its own"),
+        pytest.param("autoclose-1596107620040000020", "autoclose-1596107620040000020", id="liquidation"),
+        pytest.param("settlement_autoclose-7", "settlement_autoclose-7", id="settlement"),
+        pytest.param("my_adl_autoclose", "my_adl_autoclose", id="somebody's own"),
+    ],
+)
+def test_an_order_of_the_exchanges_own_is_told_from_the_next(told: str, name: str) -> None:
+    order, fill = futures_order(changed(FILLED_STOP, c=told))
+
+    assert fill is not None
+    assert (order.client_order_id, fill.client_order_id) == (name, name)
+
+
+@pytest.mark.parametrize("word", ["NEW", "NEW_ADL", "NEW_INSURANCE"])
+def test_an_order_that_takes_over_a_position_is_one_that_may_fill_yet(word: str) -> None:
+    order, fill = futures_order(changed(FILLED_STOP, c="autoclose-1", X=word, x="CALCULATED", t=0, l="0", z="0"))
+
+    assert (order.status, order.filled_qty, fill) == (OrderStatus.NEW, Decimal(0), None)
+
+
+@pytest.mark.parametrize(
     ("more", "fee", "asset"),
     [
         pytest.param({"n": None, "N": None}, "0", "USDT", id="null"),

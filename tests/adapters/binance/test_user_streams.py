@@ -324,12 +324,29 @@ async def test_a_liquidation_is_named_and_its_fill_is_told(world_of: Any) -> Non
     world = world_of()
     await world.start()
 
-    await world.say(order(1, "FILLED", "1", c="autoclose-1", x="CALCULATED", t=4, o="LIQUIDATION", ot="LIQUIDATION"))
+    late_ms = 3_600_000
+    liquidation = {"c": "autoclose-1", "o": "LIQUIDATION", "ot": "LIQUIDATION"}
+    await world.say(order(late_ms, "FILLED", "1", x="CALCULATED", t=4, **liquidation))
     await world.until(lambda: world.of(OrderUpdated))
 
     [told] = world.of(OrderUpdated)
     assert told.order.reason == "LIQUIDATION"
+    assert told.order.created_at_ms == T0 + late_ms, "nobody said when it was new, and the stream began long before"
     assert told.fill.trade_id == 4
+
+
+async def test_two_orders_of_one_name_of_the_exchanges_own_are_told_as_two(world_of: Any) -> None:
+    world = world_of()
+    await world.start()
+
+    for number in (21, 22):
+        await world.say(order(number, "FILLED", "1", c="adl_autoclose", i=number, x="TRADE", t=number))
+    await world.until(lambda: len(world.of(OrderUpdated)) == 2)
+
+    told = world.of(OrderUpdated)
+    assert [each.order.client_order_id for each in told] == ["adl_autoclose-21", "adl_autoclose-22"]
+    assert [each.fill.client_order_id for each in told] == ["adl_autoclose-21", "adl_autoclose-22"]
+    assert [each.order.reason for each in told] == ["LIQUIDATION", "LIQUIDATION"]
 
 
 async def test_an_expired_listen_key_is_replaced_and_listeners_reconcile(world_of: Any) -> None:

@@ -37,6 +37,7 @@ from chimera.adapters.binance.hosts import Site
 from chimera.adapters.binance.known import KnownOrders
 from chimera.adapters.binance.rest import Rest, Security, understood
 from chimera.adapters.binance.signing import Param
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType, TimeInForce
 from chimera.domain.execution.orders import (
     Balance,
@@ -381,7 +382,7 @@ class Futures(MarketCalls):
         """
         if not conditional:
             try:
-                return await self._one(symbol, {"origClientOrderId": client_order_id})
+                return await self._named(symbol, client_order_id)
             except UnknownOrder as unknown:
                 algo = await self._algo(client_order_id)
                 if algo is None:
@@ -455,6 +456,24 @@ class Futures(MarketCalls):
         await self._keyed("DELETE")
 
     # --- parts
+
+    async def _named(self, symbol: str, client_order_id: str) -> VenueOrder:
+        """From the regular book. The exchange knows some of its own orders by a name that is not theirs alone: these
+        are asked for by the number that `ids.told_apart` has put into ours.
+
+        Raises:
+            UnknownOrder: the book does not know it.
+        """
+        number = ids.number_told(client_order_id)
+        if number is not None:
+            try:
+                found = await self._one(symbol, {"orderId": number})
+            except UnknownOrder:
+                pass
+            else:
+                if found.client_order_id == client_order_id:
+                    return found
+        return await self._one(symbol, {"origClientOrderId": client_order_id})
 
     async def _cancel_algo(self, symbol: str, client_order_id: str) -> VenueOrder:
         await self._rest.call(

@@ -5,6 +5,9 @@ order. Owns what was told already: a fill is told once by its trade id; an order
 quantity, finality), never fills less than before, and what has ended stays so, whatever the clocks of two desks of the
 exchange say. Pure; remembers a bounded number of orders and fills, the newest.
 
+An order is dated to its creation where a report tells it, else to the oldest report: never to before it was there. It
+may be older; the calls' own answers say so, and `KnownOrders` keeps the oldest date of all.
+
 A conditional order has two lives: in the algo book, and as the regular order that its trigger makes, which has another
 number and the same client id. Here they are one order; what the second life's events leave out is filled in from the
 first. A trigger whose algo events never came is known by the order's original type.
@@ -46,8 +49,6 @@ class OrderNews:
         self._algo: Newest[tuple[str, str], VenueOrder] = Newest(orders_max)
         """The last report of the first life, by symbol and client id."""
         self._fills: Newest[tuple[Market, str, Side, int], None] = Newest(fills_max)
-        self.heard_since_ms = 0
-        """Since when every futures event was heard: an order of before that nobody dated for us is dated to then."""
 
     def algo(self, order: VenueOrder) -> OrderUpdated | None:
         """A report from the algo book."""
@@ -94,15 +95,15 @@ class OrderNews:
             else:
                 self._fills.put(fill_name, None)
         is_news = told is None or _advances(told, order)
-        if not is_news and fill is None:
-            return None
-        dates = [each.created_at_ms for each in (order, told) if each is not None and each.created_at_ms]
-        newest = replace(
-            order if told is None or is_news else told,
-            created_at_ms=min(dates) if dates else min(order.updated_at_ms, self.heard_since_ms or order.updated_at_ms),
-        )
+        # Without a word of its creation it is as old as the oldest report of it.
+        dates = [order.created_at_ms or order.updated_at_ms]
+        if told is not None:
+            dates.append(told.created_at_ms)
+        newest = replace(order if told is None or is_news else told, created_at_ms=min(dates))
         for name in names:
             self._told.put(name, newest)
+        if not is_news and fill is None:
+            return None
         return OrderUpdated(fill.ts if fill is not None else newest.updated_at_ms, newest, fill)
 
 

@@ -127,10 +127,12 @@ def is_ours(data: Event) -> bool:
 
 
 def futures_order(event: Event) -> tuple[VenueOrder, VenueFill | None]:
-    """ORDER_TRADE_UPDATE. `created_at_ms` is 0 unless the event says that the order is new."""
+    """ORDER_TRADE_UPDATE. `created_at_ms` is 0 unless the event says that the order is new. The exchange's own orders
+    are named by `ids.told_apart`."""
     o = event["o"]
     ts = int(o.get("T") or event.get("T") or event["E"])
-    client_order_id, status_word = text(o, "c"), text(o, "X")
+    venue_order_id, status_word = str(o["i"]), text(o, "X")
+    client_order_id = ids.told_apart(text(o, "c"), venue_order_id)
     kind_word = o.get("ot") or text(o, "o")
     conditional = kind_word in words.FUT_ALGO_WORDS
     time_in_force = words.tif_of(o.get("f"))
@@ -142,7 +144,7 @@ def futures_order(event: Event) -> tuple[VenueOrder, VenueFill | None]:
         reason = words.reason_of(status_word)
     order = VenueOrder(
         client_order_id=client_order_id,
-        venue_order_id=str(o["i"]),
+        venue_order_id=venue_order_id,
         market=Market.FUT,
         symbol=text(o, "s"),
         side=words.side_of(o["S"]),

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from chimera.adapters.binance import words
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus
 from chimera.domain.exact import exact
 from chimera.domain.execution.orders import Balance, Income, VenueFill, VenueOrder, VenuePosition
@@ -42,14 +43,15 @@ def order_of(row: Row) -> VenueOrder:
     """An order of the regular book, from an answer to POST, GET, DELETE, or a list.
 
     The answers to POST and DELETE carry no time of creation: their `created_at_ms` is that of the update. A conditional
-    type in this book is an order that a trigger has made.
+    type in this book is an order that a trigger has made. The exchange's own orders are named by `ids.told_apart`.
     """
     word = row.get("origType") or row["type"]
     conditional = word in words.FUT_ALGO_WORDS
     updated_at_ms = int(row["updateTime"])
+    venue_order_id = str(row["orderId"])
     return VenueOrder(
-        client_order_id=row["clientOrderId"],
-        venue_order_id=str(row["orderId"]),
+        client_order_id=ids.told_apart(row["clientOrderId"], venue_order_id),
+        venue_order_id=venue_order_id,
         market=Market.FUT,
         symbol=row["symbol"],
         side=words.side_of(row["side"]),

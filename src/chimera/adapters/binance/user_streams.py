@@ -154,11 +154,7 @@ class _Desk:
     def opened(self, *, missed: bool) -> None:
         self.is_open = True
         if missed:
-            self.began()
             self.hub.tell(StreamReset(self.hub.clock.now_ms()))
-
-    def began(self) -> None:
-        """Everything is heard from now on."""
 
     def take(self, event: Mapping[str, Any], now_ms: int, takers: Mapping[str, Callable[[Any, int], None]]) -> None:
         kind = event.get("e")
@@ -206,9 +202,6 @@ class _Futures(_Desk):
     async def _ask(self, socket: Socket, within_ms: int) -> None:
         clock = self.hub.clock
         await socket.ask("LIST_SUBSCRIPTIONS", None, clock.now_ms() + clock.work_ms(within_ms))
-
-    def began(self) -> None:
-        self.hub.news.heard_since_ms = self.hub.clock.now_ms()
 
     def hear(self, data: Any, now_ms: int, socket: Socket) -> None:
         event = data["data"] if "stream" in data else data

@@ -34,6 +34,8 @@ FUT_ALGO_WORDS = frozenset({"STOP_MARKET", "TAKE_PROFIT_MARKET", "STOP", "TAKE_P
 
 STATUSES = {
     "NEW": OrderStatus.NEW,
+    "NEW_INSURANCE": OrderStatus.NEW,
+    "NEW_ADL": OrderStatus.NEW,
     "PENDING_NEW": OrderStatus.NEW,
     "PENDING_CANCEL": OrderStatus.NEW,
     "PARTIALLY_FILLED": OrderStatus.PARTIALLY_FILLED,
@@ -43,6 +45,8 @@ STATUSES = {
     "EXPIRED_IN_MATCH": OrderStatus.CANCELED,
     "REJECTED": OrderStatus.REJECTED,
 }
+"""NEW_INSURANCE and NEW_ADL stand in older documents only, of orders by which the exchange liquidates: with its
+insurance fund, or with somebody else's position. What they fill, their fills tell."""
 ALGO_STATUSES = {
     "NEW": OrderStatus.NEW,
     "TRIGGERING": OrderStatus.NEW,

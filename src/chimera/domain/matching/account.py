@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market
 from chimera.domain.execution.orders import (
     AccountChange,
@@ -142,7 +143,7 @@ class Account:
         key = (record.market, record.symbol, record.client_order_id)
         self.orders[record.no] = record
         self.orders_of.setdefault((record.market, record.symbol), []).append(record)
-        self.newest[key] = record
+        self.newest[key] = self.newest[_as_told(record)] = record
         if record.venue_order_id:
             self._number(record)
         if record.venue_algo_id is not None:
@@ -158,7 +159,7 @@ class Account:
 
     def _number(self, record: OrderRecord) -> None:
         self.by_venue_id[record.venue_order_id] = record
-        self.newest_regular[record.market, record.symbol, record.client_order_id] = record
+        self.newest_regular[_as_told(record)] = record
 
     def close_order(self, record: OrderRecord) -> None:
         self.open.pop((record.market, record.symbol, record.client_order_id), None)
@@ -332,6 +333,11 @@ def _by_number(state: Mapping[str, Mapping[str, Any]], table: str) -> list[Any]:
 
 def _trade_id(fill: VenueFill) -> int:
     return fill.trade_id
+
+
+def _as_told(record: OrderRecord) -> tuple[Market, str, str]:
+    """The order's name on the wire, where it may be that of others too."""
+    return record.market, record.symbol, ids.as_told(record.client_order_id, record.venue_order_id)
 
 
 def _created_at_ms(record: OrderRecord) -> int:

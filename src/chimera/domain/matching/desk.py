@@ -17,6 +17,7 @@ picture that stays inside them costs a few comparisons.
 from abc import ABC, abstractmethod
 from decimal import Decimal
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, Side, TimeInForce, WorkingType
 from chimera.domain.execution.orders import NewOrder, SelfTrade, VenueFill
 from chimera.domain.market.instrument import Instrument
@@ -162,9 +163,12 @@ class Desk(ABC):
     def book_order(self, new: NewOrder, qty: Decimal, now_ms: int, order_list_id: str | None = None) -> OrderRecord:
         """Accept: number the order, remember it, tell of it."""
         conditional = new.conditional
+        no = self.account.number("record")
+        venue_order_id = "" if conditional else str(self.account.number("order"))
+        is_futures = new.market is Market.FUT
         record = OrderRecord(
-            no=self.account.number("record"),
-            client_order_id=new.client_order_id,
+            no=no,
+            client_order_id=ids.told_apart(new.client_order_id, venue_order_id) if is_futures else new.client_order_id,
             market=new.market,
             symbol=new.symbol,
             side=new.side,
@@ -176,10 +180,10 @@ class Desk(ABC):
             reduce_only=new.reduce_only,
             close_position=new.close_position,
             conditional=conditional,
-            working_type=new.working_type if new.market is Market.FUT else WorkingType.CONTRACT_PRICE,
+            working_type=new.working_type if is_futures else WorkingType.CONTRACT_PRICE,
             created_at_ms=now_ms,
             updated_at_ms=now_ms,
-            venue_order_id="" if conditional else str(self.account.number("order")),
+            venue_order_id=venue_order_id,
             venue_algo_id=str(self.account.number("algo")) if conditional else None,
             order_list_id=order_list_id,
             callback_ratio=new.callback_ratio,

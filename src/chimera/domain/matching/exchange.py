@@ -418,7 +418,8 @@ class Exchange:
         return _view(record)
 
     def regular_order(self, market: Market, symbol: str, client_order_id: str) -> VenueOrder | None:
-        """The newest of the regular book under this id; a conditional that has not triggered does not hide it."""
+        """The newest of the regular book under this id, as it is spelt on the wire: ADL orders share one. A conditional
+        that has not triggered does not hide it."""
         return _view(self._account.newest_regular.get((market, symbol, client_order_id)))
 
     def order_by_number(self, market: Market, symbol: str, venue_order_id: str) -> VenueOrder | None:

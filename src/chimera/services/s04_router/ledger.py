@@ -275,7 +275,7 @@ class Ledger:
             return None
         if entry.order.filled_qty is None or entry.order.filled_qty < money(reported.filled_qty):
             # Nobody waits for the answer: an exchange that does not give it must not keep others from being booked.
-            missing = await self._ask_fills(reported)
+            missing = await self._ask_fills(reported, entry.order.created_at)
             entry = await self._book_told(reported, [*fills, *missing]) or entry
         if reported.market is Market.SPOT:
             # What it counts is counted again by its own timer: no fill of another order waits for it.
@@ -334,6 +334,32 @@ class Ledger:
                 self._remember(await self._put_foreign(reported, MANUAL, closed_by={}))
         await self.book(reported, await self._ask_fills(reported))
 
+    async def part_adl(self) -> None:
+        """Until 2026-11 every ADL order was on file by the one name that the exchange gives to all of them, and their
+        fills added up in one document. Give each its own, and its fills; the shared one goes once it has none left.
+
+        Raises:
+            VenueUnavailable: what it is made of cannot be asked for now.
+        """
+        shared = await self.order(ids.ADL_PREFIX)
+        if shared is None:
+            return
+        fills = await self.fills(shared.order_id)
+        for key in dict.fromkeys(InstrumentKey(fill.market, fill.symbol) for fill in fills):
+            own = {fill.fill_id: fill.timestamp for fill in fills if InstrumentKey(fill.market, fill.symbol) == key}
+            told = await self.venue.fills(key, min(own.values()))
+            for name in dict.fromkeys(fill.client_order_id for fill in told if fill.fill_id in own):
+                if ids.is_of_the_exchange(name) and name != shared.order_id:
+                    with suppress(UnknownOrder):
+                        await self.refresh(key, name, conditional=False)
+        async with self._writing:
+            # What the exchange no longer remembers stays where it is.
+            left = Query(collection=FILLS, index="by_order", equal=(("order_id", shared.order_id),))
+            if not await self.documents.find(left):
+                await self.documents.remove(ORDERS, shared.order_id)
+                self._entries.pop(shared.order_id, None)
+                log.warning("what was on file as one ADL order is on file as each of them", order=shared.order_id)
+
     async def share(
         self, record: IntentRecord, foreign: Mapping[str, Decimal], closed_by: Mapping[str, Decimal]
     ) -> None:
@@ -363,8 +389,10 @@ class Ledger:
                 # What strangers sold counts by what it closed of trades.
                 self.holdings.recount(record.intent.instrument)
 
-    async def _ask_fills(self, reported: VenueOrder) -> Sequence[VenueFill]:
-        fills = await self.venue.fills(reported.key, reported.created_at_ms - LOOK_BACK_MS)
+    async def _ask_fills(self, reported: VenueOrder, on_file_ms: int | None = None) -> Sequence[VenueFill]:
+        """`on_file_ms`: since when it is on file. An event of an order that was there before may date it later."""
+        created_at_ms = min(reported.created_at_ms, on_file_ms or reported.created_at_ms)
+        fills = await self.venue.fills(reported.key, created_at_ms - LOOK_BACK_MS)
         return [fill for fill in fills if fill.client_order_id == reported.client_order_id]
 
     def _new_fills(self, entry: _Entry, fills: Sequence[VenueFill]) -> list[Fill]:
@@ -403,8 +431,13 @@ class Ledger:
         every = [*entry.fills.values(), *fresh]
         filled_qty = sum((fill.qty for fill in every), Decimal(0))
         status = self._status_after(order, reported, filled_qty)
+        created_at = order.created_at
+        if order.intent_id == order.order_id:
+            # Nobody here opened it: it is dated by what was heard first, which may have been late.
+            created_at = min(created_at, reported.created_at_ms)
         changed = order.but(
             status=status,
+            created_at=created_at,
             filled_qty=filled_qty,
             avg_price=average(vwap([(fill.price, fill.qty) for fill in every])) if every else None,
             fee_usdt=sum((fill.fee_usdt or Decimal(0) for fill in every), Decimal(0)),

@@ -29,6 +29,8 @@ BATCH_MAX = 5
 CANCEL_BATCH_MAX = 10
 FORCED_DEFAULT = 50
 FORCED_MAX = 100
+FORCED = {"LIQUIDATION": ids.LIQUIDATION_PREFIX, "ADL": ids.ADL_PREFIX}
+"""By `autoCloseType`: what the names begin with."""
 TYPES = {"LIMIT": OrderType.LIMIT, "MARKET": OrderType.MARKET}
 DONE = {"code": 200, "msg": "The operation of cancel all open order is done."}
 
@@ -166,14 +168,13 @@ class FuturesOrders:
         limit = reading.page_size(call, FORCED_DEFAULT, FORCED_MAX)
         start_ms, end_ms = reading.week(call, self._floor.clock.now_ms())
         asked = call.maybe("autoCloseType")
-        if asked not in (None, "LIQUIDATION", "ADL"):
+        if asked is not None and asked not in FORCED:
             raise refusals.bad_parameter("autoCloseType")
+        prefixes = tuple(prefix for kind, prefix in FORCED.items() if asked in (None, kind))
         found = [
             words.forced(order, self._prints.of(order.symbol))
             for order in self._floor.exchange.orders(FUT, symbol, start_ms)
-            if order.client_order_id.startswith(ids.LIQUIDATION_PREFIX)
-            and order.created_at_ms <= end_ms
-            and asked != "ADL"
+            if order.client_order_id.startswith(prefixes) and order.created_at_ms <= end_ms
         ]
         return found[-limit:]
 

@@ -7,6 +7,7 @@ together, money with eight. Lists of open orders leave zeros bare, and the algo 
 from decimal import Decimal
 from typing import Any
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, OrderType
 from chimera.domain.execution.orders import VenueOrder
 from chimera.domain.market.instrument import Instrument
@@ -179,7 +180,7 @@ def placed(order: VenueOrder, out: Print) -> dict[str, Any]:
         "orderId": int(order.venue_order_id),
         "symbol": order.symbol,
         "status": status_of(order),
-        "clientOrderId": order.client_order_id,
+        "clientOrderId": ids.as_told(order.client_order_id, order.venue_order_id),
         "price": out.price(order.price),
         "origQty": out.qty(order.qty),
         "executedQty": executed,
@@ -216,7 +217,7 @@ def queried(order: VenueOrder, out: Print) -> dict[str, Any]:
         "orderId": int(order.venue_order_id),
         "symbol": order.symbol,
         "status": status_of(order),
-        "clientOrderId": order.client_order_id,
+        "clientOrderId": ids.as_told(order.client_order_id, order.venue_order_id),
         "price": out.price(order.price),
         "avgPrice": out.average(order),
         "origQty": out.qty(order.qty),

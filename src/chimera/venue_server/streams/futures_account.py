@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from chimera.contracts import ids
 from chimera.contracts.enums import Market, OrderStatus, Side
 from chimera.domain.execution.orders import (
     AccountChange,
@@ -172,7 +173,7 @@ class FuturesWords:
             "E": now_ms,
             "o": {
                 "s": order.symbol,
-                "c": order.client_order_id,
+                "c": ids.as_told(order.client_order_id, order.venue_order_id),
                 "S": order.side.value,
                 "o": regular,
                 "f": order.time_in_force.value,
@@ -219,7 +220,7 @@ class FuturesWords:
             "q": out.qty(order.qty),
             "p": out.price(order.price),
             "m": fill.maker,
-            "c": order.client_order_id,
+            "c": ids.as_told(order.client_order_id, order.venue_order_id),
             "S": order.side.value,
             "L": out.price(fill.price),
             "l": out.qty(fill.qty),

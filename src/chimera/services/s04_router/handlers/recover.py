@@ -40,6 +40,7 @@ class Recover:
     lookup_lag_ms: int
 
     async def start(self) -> None:
+        await self.ledger.part_adl()
         await self.catch_up()
         await self._count_the_day()
         unfinished = await self.open_intents()
