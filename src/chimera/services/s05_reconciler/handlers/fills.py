@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import structlog
+
 from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, ORDERS
 from chimera.contracts.documents import is_strangers_order
@@ -25,6 +27,8 @@ from chimera.ports.venue import Venue
 from chimera.runtime.telling import Teller
 from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +114,14 @@ class Fills:
             if fix is None:
                 continue
             # All of the order's, whatever part of it the list begins with.
-            parts = await self.documents.find(
-                Query(collection=FILLS, index="by_order", equal=(("order_id", client_order_id),))
-            )
+            where = Query(collection=FILLS, index="by_order", equal=(("order_id", client_order_id),))
+            parts = await self.documents.find(where)
+            if not parts and await self.look_up(key, client_order_id):
+                # They stood under the name that all such orders had in older versions.
+                parts = await self.documents.find(where)
+            if not parts:
+                log.warning("an order of the exchange's own has no fills on file", order=client_order_id)
+                continue
             held = sum((-part.side.sign * part.qty for part in parts if part.side is not None), Decimal(0))
             noted = await findings.note(
                 fix,
