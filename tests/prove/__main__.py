@@ -2,6 +2,7 @@
 
 python -m tests.prove                  everything, on every processor
 python -m tests.prove --every 10       each tenth kill and cell: what is written says so
+python -m tests.prove --part suites    only what are tests of their own
 """
 
 import argparse
@@ -48,30 +49,45 @@ def main() -> int:
     words = argparse.ArgumentParser(prog="python -m tests.prove")
     words.add_argument("--every", type=int, default=1, help="only each so-many-th kill and cell")
     words.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    words.add_argument("--part", choices=("all", "sweeps", "suites"), default="all")
     asked = words.parse_args()
+    PROOF.mkdir(parents=True, exist_ok=True)
+    wrong = [] if asked.part == "suites" else _swept(asked.every, asked.processes)
+    if asked.part == "suites" or (asked.part == "all" and asked.every == 1):
+        wrong += _tested(asked.processes)
+    print("\n".join(wrong) or "nothing is broken")
+    return 1 if wrong else 0
+
+
+def _tested(processes: int) -> list[str]:
+    """Each row is written as soon as it is there: the whole takes long."""
+    suites: list[Ran] = []
+    for ran in run_all(processes):
+        suites.append(ran)
+        (PROOF / "suites.md").write_text(_suites_page(suites))
+    return [found for ran in suites for found in ran.broken]
+
+
+def _swept(every: int, processes: int) -> list[str]:
     began_s = time.perf_counter()
-    with quiet(), Pool(asked.processes) as pool:
-        acceptance = [pool.apply_async(_many, (INTENTS_COUNT // asked.every, seed)) for seed in INTENTS_SEEDS]
-        raced = pool.apply_async(_races, (RACES_COUNT // asked.every, RACES_SEED))
-        kills, broken, sweep_s = _sweep(pool, asked.every)
-        runs, struck, matrix_s = _matrix(pool, asked.every)
+    with quiet(), Pool(processes) as pool:
+        acceptance = [pool.apply_async(_many, (INTENTS_COUNT // every, seed)) for seed in INTENTS_SEEDS]
+        raced = pool.apply_async(_races, (RACES_COUNT // every, RACES_SEED))
+        kills, broken, sweep_s = _sweep(pool, every)
+        runs, struck, matrix_s = _matrix(pool, every)
         many, race = [each.get() for each in acceptance], raced.get()
-    suites = list(run_all(asked.processes)) if asked.every == 1 else []
     cells = table(runs, struck)
     wrong = [*broken, *(each.wrong for each in struck if each.wrong)]
     wrong += [f"seed {each.seed}: {found}" for each in many for found in each.wrong]
     wrong += [f"{name}: {found}" for each in (*many, race) for name, found in each.findings.items()]
-    wrong += [found for each in suites for found in each.broken]
     wrong += [f"no rule and no run: {each}" for each in unexplained(cells)]
-    wrong += [f"never reached: {each}" for each in (unreached(cells) if asked.every == 1 else ())]
-    PROOF.mkdir(parents=True, exist_ok=True)
+    wrong += [f"never reached: {each}" for each in (unreached(cells) if every == 1 else ())]
     (PROOF / "crash-sweep.md").write_text(_sweep_page(kills, broken))
     (PROOF / "fault-matrix.md").write_text(_matrix_page(cells))
     (PROOF / "README.md").write_text(
-        _front(asked.every, kills, broken, sweep_s, struck, matrix_s, many, race, suites, time.perf_counter() - began_s)
+        _front(every, kills, broken, sweep_s, struck, matrix_s, many, race, time.perf_counter() - began_s)
     )
-    print("\n".join(wrong) or "nothing is broken")
-    return 1 if wrong else 0
+    return wrong
 
 
 def _kill(kill: Kill) -> str | None:
@@ -189,19 +205,16 @@ def _front(
     matrix_s: float,
     many: Sequence[Many],
     race: Races,
-    suites: Sequence[Ran],
     whole_s: float,
 ) -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     wrong = sum(each.wrong is not None for each in struck)
     extent = "everything" if every == 1 else f"each {every}th kill and cell, as many intents and races, no more"
     return "\n".join(
         [
             "# What is proven of the execution",
             "",
-            f"Written by `make prove` (`python -m tests.prove --every {every}`: {extent}), at commit"
-            f" {commit.stdout.strip() or 'unknown'}, on {os.cpu_count()} processors ({platform.machine()}, Python"
-            f" {platform.python_version()}), in {whole_s / 60:.0f} minutes.",
+            f"Written by `make prove` (`python -m tests.prove --every {every}`: {extent}), {_where()}, in"
+            f" {whole_s / 60:.0f} minutes.",
             "",
             "| proof | runs | violations | minutes |",
             "|---|---|---|---|",
@@ -213,7 +226,7 @@ def _front(
                 for each in many
             ),
             f"| races of a pair, seed {RACES_SEED} | {race.count} | {len(race.findings)} | |",
-            *map(_suite_row, suites),
+            "| [tests that run in full](suites.md): models, mutants, events, fuzz, kills | | | |",
             "",
             f"Invariants asked after every run: {', '.join(CHECKS)}, I2 and I2 spot over the whole time, I6 over"
             " every time in which entries were forbidden (kill switch, RED, open breaker, skew, no comparison), I13.",
@@ -236,6 +249,32 @@ def _front(
             " and bars have tests of their own.",
             "- Fault 61 is a loop that slept for an hour and a clock that is behind after a restart: a jump of the"
             " machine's clock does not reach a clock that counts from its start.",
+            "",
+        ]
+    )
+
+
+def _where() -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return (
+        f"at commit {commit.stdout.strip() or 'unknown'}, on {os.cpu_count()} processors ({platform.machine()}, Python"
+        f" {platform.python_version()})"
+    )
+
+
+def _suites_page(suites: Sequence[Ran]) -> str:
+    return "\n".join(
+        [
+            "# Tests that run in full",
+            "",
+            f"Written by `make prove` (`python -m tests.prove --part suites`), {_where()}. The quick cut of each of them"
+            " is part of `make test`.",
+            "",
+            "| proof | runs | violations | minutes |",
+            "|---|---|---|---|",
+            *map(_suite_row, suites),
+            "",
+            *(f"- {found}" for ran in suites for found in ran.broken),
             "",
         ]
     )
