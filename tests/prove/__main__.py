@@ -267,8 +267,8 @@ def _suites_page(suites: Sequence[Ran]) -> str:
         [
             "# Tests that run in full",
             "",
-            f"Written by `make prove` (`python -m tests.prove --part suites`), {_where()}. The quick cut of each of them"
-            " is part of `make test`.",
+            f"Written by `make prove` (`python -m tests.prove --part suites`), {_where()}.",
+            "The quick cut of each of them is part of `make test`.",
             "",
             "| proof | runs | violations | minutes |",
             "|---|---|---|---|",
