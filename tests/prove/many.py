@@ -135,9 +135,7 @@ async def consecutive(count: int, seed: int) -> Many:
         kinds=FAULTS,
     )
     floor = await timeline.live(Fuse(None))
-    # A day of so many is more than a day may have.
-    floor.s4_variables = floor.s4_variables.model_copy(update={"gate_day_notional_usdt_max": D(10**9)})
-    await floor.start(*HOUSE, price="60000")
+    await _begin(floor)
     many = Many(count, seed)
     since: deque[int] = deque([0], maxlen=NEAR)
     for number in range(count):
@@ -162,6 +160,12 @@ async def consecutive(count: int, seed: int) -> Many:
         many.findings["I13"] = wrong
     await floor.stop()
     return many
+
+
+async def _begin(floor: Floor) -> None:
+    """A day of so many is more than a day may have."""
+    floor.s4_variables = floor.s4_variables.model_copy(update={"gate_day_notional_usdt_max": D(10**9)})
+    await floor.start(*HOUSE, price="60000")
 
 
 async def _lived(
@@ -262,7 +266,7 @@ async def races(count: int, seed: int) -> Races:
     chance = random.Random(seed)
     timeline = Timeline.open(spot_usdt="100000", fut_usdt="1000")
     floor = await timeline.live(Fuse(None))
-    await floor.start(*HOUSE, price="60000")
+    await _begin(floor)
     outcome = Races(count)
     for number in range(count):
         intent = entry(floor, f"R{number}", key=SPOT)
@@ -288,6 +292,8 @@ async def races(count: int, seed: int) -> Races:
     evidence = timeline.evidence()
     outcome.exclusive, outcome.left = exclusive(evidence)
     outcome.findings = {name: found for name, found in check_evidence(evidence).items() if found}
+    if outcome.exclusive + outcome.left != count:
+        outcome.findings["raced"] = [f"{outcome.exclusive} + {outcome.left} of {count} pairs came to their race"]
     await floor.stop()
     return outcome
 
