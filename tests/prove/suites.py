@@ -38,7 +38,6 @@ class Ran:
 
 
 SUITES = (
-    Suite(name="small machines, whatever may happen to them", paths=("domain/execution/machine/test_model.py",)),
     Suite(name="pairs of events that race, by name", paths=("domain/execution/machine/test_races.py",)),
     Suite(
         name="mutants of the machine and of the router",
@@ -49,6 +48,7 @@ SUITES = (
     Suite(name=f"fuzz of the router's calls, seed {HYPOTHESIS_SEED}", paths=("services/test_s04_fuzz.py",)),
     Suite(name="the flows B1 to B8 against the exchange's server", paths=("process/test_flows.py",)),
     Suite(name="`kill -9` of the process while it trades, seed 5", paths=("process/test_kill_s4.py",)),
+    Suite(name="small machines, whatever may happen to them", paths=("domain/execution/machine/test_model.py",)),
 )
 
 

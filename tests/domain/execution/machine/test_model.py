@@ -25,7 +25,7 @@ LATE = (
 
 STATES_MIN = {
     "spot taker": (3920, 6910),
-    "spot maker": (5700, 20010),
+    "spot maker": (5700, 17540),
     "spot maker after cancel": (2800, 6350),
     "spot post only": (1140, 3970),
     "spot slices": (840, 2020),
