@@ -13,11 +13,12 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.state import MemorySnapshots
 from chimera.contracts.collections import INTENTS, ORDERS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import HaltsState
-from chimera.contracts.enums import Market, PositionEventKind, Side, TradeStatus
+from chimera.contracts.enums import Intent, Market, PositionEventKind, Purpose, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import MKT_SNAP, POS_SL_LEVEL, POS_STATE, RISK_LIMITS
 from chimera.contracts.messages import AlertEvent, PositionEvent
 from chimera.contracts.metrics import AlertCode
+from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.config.lint import lint
 from chimera.domain.execution.orders import IncomeKind
 from chimera.ports.documents import Query
@@ -583,6 +584,56 @@ def test_whenever_an_exit_that_nobody_ordered_is_said_to_have_been_made_its_fill
 
         trade = await floor.trade()
         assert (trade.status, trade.qty_open, trade.reason) == (TradeStatus.CLOSED, D(0), "LIQUIDATION")
+        assert floor.resting() == {}
+        assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exit_that_comes_when_its_own_trade_has_ended_closes_the_one_that_is_open() -> None:
+    """Held up by an exchange that did not serve it; reduce-only knows positions and no trades."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        venue: Any = floor.world.venue
+        await floor.enter("E1", qty="0.004")
+        let_through = asyncio.Event()
+
+        async def held_up(place: Any, order: Any) -> Any:
+            if order.client_order_id == "s3-btc-x1":
+                await let_through.wait()
+            return await place(order)
+
+        venue.instead["place"] = held_up
+        late = OrderIntent(
+            intent_id="X1",
+            parent_id="E1",
+            client_order_id="s3-btc-x1",
+            ts=floor.world.clock.now_ms(),
+            market=Market.FUT,
+            symbol="BTCUSDT",
+            side=Side.SELL,
+            intent=Intent.EXIT,
+            purpose=Purpose.EXIT,
+            qty=D("0.004"),
+            reduce_only=True,
+        )
+        asking = asyncio.ensure_future(floor.call("s4", "POST", "/orders", late))
+        await floor.settle(500)
+        await floor.move("59300")
+        assert (await floor.trade("E1")).status is TradeStatus.CLOSED
+        await floor.enter("E2", qty="0.004", sl="58000", tp="61000")
+        assert floor.position_qty() == D("0.004")
+        let_through.set()
+        await floor.settle(15_000)
+        assert (await asking).ok
+
+        first, second = await floor.trade("E1"), await floor.trade("E2")
+        assert floor.position_qty() == 0
+        assert (first.status, first.qty_open) == (TradeStatus.CLOSED, D(0))
+        assert (second.status, second.qty_open) == (TradeStatus.CLOSED, D(0))
+        assert [sum(exit.qty for exit in each.exits) for each in (first, second)] == [D("0.004"), D("0.004")]
         assert floor.resting() == {}
         assert (await floor.world.reservations.usage(Market.FUT)).amount_usdt == 0
         await floor.stop()

@@ -177,16 +177,27 @@ class Refresh:
         leaves = record.intent.side.opposite
         for order_id in dict.fromkeys(name for name, side in rows if side == leaves and name not in known):
             order = await self.documents.get(ORDERS, order_id)
-            if order is None or order.parent_id is not None or not await self._is_stray(order):
+            since_ms = None if order is None else await self._left_since(order)
+            if order is None or since_ms is None:
                 continue
             fills = [
-                fill for fill in await self._fills((order,)) if ids.fill_order(fill.timestamp, fill.fill_id) > first
+                fill for fill in await self._fills((order,)) if _place_of(fill) > first and fill.timestamp > since_ms
             ]
+            if not fills:
+                continue
             facts = replace(facts, orders=(*facts.orders, order), fills=(*facts.fills, *fills))
             book = book_of_facts(facts)
             if book is not None and is_flat(facts, book):
                 break
         return facts
+
+    async def _left_since(self, order: Order) -> int | None:
+        """Since when the fills of an exit are nobody's but whose position they closed; None: they are another trade's.
+        One that was held up until its own trade had ended closes what was opened since."""
+        if order.parent_id is None:
+            return 0 if await self._is_stray(order) else None
+        parent = await self.documents.get(TRADES, order.parent_id)
+        return None if parent is None or parent.status is not TradeStatus.CLOSED else _flat_at(parent)
 
     async def _closed_by_strangers(self, entry: Order | None) -> tuple[list[Order], list[Fill]]:
         """Orders of strangers' that closed some of the trade, and that part of their fills, with its money."""
@@ -344,6 +355,16 @@ class Refresh:
 
 def _in_order(orders: Any) -> tuple[Order, ...]:
     return tuple(sorted(orders, key=lambda order: (order.created_at, order.order_id)))
+
+
+def _flat_at(trade: Trade) -> int | None:
+    """When what it had opened had left; what an exit of its own closed later was not its."""
+    left = trade.qty_opened
+    for exit in sorted(trade.exits, key=lambda each: each.ts):
+        left -= exit.qty
+        if left <= 0:
+            return exit.ts
+    return trade.closed_at
 
 
 def _place_of(fill: Fill) -> tuple[int, int, str]:
