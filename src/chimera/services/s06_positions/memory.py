@@ -35,6 +35,8 @@ class Held:
     facts: Facts
     trade: Trade
     mark_text: str | None = None
+    shown_text: str | None = None
+    """The last price that is known, be it from before the trade."""
     look_again_at_ms: int | None = 0
     waits: dict[type, "Wait"] = field(default_factory=dict)
     halved_at_ms: int | None = None

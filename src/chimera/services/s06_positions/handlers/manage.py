@@ -150,8 +150,12 @@ class Manage:
             await self._whatever_happens(held, self._look(held, due=due))
 
     async def _mark_text(self, held: Held) -> str | None:
-        """A price from before it was bought would move its stop by a profit that it never made."""
-        return await self.market.mark_text(held.key, since_ms=max((fill.ts for fill in held.trade.entries), default=0))
+        """A price from before it was bought would move its stop by a profit that it never made. It may be shown."""
+        since_ms = max((fill.ts for fill in held.trade.entries), default=0)
+        held.shown_text = led = await self.market.mark_text(held.key, since_ms=since_ms)
+        if led is None:
+            held.shown_text = await self.market.mark_text(held.key)
+        return led
 
     async def _look(self, held: Held, *, due: bool) -> None:
         # What is on its way or was refused is waited for; a moving market may still ask for something else.

@@ -103,7 +103,7 @@ def side_of(trade: Trade) -> PositionSide:
 
 
 def mark_of(held: Held) -> Decimal | None:
-    return None if held.mark_text is None else Decimal(held.mark_text)
+    return None if held.shown_text is None else Decimal(held.shown_text)
 
 
 def unrealized_of(held: Held) -> Decimal:
