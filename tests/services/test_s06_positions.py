@@ -13,7 +13,7 @@ from chimera.adapters.clocks import LoopClock
 from chimera.adapters.memory.state import MemorySnapshots
 from chimera.contracts.collections import INTENTS, ORDERS, STRATEGY_EVENTS, system_state
 from chimera.contracts.documents import HaltsState
-from chimera.contracts.enums import Intent, Market, PositionEventKind, Purpose, Side, TradeStatus
+from chimera.contracts.enums import Intent, IntentState, Market, PositionEventKind, Purpose, Side, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.keys import MKT_SNAP, POS_SL_LEVEL, POS_STATE, RISK_LIMITS
 from chimera.contracts.messages import AlertEvent, PositionEvent
@@ -21,7 +21,7 @@ from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.config.lint import lint
 from chimera.domain.execution.orders import IncomeKind
-from chimera.ports.documents import Query
+from chimera.ports.documents import DocumentsUnavailable, Query
 from chimera.ports.venue import VenueUnavailable
 from chimera.runtime.config_watch import ConfigWatch
 from chimera.services.s01_exchange.handlers.ticks import SNAP_TTL_MS
@@ -606,20 +606,7 @@ def test_an_exit_that_comes_when_its_own_trade_has_ended_closes_the_one_that_is_
             return await place(order)
 
         venue.instead["place"] = held_up
-        late = OrderIntent(
-            intent_id="X1",
-            parent_id="E1",
-            client_order_id="s3-btc-x1",
-            ts=floor.world.clock.now_ms(),
-            market=Market.FUT,
-            symbol="BTCUSDT",
-            side=Side.SELL,
-            intent=Intent.EXIT,
-            purpose=Purpose.EXIT,
-            qty=D("0.004"),
-            reduce_only=True,
-        )
-        asking = asyncio.ensure_future(floor.call("s4", "POST", "/orders", late))
+        asking = asyncio.ensure_future(floor.call("s4", "POST", "/orders", exit_of(floor, "E1", "0.004")))
         await floor.settle(500)
         await floor.move("59300")
         assert (await floor.trade("E1")).status is TradeStatus.CLOSED
@@ -639,3 +626,98 @@ def test_an_exit_that_comes_when_its_own_trade_has_ended_closes_the_one_that_is_
         await floor.stop()
 
     run_virtual(scenario())
+
+
+def test_an_exit_that_is_found_on_file_once_its_own_trade_has_ended_is_not_sent() -> None:
+    """Taken by a store that could not say so, and found when another trade was open."""
+
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", documents=Meddled)
+        documents: Any = floor.world.documents
+        await floor.enter("E1", qty="0.004")
+        forgotten: list[Any] = []
+
+        async def lost(insert: Any, collection: Any, doc: Any) -> Any:
+            if collection is INTENTS and doc.intent_id == "X1":
+                forgotten.append(doc)
+                raise DocumentsUnavailable("for the test")
+            return await insert(collection, doc)
+
+        documents.instead["insert"] = lost
+        answer = await floor.call("s4", "POST", "/orders", exit_of(floor, "E1", "0.004"))
+        assert answer.status == 503
+        documents.instead.clear()
+        await floor.move("59300")
+        assert (await floor.trade("E1")).status is TradeStatus.CLOSED
+        await floor.enter("E2", qty="0.004", sl="58000", tp="61000")
+        await documents.insert(INTENTS, forgotten[0])
+        await floor.settle(60_000)
+
+        late = await documents.get(INTENTS, "X1")
+        assert (late.state, late.reason, late.filled_qty) == (IntentState.CANCELED, "NOTHING_TO_SELL", D(0))
+        assert (await floor.trade("E2")).status is TradeStatus.ACTIVE
+        assert floor.position_qty() == D("0.004")
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exit_does_not_wait_long_for_what_the_exchange_says_of_positions() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        venue: Any = floor.world.venue
+        await floor.enter("E1", qty="0.004")
+
+        async def lost(positions: Any) -> Any:
+            await floor.world.clock.sleep_until_ms(floor.world.clock.now_ms() + 30_000)
+            raise VenueUnavailable("for the test")
+
+        venue.instead["positions"] = lost
+        asking = asyncio.ensure_future(floor.call("s4", "POST", "/orders", exit_of(floor, "E1", "0.004")))
+        await floor.settle(3_000)
+
+        assert asking.done()
+        assert asking.result().ok
+        assert floor.position_qty() == 0
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def test_an_exit_whose_trade_ends_while_the_exchange_is_asked_is_refused() -> None:
+    async def scenario() -> None:
+        floor = await meddled_floor("s4", "s5", "s6", venue=Meddled)
+        venue: Any = floor.world.venue
+        await floor.enter("E1", qty="0.004")
+
+        async def meanwhile_it_ends(positions: Any) -> Any:
+            venue.instead.clear()
+            told = await positions()
+            await floor.move("59300", settle_ms=1_000)
+            return told
+
+        venue.instead["positions"] = meanwhile_it_ends
+        answer = await floor.call("s4", "POST", "/orders", exit_of(floor, "E1", "0.004"))
+
+        assert (await floor.trade("E1")).status is TradeStatus.CLOSED
+        assert (answer.status, answer.body["type"]) == (422, "urn:chimera:problem:no-such-trade")
+        assert await floor.world.documents.get(INTENTS, "X1") is None
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
+def exit_of(floor: Floor, trade_id: str, qty: str) -> OrderIntent:
+    return OrderIntent(
+        intent_id="X1",
+        parent_id=trade_id,
+        client_order_id="s3-btc-x1",
+        ts=floor.world.clock.now_ms(),
+        market=Market.FUT,
+        symbol="BTCUSDT",
+        side=Side.SELL,
+        intent=Intent.EXIT,
+        purpose=Purpose.EXIT,
+        qty=D(qty),
+        reduce_only=True,
+    )

@@ -27,6 +27,7 @@ from chimera.ports.venue import Venue, VenueError
 from chimera.runtime.restraints import Restraints
 from chimera.runtime.service import Problem
 from chimera.runtime.telling import Teller
+from chimera.runtime.waiting import DeadlinePassed, until
 from chimera.services.s04_router.approvals import Approvals
 from chimera.services.s04_router.breaker import BreakerKeeper
 from chimera.services.s04_router.handlers.answer import answer_of, intent_answer_of
@@ -51,6 +52,9 @@ from chimera.services.s04_router.rules import (
     now_of,
     off_grid,
 )
+
+ASKED_WITHIN_MS = 2_000
+"""Of our own work. A question that got lost is given up by the connection much later."""
 
 log = structlog.get_logger(__name__)
 
@@ -191,9 +195,10 @@ class Accept:
             # The last of all checks, for it may use a token up.
             await self.approvals.check(intent, mid or intent.entry_ref_price)
             return
-        await claims.check_parent(intent)
         if intent.market is Market.FUT:
             await self._check_reduces(intent)
+        # The last of all checks: what the exchange was asked may have taken long, and the trade may have ended since.
+        await claims.check_parent(intent)
 
     async def _rules_for(self, intent: OrderIntent) -> Instrument:
         """As we know them, asked for anew before they speak against it: a halt ends and a grid becomes finer without
@@ -228,10 +233,11 @@ class Accept:
         return not instrument.qty_on_step(abs(held))
 
     async def _check_reduces(self, intent: OrderIntent) -> None:
-        """An exchange that cannot be asked decides by itself: an exit never waits for our question."""
+        """An exchange that cannot be asked decides by itself: an exit does not wait long for our question."""
         try:
-            positions = await self.venue.positions()
-        except VenueError as error:
+            deadline_ms = self.clock.now_ms() + self.clock.work_ms(ASKED_WITHIN_MS)
+            positions = await until(self.clock, deadline_ms, self.venue.positions())
+        except (VenueError, DeadlinePassed) as error:
             log.warning("cannot ask for positions", intent=intent.intent_id, why=str(error))
             return
         check_reduces(intent, positions)

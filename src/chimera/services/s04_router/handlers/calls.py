@@ -5,14 +5,15 @@ Everything that is known in the end stands in the order's document; nothing is a
 """
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import structlog
 
 from chimera.contracts.documents import Order
-from chimera.contracts.enums import LegRole, Market, Refusal, Severity
+from chimera.contracts.enums import LegRole, Market, Purpose, Refusal, Severity
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.contracts.metrics import AlertCode
-from chimera.domain.execution.machine.bracket import VENUE_UNAVAILABLE
+from chimera.domain.execution.machine.bracket import NOTHING_TO_SELL, VENUE_UNAVAILABLE
 from chimera.domain.execution.machine.flow import is_shown
 from chimera.domain.execution.orders import NewOrder
 from chimera.ports.clock import Clock
@@ -36,6 +37,9 @@ from chimera.services.s04_router.settings import Settings
 
 CANCEL_ALARM_TRIES = 5
 """After so many cancels that came to nothing a person is told; it is tried on."""
+
+HELD_UP_MS = 1_000
+"""Of our own work: an exit that is older than this when it leaves is looked at once more."""
 
 log = structlog.get_logger(__name__)
 
@@ -172,6 +176,9 @@ class Calls:
             if known is not None and known.status.is_final:
                 # Taken back, or given up, while it waited for another try.
                 return
+            if fresh and await self._comes_too_late(run, new):
+                await self.ledger.lose(new.client_order_id, NOTHING_TO_SELL, Refusal.NOTHING_TO_REDUCE)
+                return
             if fresh:
                 sending = await self.send.place(new, keep=NothingToReduce if closing else None)
             else:
@@ -203,6 +210,20 @@ class Calls:
                     await self._tell_given_up(new)
                 return
             await backoff.wait()
+
+    async def _comes_too_late(self, run: Run, new: NewOrder) -> bool:
+        """Whether the trade that a futures exit was to leave has nothing left by now, so that it would close what was
+        opened since: to the exchange there is one position. Not asked where nothing has held it up."""
+        intent = run.record.intent
+        if run.record.purpose is not Purpose.EXIT or intent.parent_id is None or intent.market is not Market.FUT:
+            return False
+        if self.clock.now_ms() - run.record.created_at <= self.clock.work_ms(HELD_UP_MS):
+            return False
+        orders = await self.ledger.of_trade(intent.parent_id)
+        left = sum(
+            (-order.side.sign * new.side.sign * (order.filled_qty or Decimal(0)) for order in orders), Decimal(0)
+        )
+        return bool(orders) and left <= 0
 
     async def _must_not_go_on(self, run: Run) -> bool:
         """Whether an entry that was not served may not be offered again: much can have changed since."""

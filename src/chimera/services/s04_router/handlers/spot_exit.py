@@ -239,11 +239,8 @@ class SpotExit:
         instrument = self.instruments[key]
         if intent.parent_id is not None:
             # A guard follows an entry that has bought all it will; only an exit may come before.
-            while run.record.purpose is not Purpose.GUARD and self.guards.end_entry(
-                intent.parent_id, f"SOLD_BY {run.intent_id}"
-            ):
-                # It takes back what rests of it and protects what it bought; then there is something to leave.
-                await self.clock.sleep_until_ms(self.clock.now_ms() + self.clock.work_ms(TURN_MS))
+            if run.record.purpose is not Purpose.GUARD:
+                await self._entry_has_ended(intent.parent_id, f"SOLD_BY {run.intent_id}")
             await self._turn(run, intent.parent_id)
             if run.record.purpose is Purpose.GUARD:
                 await self.guards.triggered(run.record, str(run.why(TRIGGERED)))
