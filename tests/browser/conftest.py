@@ -49,8 +49,14 @@ class Watched(System):
         return f"http://127.0.0.1:{self.port}"
 
     def decide(self, symbol: str, market: str, side: str) -> Any:
-        """POST /decide with a side hint."""
-        return self.told("POST", "/s3/decide", {"symbol": symbol, "market": market, "sideHint": side})
+        """POST /decide with a side hint, as soon as S3 answers such and has seen the instrument's first features."""
+        ends_at = time.monotonic() + START_S
+        while True:
+            status, told = self.call("POST", "/s3/decide", {"symbol": symbol, "market": market, "sideHint": side})
+            if status < 300:
+                return told
+            assert time.monotonic() < ends_at, told
+            time.sleep(0.5)
 
     def new_link(self) -> str:
         """A one-time link for one more browser."""
