@@ -815,10 +815,15 @@ class Explored(NamedTuple):
     moves: int
     ends: dict[tuple[str, str | None, Decimal], int]
     """How often it ended so: state, reason, filled quantity."""
+    whole: bool
+    """Nothing more can be reached."""
 
 
-def explore(scenario: Scenario, *, states_max: int = 3_000_000) -> Explored:
+def explore(scenario: Scenario, *, states_max: int | None = None) -> Explored:
     """Every state that can be reached, each checked; and from each, by fair moves alone, an end.
+
+    `states_max`: after so many, those that take the fewest moves, it is cut off: whether they come to an end is then
+    not asked.
 
     Raises:
         Broken: an invariant does not hold, or a state from which it never ends; with the way there.
@@ -832,7 +837,7 @@ def explore(scenario: Scenario, *, states_max: int = 3_000_000) -> Explored:
     ends: dict[tuple[str, str | None, Decimal], int] = {}
     front = [(0, first)]
     moved = 0
-    while front:
+    while front and (states_max is None or len(came) < states_max):
         following = []
         for number, state in front:
             if state.end is not None:
@@ -853,10 +858,10 @@ def explore(scenario: Scenario, *, states_max: int = 3_000_000) -> Explored:
                         fair_into[known].append(number)
             except AssertionError as broken:
                 raise Broken(f"{broken}; after: {' > '.join(_way(came, number))}") from broken
-            assert len(came) <= states_max, f"more than {states_max} states"
         front = following
-    _all_end(ended, fair_into, came)
-    return Explored(len(came), moved, ends)
+    if not front:
+        _all_end(ended, fair_into, came)
+    return Explored(len(came), moved, ends, whole=not front)
 
 
 def _all_end(ended: list[int], fair_into: list[list[int]], came: list[tuple[int, str]]) -> None:

@@ -23,6 +23,9 @@ LATE = (
 )
 """Explored with late looks in the quick cut."""
 
+DEEP_STATES_MAX = 100_000
+"""Of a deep flow: as far as that, by ever more moves. Some have millions, which half an hour does not see."""
+
 STATES_MIN = {
     "spot taker": (3920, 6910),
     "spot maker": (5700, 17540),
@@ -75,10 +78,12 @@ if FULL:
     @pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
     @pytest.mark.parametrize("name", DEEP)
     def test_deep(name: str, late: bool, record_property: Record) -> None:
-        found = explore(replace(DEEP[name], late=late))
+        found = explore(replace(DEEP[name], late=late), states_max=DEEP_STATES_MAX)
 
         when = "late" if late else "at once"
         print(f"{name}, deep, {when}: {found.states} states, {found.moves} moves, {len(found.ends)} ends")
         record_property("states", found.states)
         record_property("moves", found.moves)
+        record_property("deep flows explored to their ends", int(found.whole))
+        record_property("deep flows cut off", int(not found.whole))
         assert found.states >= 10_000
