@@ -304,6 +304,36 @@ def test_a_position_that_nobody_here_opened_gets_a_stop_away_from_the_mark() -> 
     run_virtual(scenario())
 
 
+def stops(floor: Floor) -> dict[str, Decimal]:
+    return {name: qty for name, (kind, qty, _) in floor.resting().items() if kind == "STOP_MARKET"}
+
+
+@pytest.mark.parametrize("beside_ours", [False, True])
+def test_the_stop_of_what_a_stranger_holds_is_put_back_at_once_when_somebody_takes_it(beside_ours: bool) -> None:
+    """Nobody else looks after it: where our own trade's stop goes in the same moment, S6 puts back that one alone."""
+
+    async def scenario() -> None:
+        floor = await Floor.open()
+        if beside_ours:
+            await floor.enter(tp=None)
+        await floor.by_hand("web_open", Side.BUY, "0.005")
+        await reconcile(floor)
+        await floor.settle(12_000)
+        held, before = floor.position_qty(), stops(floor)
+        assert sum(before.values()) == held
+
+        for name in before:
+            await floor.venue.cancel(FUT, name, conditional=True)
+        await floor.settle(2_000)
+
+        after = stops(floor)
+        assert not after.keys() & before.keys()
+        assert sum(after.values()) == held
+        await floor.stop()
+
+    run_virtual(scenario())
+
+
 HOUR_MS = 3_600_000
 
 

@@ -13,12 +13,14 @@ from chimera.contracts.enums import (
     Intent,
     IntentState,
     Market,
+    OrderStatus,
     OrderType,
     Purpose,
     Severity,
     Side,
 )
 from chimera.contracts.instrument_key import InstrumentKey
+from chimera.contracts.messages import OrderResult
 from chimera.contracts.metrics import AlertCode
 from chimera.contracts.order_intent import OrderIntent
 from chimera.domain.exact import exact
@@ -70,6 +72,12 @@ class Refused:
     def pause_ms(self) -> int:
         """Of our own work, until the next try: each of them stays on file."""
         return min(AGAIN_MAX_MS, AGAIN_MS << min(10, max(0, self.times - AT_ONCE)))
+
+
+def was_strangers_stop(result: OrderResult) -> bool:
+    """Whether the stop that we put in for what a stranger holds has gone without selling: nobody else puts it back."""
+    gone = result.status in (OrderStatus.CANCELED, OrderStatus.REJECTED)
+    return gone and result.purpose is Purpose.SL and result.cmd_id.startswith(ids.RECON_STOP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ from chimera.services.s05_reconciler.findings import CannotCompare, Findings
 from chimera.services.s05_reconciler.handlers.balances import Balances
 from chimera.services.s05_reconciler.handlers.fills import Fills, Seen
 from chimera.services.s05_reconciler.handlers.orders import Orders
-from chimera.services.s05_reconciler.handlers.positions import Positions
+from chimera.services.s05_reconciler.handlers.positions import Positions, was_strangers_stop
 from chimera.services.s05_reconciler.handlers.recognise import Recognise
 from chimera.services.s05_reconciler.handlers.spot_held import SpotHeld
 from chimera.services.s05_reconciler.handlers.spot_stops import SpotStops, may_have_bared
@@ -186,10 +186,10 @@ class Reconcile:
     async def on_result(self, result: OrderResult) -> None:
         """`ord:result`: something moved, so the next look is a whole one; and it is due now where the last one left
         an instrument to the router and that has ended: what it did not fill itself may have no stop. The same where
-        what protected a spot trade has gone."""
+        what protected a spot trade has gone, or what strangers hold."""
         self._stirred = True
         self._final_count += result.final
-        if may_have_bared(result):
+        if may_have_bared(result) or was_strangers_stop(result):
             # And once more: S6 may not have the trade on file yet.
             self._look_soon()
             self._look_again()
