@@ -1,7 +1,8 @@
 """The bus of a world that is one process: messages are handed over by reference, nothing is encoded.
 
 Owns entry ids, groups, what is pending and when a stream is trimmed. Everything is lost with the process, which the
-port allows: the documents and the exchange are the truth.
+port allows: the documents and the exchange are the truth. It can fail as a server of streams does (`wipe`, `fail_over`,
+`trim`), for whoever plays that server.
 """
 
 import asyncio
@@ -46,6 +47,8 @@ class _Stream:
     last_ms: int = 0
     groups: dict[str, _Group] = field(default_factory=dict)
     waiters: list[asyncio.Future[bool]] = field(default_factory=list)
+    gone: bool = False
+    """Wiped while somebody waited on it."""
 
     @property
     def end(self) -> int:
@@ -106,6 +109,8 @@ class MemoryBus:
         kept, reader = self._group(stream, group)
         deadline_ms: int | None = None
         while reader.next_ordinal >= kept.first + len(kept.entries):
+            if kept.gone:
+                raise NoSuchGroup(f"stream {stream} has no group {group} any more")
             if block_ms is None:
                 # The usual way of a reader that has nothing else to do; no deadline, no timer, one frame less.
                 waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -132,9 +137,10 @@ class MemoryBus:
     async def read_broadcast(
         self, stream: str, after_id: str, *, count: int, block_ms: int | None
     ) -> Sequence[Delivery]:
-        kept = self._streams.get(stream) or self._make(stream)
         deadline_ms: int | None = None
         while True:
+            # Asked for each time: it may have been wiped meanwhile.
+            kept = self._streams.get(stream) or self._make(stream)
             start = _index_after(kept, after_id)
             if start < len(kept.entries):
                 return kept.entries[start : start + count]
@@ -183,6 +189,41 @@ class MemoryBus:
         kept = self._streams.get(stream)
         return kept.entries[-count:] if kept is not None and count > 0 else ()
 
+    # --- how it fails
+
+    def wipe(self) -> None:
+        """Every stream is gone with its groups, as after FLUSHALL or a start on an empty disk."""
+        gone, self._streams = self._streams, {}
+        for kept in gone.values():
+            kept.gone = True
+            _wake_all(kept)
+
+    def fail_over(self, *, entries: int, deliveries: int) -> None:
+        """A replica that was behind takes over: the newest `entries` of each stream are lost though they were
+        acknowledged, and each group stands `deliveries` earlier, so that these come again."""
+        for kept in self._streams.values():
+            if entries and kept.entries:
+                del kept.entries[-entries:]
+                # What comes next must be later than what was lost, also for who has read that.
+                kept.last_ms += 1
+            for group in kept.groups.values():
+                group.next_ordinal = max(kept.first, min(group.next_ordinal - deliveries, kept.end))
+                group.pending = {
+                    entry_id: held
+                    for entry_id, held in group.pending.items()
+                    if _order_of(entry_id)[1] < group.next_ordinal
+                }
+            _wake_all(kept)
+
+    def trim(self, keep: int) -> None:
+        """Each stream to its newest `keep` entries, whether the others were read or not."""
+        for kept in self._streams.values():
+            excess = max(0, len(kept.entries) - keep)
+            del kept.entries[:excess]
+            kept.first += excess
+
+    # --- inside
+
     def _make(self, name: str) -> _Stream:
         maxlen = maxlen_of(name)
         if self._maxlen_max is not None:
@@ -215,10 +256,7 @@ class MemoryBus:
             del entries[:excess]
             kept.first += excess
         if kept.waiters:
-            waiters, kept.waiters = kept.waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(True)
+            _wake_all(kept)
         return entry_id
 
     async def _arrival(self, kept: _Stream, deadline_ms: int | None) -> bool:
@@ -236,6 +274,12 @@ class MemoryBus:
         finally:
             timer.cancel()
             _forget(kept, waiter)
+
+
+def _wake_all(kept: _Stream) -> None:
+    waiters, kept.waiters = kept.waiters, []
+    for waiter in waiters:
+        _wake(waiter, True)
 
 
 def _wake(waiter: asyncio.Future[bool], arrived: bool) -> None:

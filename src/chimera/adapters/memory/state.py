@@ -1,7 +1,8 @@
 """The fast state of a world that is one process, in dictionaries.
 
-Owns nothing that cannot be rebuilt. A time to live counts our own work's time (`Clock.work_ms`), as a server's would,
-so that a lock means the same real time however fast the market runs; what is due in a `DueQueue` follows the market.
+Owns nothing that cannot be rebuilt, and `wipe` takes it all, as an emptied server does. A time to live counts our own
+work's time (`Clock.work_ms`), as a server's would, so that a lock means the same real time however fast the market
+runs; what is due in a `DueQueue` follows the market.
 """
 
 import heapq
@@ -60,6 +61,11 @@ class _Lives:
             if ends_ms is not None:
                 del self._ends_ms[key]
                 self._forget(key)
+
+    def wipe(self) -> None:
+        self._ends_ms.clear()
+        self._heap.clear()
+        self._queued.clear()
 
 
 class MemorySnapshots:
@@ -120,6 +126,11 @@ class MemorySnapshots:
             if not kept:
                 await self.delete(key)
 
+    def wipe(self) -> None:
+        self._values.clear()
+        self._hashes.clear()
+        self._lives.wipe()
+
     def _drop(self, key: str) -> None:
         self._values.pop(key, None)
         self._hashes.pop(key, None)
@@ -157,6 +168,12 @@ class MemoryLocks:
         self._lives.keep(key)
         return True
 
+    def wipe(self) -> None:
+        """The fencing numbers begin anew as well: whoever compares them must not outlive this."""
+        self._owners.clear()
+        self._fences.clear()
+        self._lives.wipe()
+
     def _drop(self, key: str) -> None:
         self._owners.pop(key, None)
 
@@ -173,6 +190,10 @@ class MemoryIdempotency:
         self._claimed.add(key)
         self._lives.renew(key, ttl_ms)
         return True
+
+    def wipe(self) -> None:
+        self._claimed.clear()
+        self._lives.wipe()
 
 
 @dataclass(slots=True)
@@ -210,6 +231,9 @@ class MemoryDueQueue:
     async def size(self, queue: str) -> int:
         kept = self._queues.get(queue)
         return len(kept.due_ms) if kept is not None else 0
+
+    def wipe(self) -> None:
+        self._queues.clear()
 
 
 class MemoryReservations:
@@ -262,6 +286,9 @@ class MemoryReservations:
 
     async def replace_all(self, reservations: Sequence[Reservation]) -> None:
         self._fill({record.intent_id: record for record in reservations}.values())
+
+    def wipe(self) -> None:
+        self._fill(())
 
     def _fill(self, records: Iterable[Reservation]) -> None:
         self._records = {}
