@@ -8,10 +8,10 @@ import pytest
 from chimera.contracts.collections import INTENTS
 from chimera.contracts.enums import IntentState
 from chimera.simulation.loop import run_virtual
+from chimera.simulation.quiet import quiet
 from tests.prove.extent import count
 from tests.prove.flows import FLOWS
 from tests.prove.many import KINDS, Many, consecutive, p95, races
-from tests.prove.quiet import quiet
 from tests.prove.timeline import HOUSE, Fuse, Timeline
 
 INTENTS_COUNT = count(full=1_000, quick=40)

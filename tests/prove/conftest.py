@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.prove.quiet import quiet
+from chimera.simulation.quiet import quiet
 
 
 @pytest.fixture(scope="session", autouse=True)

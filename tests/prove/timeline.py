@@ -40,6 +40,7 @@ from chimera.domain.matching.rules import ExchangeRules
 from chimera.ports.documents import Put
 from chimera.ports.world import World
 from chimera.runtime.http import LocalPeers
+from chimera.simulation.attack.restrained import Restrained
 from chimera.simulation.checkers import check_evidence
 from chimera.simulation.checkers.entries_allowed import forbidden_entries
 from chimera.simulation.checkers.evidence import Evidence
@@ -50,8 +51,7 @@ from chimera.simulation.loop import run_virtual
 from tests.domain.matching.venue import FUT as FUT_RULES
 from tests.domain.matching.venue import SPOT as SPOT_RULES
 from tests.prove.flows import Flow, Step, nothing
-from tests.prove.restrained import Restrained
-from tests.services.trading_floor import BEGIN_MS, Floor, StillMarket, tick
+from tests.services.trading_floor import BEGIN_MS, ENV, Floor, StillMarket, tick
 
 HOUSE = ("s10", "s1", "s4", "s5", "s6")
 REQUESTS = ("place", "place_oco", "cancel", "ensure_isolated")
@@ -197,7 +197,7 @@ class Timeline:
         clock = LoopClock(BEGIN_MS)
         return cls(
             clock=clock,
-            restrained=Restrained(clock),
+            restrained=Restrained(clock, ENV),
             exchange=Exchange(
                 rules, spot_balances={"USDT": Decimal(spot_usdt)}, fut_balances={"USDT": Decimal(fut_usdt)}
             ),

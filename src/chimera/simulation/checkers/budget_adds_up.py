@@ -13,6 +13,7 @@ from chimera.contracts.documents import IntentRecord, Trade
 from chimera.contracts.enums import Market, Purpose, TradeStatus
 from chimera.contracts.instrument_key import InstrumentKey
 from chimera.domain.positions.budget import futures_usage, spot_reservation, spot_usage
+from chimera.ports.state import Reservation
 from chimera.simulation.checkers.evidence import Evidence
 from chimera.simulation.checkers.strangers import shares_of, unshared
 
@@ -45,6 +46,18 @@ def reserved_is_used(evidence: Evidence, reserved: Mapping[str, Decimal]) -> lis
         f"{intent_id}: {reserved.get(intent_id, _ZERO)} USDT is reserved and {used.get(intent_id, _ZERO)} is used"
         for intent_id in sorted({*used, *reserved})
         if reserved.get(intent_id) != used.get(intent_id)
+    ]
+
+
+def sums_up(reserved: Iterable[Reservation], used: Mapping[Market, Decimal]) -> list[str]:
+    """`used`: USDT by market, as the system says beside its reservations."""
+    sums: dict[Market, Decimal] = defaultdict(Decimal)
+    for record in reserved:
+        sums[record.key.market] += record.amount_usdt
+    return [
+        f"{market}: {used[market]} USDT are counted as used, the reservations make {sums[market]}"
+        for market in used
+        if used[market] != sums[market]
     ]
 
 

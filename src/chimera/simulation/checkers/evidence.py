@@ -49,6 +49,21 @@ WalletKey = tuple[Market, str]
 """Market and asset."""
 
 
+class Read:
+    """Documents by collection and key, each read once for as long as it says the same."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str], tuple[str, Any]] = {}
+
+    def document(self, collection: Collection[Any], key: str, body: str) -> Any:
+        known = self._read.get((collection.name, key))
+        if known is not None and known[0] == body:
+            return known[1]
+        document = collection.document.model_validate_json(body)
+        self._read[collection.name, key] = body, document
+        return document
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """One moment of the exchange's books and of ours. Tuples are in the exchange's own order.
@@ -67,8 +82,10 @@ class Evidence:
     documents: Mapping[str, tuple[Any, ...]]
 
     @classmethod
-    def of(cls, state: State, bodies: Bodies, now_ms: int) -> "Evidence":
-        """From `Exchange.export_state` (or the journal's tables) and documents as JSON."""
+    def of(cls, state: State, bodies: Bodies, now_ms: int, read: "Read | None" = None) -> "Evidence":
+        """From `Exchange.export_state` (or the journal's tables) and documents as JSON. `read` remembers what was read
+        before, for whoever looks often."""
+        read = read or Read()
         wallets = {(Market(key.partition(":")[0]), key.partition(":")[2]): row for key, row in _rows(state, "wallet")}
         return cls(
             now_ms=now_ms,
@@ -84,7 +101,7 @@ class Evidence:
             },
             documents={
                 each.name: tuple(
-                    each.document.model_validate_json(body) for _, body in sorted(bodies.get(each.name, {}).items())
+                    read.document(each, key, body) for key, body in sorted(bodies.get(each.name, {}).items())
                 )
                 for each in READ
             },

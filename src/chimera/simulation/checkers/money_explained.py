@@ -14,7 +14,7 @@ from chimera.domain.execution.orders import VenueFill
 from chimera.domain.matching.records import Flow
 from chimera.domain.positions.trade_book import part_of
 from chimera.simulation.checkers.evidence import Evidence, WalletKey
-from chimera.simulation.checkers.strangers import fills_of_strangers
+from chimera.simulation.checkers.strangers import fills_of_strangers, shares_of
 
 TOLERANCE = Decimal("1e-8")
 _ZERO = Decimal(0)
@@ -62,7 +62,15 @@ def _trades(evidence: Evidence) -> list[str]:
     orders = {order.order_id: order for order in evidence.on_file(ORDERS)}
     trades = [trade for trade in evidence.on_file(TRADES) if trade.market is Market.FUT]
     all_fills = {fill.fill_id: fill for fill in evidence.on_file(FILLS) if fill.market is Market.FUT}
-    fills = [fill for fill in all_fills.values() if not orders[fill.order_id].is_strangers]
+    parts = {fill_id: qty for each in shares_of(evidence).values() for fill_id, qty in each.trades.items()}
+    fills = []
+    for fill in all_fills.values():
+        order = orders[fill.order_id]
+        if order.is_entry:
+            fills.append(fill)
+        elif not order.is_strangers and (qty := parts.get(fill.fill_id, fill.qty)):
+            # An exit, or the exchange's own close, may reach beyond the trade into what strangers hold.
+            fills.append(part_of(fill, qty))
     for order in orders.values():
         if order.market is Market.FUT:
             fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]

@@ -13,7 +13,6 @@ from chimera.contracts.enums import BreakerState, HealthLevel, Switch
 from chimera.contracts.keys import CLOCK_OFFSET, HEALTH_STATE, KILL_SWITCH, RECON_LAST_RUN, ROUTER_BREAKER
 from chimera.ports.state import Snapshots
 from chimera.simulation.checkers.entries_allowed import Span
-from tests.services.trading_floor import ENV
 
 SKEW_MAX_MS = 1_000
 """Source: SERVICES, I6."""
@@ -27,15 +26,20 @@ class Restrained:
     """`spans` are over, what lasts is not among them: ask `so_far`."""
 
     clock: LoopClock
+    env: str
     spans: list[Span] = field(default_factory=list)
     _since_ms: dict[str, int] = field(default_factory=dict)
 
     def watched(self, snapshots: Snapshots) -> Any:
         """The state of a new house, in which nothing has been compared yet. The switch stands as it stood."""
+        self.emptied()
+        return _Watched(snapshots, self)
+
+    def emptied(self) -> None:
+        """The state has lost everything, so that nobody knows of a comparison."""
         for why in self._since_ms.keys() - {KILLED}:
             self.holds(why, so=False)
         self.holds(NOT_COMPARED, so=True)
-        return _Watched(snapshots, self)
 
     def holds(self, why: str, *, so: bool) -> None:
         now_ms = self.clock.now_ms()
@@ -60,21 +64,21 @@ class _Watched:
 
     async def set(self, key: str, value: str, *, ttl_ms: int | None = None) -> None:
         await self._inner.set(key, value, ttl_ms=ttl_ms)
-        if key == RECON_LAST_RUN.name(ENV):
+        if key == RECON_LAST_RUN.name(self._watch.env):
             self._watch.holds(NOT_COMPARED, so=False)
-        elif key == KILL_SWITCH.name(ENV):
+        elif key == KILL_SWITCH.name(self._watch.env):
             self._watch.holds(KILLED, so=value == Switch.ON)
-        elif key == HEALTH_STATE.name(ENV):
+        elif key == HEALTH_STATE.name(self._watch.env):
             self._watch.holds("health RED", so=value == HealthLevel.RED)
-        elif key == CLOCK_OFFSET.name(ENV):
+        elif key == CLOCK_OFFSET.name(self._watch.env):
             self._watch.holds("skew", so=abs(int(value)) > SKEW_MAX_MS)
 
     async def set_hash(self, key: str, fields: Mapping[str, str], *, ttl_ms: int | None = None) -> None:
         await self._inner.set_hash(key, fields, ttl_ms=ttl_ms)
-        if key == ROUTER_BREAKER.name(ENV):
+        if key == ROUTER_BREAKER.name(self._watch.env):
             self._watch.holds("an open breaker", so=fields["state"] == BreakerState.OPEN)
 
     async def delete(self, key: str) -> None:
         await self._inner.delete(key)
-        if key == RECON_LAST_RUN.name(ENV):
+        if key == RECON_LAST_RUN.name(self._watch.env):
             self._watch.holds(NOT_COMPARED, so=True)
