@@ -350,6 +350,48 @@ def replay(
 
 
 @app.command()
+def simulate(
+    seeds: Annotated[str, typer.Option(help="From and to, as 1..200, or one number.")] = "1..20",
+    seed: Annotated[int | None, typer.Option(min=0, help="This one alone.")] = None,
+    days: Annotated[float, typer.Option(min=0.05, max=30, help="Virtual days of each seed, in whole hours.")] = 1.0,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="swarm: each seed draws which kinds come and how often; single: one kind all the way; sweep: one fault"
+            " at each step of a run in peace; none."
+        ),
+    ] = "swarm",
+    kind: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be given again.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="sweep: only each so-many-th step.")] = 1,
+    plan: Annotated[Path | None, typer.Option(help="A plan that an earlier run has kept; none is drawn.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes at once.")] = os.cpu_count() or 1,
+    story: Annotated[bool, typer.Option("--story", help="Tell everything that happened; of one seed.")] = False,
+    about: Annotated[str, typer.Option(help="story: only lines with one of these words, and the faults.")] = "",
+    keep: Annotated[Path, typer.Option(help="Folder for plans and stories of what broke.")] = Path("var/simulate"),
+    as_json: Json = False,
+) -> None:
+    """Attack the whole system in virtual time, by seed; every invariant must hold."""
+    from chimera.simulation.attack.report import Attack, AttackProblem, run_attack
+
+    with refusals(AttackProblem):
+        attack = Attack.read(
+            seeds=seeds if seed is None else str(seed),
+            days=days,
+            mode=faults,
+            kinds=tuple(kind or ()),
+            every=every,
+            plan=plan,
+            jobs=jobs,
+            story=story,
+            about=tuple(word for word in about.split(",") if word),
+            keep=keep,
+        )
+    held = run_attack(attack, out, err, as_json=as_json)
+    if not held:
+        raise typer.Exit(1)
+
+
+@app.command()
 def download(
     start: Annotated[str, typer.Option("--from", help="First day, yyyy-mm-dd UTC.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder; what is there is not fetched again.")],
