@@ -3,6 +3,7 @@
 python -m tests.prove                  everything, on every processor
 python -m tests.prove --every 10       each tenth kill and cell: what is written says so
 python -m tests.prove --part suites    only what are tests of their own
+python -m tests.prove --part attack    only the whole system, attacked by seed
 """
 
 import argparse
@@ -19,6 +20,8 @@ from typing import Any
 
 from chimera.simulation.checkers import CHECKS
 from chimera.simulation.loop import run_virtual
+from chimera.simulation.quiet import quiet
+from tests.prove.attacked import attacked, caught, page
 from tests.prove.faults import ROWS
 from tests.prove.flows import FLOWS
 from tests.prove.many import Many, Races, consecutive, p95, races
@@ -35,7 +38,6 @@ from tests.prove.matrix import (
     unexplained,
     unreached,
 )
-from tests.prove.quiet import quiet
 from tests.prove.suites import Ran, run_all
 from tests.prove.sweep import Kill, all_kills, broken_by, steps_of
 
@@ -52,12 +54,14 @@ def main() -> int:
     words = argparse.ArgumentParser(prog="python -m tests.prove")
     words.add_argument("--every", type=int, default=1, help="only each so-many-th kill and cell")
     words.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    words.add_argument("--part", choices=("all", "sweeps", "suites"), default="all")
+    words.add_argument("--part", choices=("all", "sweeps", "suites", "attack"), default="all")
     asked = words.parse_args()
     PROOF.mkdir(parents=True, exist_ok=True)
-    wrong = [] if asked.part == "suites" else _swept(asked.every, asked.processes)
+    wrong = _swept(asked.every, asked.processes) if asked.part in ("all", "sweeps") else []
     if asked.part == "suites" or (asked.part == "all" and asked.every == 1):
         wrong += _tested(asked.processes)
+    if asked.part in ("all", "attack"):
+        wrong += _attacked(asked.every, asked.processes)
     print("\n".join(wrong) or "nothing is broken")
     return 1 if wrong else 0
 
@@ -69,6 +73,13 @@ def _tested(processes: int) -> list[str]:
         suites.append(ran)
         (PROOF / "suites.md").write_text(_suites_page(suites))
     return [found for ran in suites for found in ran.broken]
+
+
+def _attacked(every: int, processes: int) -> list[str]:
+    found, mistakes = attacked(processes, every), caught(processes)
+    (PROOF / "simulation.md").write_text(page(found, mistakes, _where()))
+    wrong = [*found.broken, *(f"not found: {each.name}" for each in mistakes if each.seed is None)]
+    return wrong + (found.never if every == 1 else [])
 
 
 def _swept(every: int, processes: int) -> list[str]:
