@@ -43,7 +43,9 @@ def held(page: Page, system: Watched) -> Page:
     """A futures position of BTC is open and on the page."""
     told = ask_until_open(system)
     assert told["decision"] == "open", told
-    expect(table(page, "open positions").get_by_role("button", name="Close BTC FUT")).to_be_visible(timeout=LIVE_MS)
+    positions = table(page, "open positions")
+    expect(positions.get_by_role("button", name="Close BTC FUT")).to_be_visible(timeout=LIVE_MS)
+    expect(positions).not_to_contain_text("none listed", timeout=LIVE_MS)
     return page
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chimera.contracts.documents import Fill
@@ -113,14 +113,17 @@ def test_what_is_remembered_does_not_grow_with_what_was_traded() -> None:
 
 
 def dust_by_definition(fills: Sequence[Fill], intent_id: str, asked: Mapping[str, Decimal]) -> Decimal:
-    """From all fills at once, remembering every intent for ever."""
+    """From all fills at once, remembering every intent for ever, in the order in which each came to a step."""
     held = D(0)
     left: dict[str, Decimal] = {}
     for fill in fills:
         whose = fill.intent_id or fill.order_id
         if fill.side is Side.BUY:
             held += fill.qty
-            left[whose] = left.get(whose, D(0)) + fill.qty
+            before = left.get(whose, D(0))
+            if before < SPOT_RULES.step_size:
+                left.pop(whose, None)
+            left[whose] = before + fill.qty
             continue
         held = max(D(0), held - fill.qty)
         ended = [whose] if whose in left else [each for each, qty in left.items() if qty >= SPOT_RULES.step_size]
@@ -140,6 +143,10 @@ def dust_by_definition(fills: Sequence[Fill], intent_id: str, asked: Mapping[str
 TRADED = st.lists(st.tuples(st.sampled_from(Side), st.integers(1, 40), st.sampled_from(["E1", "E2", "E3", "X1"])))
 
 
+@example(
+    traded=[(Side.BUY, 2, "E1"), (Side.BUY, 10, "E2"), (Side.BUY, 8, "E1"), (Side.SELL, 1, "E3")],
+    asked={},
+)
 @given(traded=TRADED, asked=st.dictionaries(st.sampled_from(["E1", "E2"]), st.integers(1, 40)))
 def test_dust_counted_fill_by_fill_is_that_of_all_fills(
     traded: list[tuple[Side, int, str]], asked: dict[str, int]

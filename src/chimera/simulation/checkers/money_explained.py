@@ -7,6 +7,7 @@ exchange's rows; everything else from the documents. The trades must tell the sa
 from collections import defaultdict
 from decimal import Decimal
 
+from chimera.contracts import ids
 from chimera.contracts.collections import FILLS, FUNDING_RECORDS, ORDERS, TRADES
 from chimera.contracts.documents import Fill, FundingRecord, Trade
 from chimera.contracts.enums import Market
@@ -66,11 +67,12 @@ def _trades(evidence: Evidence) -> list[str]:
     fills = []
     for fill in all_fills.values():
         order = orders[fill.order_id]
-        if order.is_entry:
+        if ids.is_of_the_exchange(order.order_id):
+            # It closes the position, whoever holds it.
+            if qty := parts.get(fill.fill_id, fill.qty):
+                fills.append(part_of(fill, qty))
+        elif not order.is_strangers:
             fills.append(fill)
-        elif not order.is_strangers and (qty := parts.get(fill.fill_id, fill.qty)):
-            # An exit, or the exchange's own close, may reach beyond the trade into what strangers hold.
-            fills.append(part_of(fill, qty))
     for order in orders.values():
         if order.market is Market.FUT:
             fills += [part_of(all_fills[fill_id], qty) for fill_id, qty in (order.closed_by or {}).items()]
