@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from chimera.adapters.chance import SeededRandomness
 from chimera.adapters.clocks import LoopClock
@@ -172,6 +173,7 @@ class _Run:
         self.limits: dict[int, float] = {}
         self.closes: dict[InstrumentKey, dict[int, set[float]]] = {}
         self.bars_until_ms = BEGIN_MS
+        self.failed: Exception | None = None
         self.read = Read()
         self.last_step: tuple[int, Point] = (0, Point.IDLE)
         self.steps_taken = 0
@@ -179,6 +181,7 @@ class _Run:
     async def run(self) -> Outcome:
         self._build()
         self.outcome.story = self.story if self.with_story else None
+        asyncio.get_running_loop().set_exception_handler(self._callback_failed)
         self.market = market = asyncio.get_running_loop().create_task(self.venue.run(BEGIN_MS), name="venue")
         await self.town.start()
         # A house begins in peace: what it meets at its first start is not what it is for.
@@ -187,6 +190,8 @@ class _Run:
         await self.town.stop()
         market.cancel()
         await asyncio.gather(market, return_exceptions=True)
+        if self.failed is not None:
+            raise self.failed
         self.outcome.digest = self.trace.digest()
         return self.outcome
 
@@ -290,6 +295,8 @@ class _Run:
             if self.market.done():
                 # What plays the exchange has failed itself: that says nothing about the house.
                 self.market.result()
+            if self.failed is not None:
+                raise self.failed
             ready = await self.town.all_ready()
             if ready and not calmed:
                 await self.hands.calm_down()
@@ -362,6 +369,11 @@ class _Run:
 
     # --- what is seen
 
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A blow that could not be dealt is our own mistake. What a service loses in a task of its own is its own."""
+        if isinstance(context.get("handle"), asyncio.Handle) and isinstance(context.get("exception"), Exception):
+            self.failed = context["exception"]
+
     def _blow(self, blow: Blow) -> None:
         if self.town.strike(blow):
             self.outcome.struck[blow.kind.value, self._point()] += 1
@@ -404,11 +416,11 @@ class _Run:
     def _on_document(self, collection: str, key: str, body: str) -> None:
         self.trace.on_document(collection, key, body)
         self.story.on_document(collection, key, body)
-        if collection == CONFIG_BUNDLES.name:
+        if body and collection == CONFIG_BUNDLES.name:
             bundle = CONFIG_BUNDLES.document.model_validate_json(body)
             if bundle.rev is not None:
                 self.limits[bundle.rev] = bundle.flags.risk.slip_bp_hard
-        if collection == CONFIG_ACTIVE.name:
+        if body and collection == CONFIG_ACTIVE.name:
             active = CONFIG_ACTIVE.document.model_validate_json(body)
             revs = {active.rev} | ({active.canary.rev} if active.canary is not None else set())
             self.switches.append(Switched(ts=self.clock.now_ms(), seq=active.seq, revs=frozenset(revs)))
