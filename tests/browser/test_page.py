@@ -47,7 +47,7 @@ def background(page: Page) -> int:
 
 def ask_until_open(system: Watched) -> Any:
     """A hint is refused while the start is not over: not reconciled yet, figures too old."""
-    ends_at = time.monotonic() + 60
+    ends_at = time.monotonic() + 40
     while True:
         told = system.decide("BTCUSDT", "FUT", "BUY")
         if told["decision"] == "open" or time.monotonic() > ends_at:

@@ -160,9 +160,8 @@ NAME = re.compile(r"[A-Za-z0-9_:.-]*\d[A-Za-z0-9_:.-]*")
 def _of_interest(found: Broke) -> list[str]:
     """The lines about what the sentence names, and every fault; all lines where it names nothing."""
     names = [name for name in NAME.findall(found.first()) if not name.replace(".", "").replace("-", "").isdigit()]
-    about = [line for line in found.lines if any(name in line for name in names)]
-    faults = [line for line in found.lines if line[20:25] in ("blow ", "town ")]
-    return sorted(dict.fromkeys([*about, *faults])) if about else found.lines
+    about = [line for line in found.lines if any(name in line for name in names) or line[20:25] in ("blow ", "town ")]
+    return about if any(name in line for line in about for name in names) else found.lines
 
 
 def _write(out: Console, line: str) -> None:

@@ -76,7 +76,7 @@ SETTLES_WITHIN_MS = 300_000
 
 LOOKS_EVERY_MS = 5_000
 
-UNDER_WAY_MS = 2_000
+STEP_LASTS_MS = 2_000
 """What was done last counts as under way for so long: a fault near it meets its consequences."""
 
 DEAD = dlq("")
@@ -396,7 +396,7 @@ class _Run:
     def _point(self) -> Point:
         """The step that is under way."""
         at_ms, point = self.last_step
-        return point if self.clock.now_ms() - at_ms <= UNDER_WAY_MS else Point.IDLE
+        return point if self.clock.now_ms() - at_ms <= STEP_LASTS_MS else Point.IDLE
 
     def _strike_here(self, process: Process, trouble: Trouble) -> None:
         now_ms = self.clock.now_ms()

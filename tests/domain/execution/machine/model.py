@@ -819,11 +819,15 @@ class Explored(NamedTuple):
     """Nothing more can be reached."""
 
 
-def explore(scenario: Scenario, *, states_max: int | None = None) -> Explored:
+STATES_MAX = 3_000_000
+"""More than any flow may have that is to be explored to its end."""
+
+
+def explore(scenario: Scenario, *, cut_at: int = STATES_MAX + 1) -> Explored:
     """Every state that can be reached, each checked; and from each, by fair moves alone, an end.
 
-    `states_max`: after so many, those that take the fewest moves, it is cut off: whether they come to an end is then
-    not asked.
+    `cut_at`: after so many, those that take the fewest moves, it is cut off: whether they come to an end is then not
+    asked.
 
     Raises:
         Broken: an invariant does not hold, or a state from which it never ends; with the way there.
@@ -837,7 +841,7 @@ def explore(scenario: Scenario, *, states_max: int | None = None) -> Explored:
     ends: dict[tuple[str, str | None, Decimal], int] = {}
     front = [(0, first)]
     moved = 0
-    while front and (states_max is None or len(came) < states_max):
+    while front and len(came) < cut_at:
         following = []
         for number, state in front:
             if state.end is not None:
@@ -858,6 +862,7 @@ def explore(scenario: Scenario, *, states_max: int | None = None) -> Explored:
                         fair_into[known].append(number)
             except AssertionError as broken:
                 raise Broken(f"{broken}; after: {' > '.join(_way(came, number))}") from broken
+            assert len(came) <= STATES_MAX, f"more than {STATES_MAX} states"
         front = following
     if not front:
         _all_end(ended, fair_into, came)

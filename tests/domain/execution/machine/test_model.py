@@ -78,7 +78,7 @@ if FULL:
     @pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
     @pytest.mark.parametrize("name", DEEP)
     def test_deep(name: str, late: bool, record_property: Record) -> None:
-        found = explore(replace(DEEP[name], late=late), states_max=DEEP_STATES_MAX)
+        found = explore(replace(DEEP[name], late=late), cut_at=DEEP_STATES_MAX)
 
         when = "late" if late else "at once"
         print(f"{name}, deep, {when}: {found.states} states, {found.moves} moves, {len(found.ends)} ends")
